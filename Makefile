@@ -1,0 +1,68 @@
+# Each target sets up what it needs in .venv first; with that in place it starts at once.
+# Wanted on the machine: make, and a Python from 3.10 on with pip and venv (another one: make PYTHON=python3.12 test).
+
+PYTHON ?= python3
+ARGS ?=
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+PIP := $(BIN)/python -m pip -qq --no-input
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv run test check lint types floors soak format clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv: $(STAMP) ## an editable install with every extra
+	@:
+
+# The stamp is written last: an install that was cut off starts again, and a broken environment is made anew.
+# hatchling comes first so that the build of fpnas itself uses the pinned one and asks no registry.
+$(STAMP): pyproject.toml constraints.txt
+	@rm -f $@
+	@echo "setting up $(VENV) (Python, torch and tools as pinned in constraints.txt; the first time takes minutes)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install -c constraints.txt torch==2.13.0 hatchling
+	@$(PIP) install -c constraints.txt torch==2.13.0 --no-build-isolation -e '.[digits,parquet,dev]'
+	@touch $@
+
+run: $(STAMP) ## a whole search in miniature; ARGS="..." goes to benchmarks/make_run.py
+	@$(BIN)/python benchmarks/make_run.py $(ARGS)
+
+# All checks run even when one fails, so that one call shows everything; pytest's summary comes last.
+test: $(STAMP) ## every check, then the tests; ARGS="..." goes to pytest
+	@failed=0; \
+	$(MAKE) --no-print-directory --silent --keep-going check || failed=1; \
+	[ $$failed = 0 ] || echo "a check before the tests FAILED, see above"; \
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS) || failed=1; \
+	exit $$failed
+
+check: lint types floors ## lint, types and floors
+
+lint: $(STAMP) ## ruff: rules and format
+	@failed=0; \
+	$(BIN)/python -m ruff check --quiet || failed=1; \
+	$(BIN)/python -m ruff format --check --quiet || { echo "ruff format: not formatted, see above; make format mends it"; failed=1; }; \
+	exit $$failed
+
+types: $(STAMP) ## basedpyright, strict
+	@$(BIN)/python -m basedpyright --pythonpath $(BIN)/python
+
+floors: $(STAMP) ## import-linter: imports go down only
+	@$(BIN)/python -c "from importlinter.cli import lint_imports_command as main; main()" --no-logo
+
+soak: $(STAMP) ## the long proofs, which `make test` leaves out
+	@$(BIN)/python -m pytest -n $(JOBS) -m soak --timeout 7200 $(ARGS)
+
+format: $(STAMP) ## ruff mends what it can
+	@$(BIN)/python -m ruff check --quiet --fix-only
+	@$(BIN)/python -m ruff format --quiet
+
+clean: ## remove .venv, caches and build outputs; runs/ stays
+	@rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

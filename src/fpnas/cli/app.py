@@ -1,0 +1,64 @@
+"""The `fpnas` command: its subcommands, and how errors leave it.
+
+Exit codes: 0 done; 2 bad input, one line on stderr; 130 on Ctrl-C and 143 on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from fpnas.cli import cost, evaluate, search, spaces, train
+from fpnas.errors import FpnasError
+
+app = typer.Typer(
+    name="fpnas",
+    help="Find a small, accurate network for your images and your budget, in one run (FP-NAS, CVPR 2021).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (spaces.spaces, search.search, train.train, evaluate.evaluate, cost.cost):
+    app.command()(command)
+
+
+@app.callback()
+def _top() -> None:
+    """Find a small, accurate network for your images and your budget, in one run (FP-NAS, CVPR 2021)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code; `arguments` are sys.argv's by default."""
+    warnings.showwarning = _show_warning
+    try:
+        value: Any = app(args=None if arguments is None else list(arguments), prog_name="fpnas", standalone_mode=False)
+    except FpnasError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 1
+    except Exception as error:
+        # The command-line library's own errors, whichever package they come from, can format themselves.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            if type(error).__name__ in ("Abort", "Exit"):
+                return getattr(error, "exit_code", 130)
+            raise
+        return _refuse(f"{message()} See --help.")
+    return value if isinstance(value, int) else 0
+
+
+def _refuse(message: str) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
+    del category, filename
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,53 @@
+"""`fpnas cost`: what an architecture costs, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fpnas.cli.options import ImageSize, Json
+from fpnas.cli.output import print_json, print_table
+from fpnas.cost import layer_costs
+from fpnas.errors import InputError
+from fpnas.runner import read_arch
+
+
+def cost(
+    arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A run's folder, or an arch.json.")],
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Multiply-adds and parameters of an architecture, layer by layer."""
+    record = read_arch(arch)
+    supernet = record.supernet()
+    least, most = supernet.image_sizes or (1, 4096)
+    size = image_size or record.image_size
+    if size is None:
+        raise InputError("an image size, in the file or by flag", "none", "give --image-size")
+    if not least <= size <= most:
+        raise InputError(f"an image size of {least} to {most} for the space {record.space!r}", str(size), "correct it")
+    layers = layer_costs(supernet, record.arch, (record.in_channels, size, size))
+    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
+    if as_json:
+        print_json(
+            {"flops": flops, "params": params, "image_size": size, "layers": [asdict(layer) for layer in layers]}
+        )
+        return
+    rows = [
+        [
+            layer.name,
+            layer.kind,
+            f"{layer.flops:,}",
+            f"{100 * layer.flops / flops:.1f} %",
+            f"{layer.params:,}",
+            f"{100 * layer.params / params:.1f} %",
+            "x".join(map(str, layer.output_shape)),
+        ]
+        for layer in layers
+    ]
+    rows.append(["total", "", f"{flops:,}", "100 %", f"{params:,}", "100 %", ""])
+    title = f"{record.space} at {size} px"
+    print_table(title, ["layer", "kind", "FLOPs", "share", "parameters", "share", "output"], rows)

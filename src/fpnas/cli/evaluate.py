@@ -1,0 +1,47 @@
+"""`fpnas evaluate`: a trained network on held-out images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fpnas.cli.options import Data, Device, ImageSize, Json, Threads, load_data, set_up
+from fpnas.cli.output import print_json
+from fpnas.errors import InputError
+from fpnas.runner import load, read_arch, trained_folder
+from fpnas.train import accuracy
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a search's with train/ in it.")],
+    data: Data,
+    image_size: ImageSize = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Judge a trained network on the held-out images."""
+    device, _ = set_up(threads, device, "auto", workers=0)
+    record = read_arch(trained_folder(run))
+    images = load_data(data, image_size or record.image_size)
+    if (images.num_classes, images.in_channels) != (record.num_classes, record.in_channels):
+        expected = f"images of {record.num_classes} classes and {record.in_channels} channels, as in training"
+        got = f"{images.num_classes} classes and {images.in_channels} channels"
+        raise InputError(expected, got, "use the data that it was trained on")
+    found = accuracy(load(run).to(device), images, device=device)
+    if as_json:
+        print_json(
+            {
+                "accuracy": found.accuracy,
+                "loss": found.loss,
+                "num_images": found.num_images,
+                "data": images.name,
+                "heldout_from": images.heldout_from,
+            }
+        )
+        return
+    print(
+        f"{found.accuracy:.2f} % of {found.num_images} held-out images ({images.heldout_from}), loss {found.loss:.4f}"
+    )

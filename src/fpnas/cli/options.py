@@ -1,0 +1,56 @@
+"""Flags that several commands share, and what they mean for the machine."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated
+
+import torch
+import typer
+
+from fpnas.data import ImageData, load
+from fpnas.errors import InputError, unknown_name
+
+Data = Annotated[str, typer.Option("--data", help="fashion-mnist, digits, or a folder with IDX files.")]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels a side; the data's own by default.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")]
+MaxSteps = Annotated[
+    int | None, typer.Option("--max-steps", min=1, help="End after so many steps, counted from the run's first.")
+]
+CheckpointEvery = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; torch's own number by default.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16; auto is bf16 on a GPU.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def set_up(threads: int | None, device: str, precision: str, workers: int) -> tuple[str, str]:
+    """Sets the number of threads and resolves device and precision.
+
+    Raises:
+        InputError: an unknown device or precision, or one that this machine lacks.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", device, ("auto", "cpu", "cuda"))
+    if precision not in ("auto", "fp32", "bf16"):
+        raise unknown_name("precision", precision, ("auto", "fp32", "bf16"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("a device that this machine has", "cuda", "use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" else "fp32"
+    if workers:
+        warnings.warn("--workers has no effect on data that is in memory, as all of today's kinds are", stacklevel=2)
+    return device, precision
+
+
+def load_data(data: str, image_size: int | None) -> ImageData:
+    """The data set. Held-out images never depend on a run's seed: a training must hold out what its search did."""
+    return load(data, image_size)

@@ -1,0 +1,53 @@
+"""What commands print: tables by rich, JSON by itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fpnas.cli.quantity import short
+from fpnas.runner.folder import finite, read_json
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(finite(value), indent=2))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; all columns but the first are right-aligned."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def say_found(folder: Path) -> None:
+    """A search's outcome in a few lines."""
+    arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
+    target = f" (target {short(result['target'])} {result['cost_name']})" if "target" in result else ""
+    print(f"found: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
+    print(by_group(arch["choices"]))
+    print(f"{result['num_samples_total']} architectures sampled in {result['seconds']:.0f} s; files in {folder}")
+    if result.get("within_target") is False:
+        print(
+            "warning: the most probable architecture exceeds the target; search longer or raise --beta", file=sys.stderr
+        )
+    print(f"next: fpnas train {folder} --data ...")
+
+
+def by_group(choices: Mapping[str, Any]) -> str:
+    """An architecture, a line a group."""
+    groups: dict[str, list[str]] = {}
+    for name, option in choices.items():
+        group, _, variable = name.rpartition(".")
+        groups.setdefault(group, []).append(f"{variable} {option}")
+    return "\n".join(f"  {group:8} {', '.join(parts)}" for group, parts in groups.items())

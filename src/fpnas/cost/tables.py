@@ -1,0 +1,150 @@
+"""Costs as sums of tables: each factor is a table over few choices, so thousands of architectures cost one gather."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fpnas.cost.trace import LayerSite
+from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.space import Choice, SearchSpace
+
+SiteCost = Callable[[LayerSite, Mapping[str, Any]], Any]
+"""(site, argument values) -> cost of the layer when it runs; plain arithmetic, since the values may be arrays."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A table over some choices: `table[codes of the scope]` is its share of the cost."""
+
+    scope: tuple[int, ...]
+    table: NDArray[np.float64]
+
+
+class AdditiveCost:
+    """A constant and a sum of factors over the choices of a space; vectorised over architectures.
+
+    Letters: V choices, K architectures.
+    """
+
+    def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
+        self.space = space
+        self.factors = _merged(space, factors)
+        self.constant = constant
+        strides = np.zeros((len(space), len(self.factors)))
+        offsets, total = [], 0
+        for number, factor in enumerate(self.factors):
+            strides[list(factor.scope), number] = np.array(factor.table.strides) // factor.table.itemsize
+            offsets.append(total)
+            total += factor.table.size
+        # Indices by one matrix product: float64 is exact here, and has the fast kernel that integers lack.
+        self._strides = torch.from_numpy(strides)
+        self._offsets = torch.tensor(offsets, dtype=torch.float64)
+        flat = [factor.table.ravel() for factor in self.factors]
+        self._flat = torch.from_numpy(np.concatenate(flat) if flat else np.zeros(0))
+
+    def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """The cost of each architecture."""
+        indices = (codes.double() @ self._strides + self._offsets).long()
+        return self._flat[indices].sum(dim=1) + self.constant
+
+    def extreme(self, sign: int) -> tuple[float, tuple[int, ...]]:
+        """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
+
+        Exact, by eliminating one choice after another (dynamic programming; cheap where the factors form a chain).
+        """
+        factors = [(set(factor.scope), factor.scope, sign * factor.table) for factor in self.factors]
+        decisions: list[tuple[int, tuple[int, ...], NDArray[np.int64]]] = []
+        total = sign * self.constant
+        remaining = set(range(len(self.space)))
+        while remaining:
+            variable = min(remaining, key=lambda v: _joint_size(self.space, factors, v))
+            remaining.remove(variable)
+            touching = [factor for factor in factors if variable in factor[0]]
+            factors = [factor for factor in factors if variable not in factor[0]]
+            scope = (*sorted(set().union(*(f[0] for f in touching)) - {variable}), variable)
+            table = sum((_aligned(self.space, f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
+            table = np.broadcast_to(table, [self.space.cardinalities[v] for v in scope])
+            decisions.append((variable, scope[:-1], table.argmin(axis=-1)))
+            best = table.min(axis=-1)
+            if scope[:-1]:
+                factors.append((set(scope[:-1]), scope[:-1], best))
+            else:
+                total += float(best)
+        codes = [0] * len(self.space)
+        for variable, scope, table in reversed(decisions):
+            codes[variable] = int(table[tuple(codes[v] for v in scope)])
+        return sign * total, tuple(codes)
+
+
+_Parts = list[tuple[set[int], tuple[int, ...], NDArray[np.float64]]]
+
+
+def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
+    scope = set[int]().union(*(scope for scope, _, _ in factors if variable in scope))
+    return math.prod(space.cardinalities[v] for v in scope)
+
+
+def _aligned(
+    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64], wanted: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """`table` with its axes in the order of `wanted`, those it lacks of length 1."""
+    order = sorted(range(len(scope)), key=lambda axis: wanted.index(scope[axis]))
+    shape = [space.cardinalities[v] if v in scope else 1 for v in wanted]
+    return table.transpose(order).reshape(shape)
+
+
+def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
+    """Fewer, equal in sum: a factor whose scope lies within another's is added to it."""
+    merged: list[Factor] = []
+    for factor in sorted(factors, key=lambda factor: -factor.table.size):
+        host = next((m for m in merged if set(factor.scope) <= set(m.scope)), None)
+        if host is None:
+            merged.append(Factor(factor.scope, np.ascontiguousarray(factor.table, dtype=np.float64).copy()))
+        else:
+            host.table[...] += _aligned(space, factor.scope, factor.table, host.scope)
+    return merged
+
+
+def site_tables(space: SearchSpace, sites: Sequence[LayerSite], cost: SiteCost) -> AdditiveCost:
+    """The cost of an architecture as the sum over the layers that run in it."""
+    factors: list[Factor] = []
+    constant = 0.0
+    for site in sites:
+        table = _site_table(site, cost)
+        if site.scope:
+            factors.append(Factor(tuple(space.position(choice.name) for choice in site.scope), table))
+        else:
+            constant += float(table.sum())
+    return AdditiveCost(space, factors, constant)
+
+
+def _site_table(site: LayerSite, cost: SiteCost) -> NDArray[np.float64]:
+    scope = site.scope
+    values = {name: _grid(dim, scope) for name, dim in site.dims.items()}
+    table = np.broadcast_to(np.asarray(cost(site, values), dtype=np.float64), [len(c.options) for c in scope])
+    for dim, allowed in site.conditions:
+        table = table * np.vectorize(lambda value, allowed=allowed: value in allowed, otypes=[bool])(_grid(dim, scope))
+    return np.ascontiguousarray(table)
+
+
+def _grid(dim: Dim, scope: Sequence[Choice]) -> Any:
+    """The values of `dim` over the product of the scope's options: an array that broadcasts to its shape."""
+    own = choices_in(dim)
+    if not own:
+        return dim if not isinstance(dim, Choice) else dim.options[0]
+    values = np.empty([len(choice.options) for choice in own], dtype=object)
+    for index in np.ndindex(values.shape):
+        values[index] = resolve(dim, {choice.name: choice.options[i] for choice, i in zip(own, index, strict=True)})
+    order = sorted(range(len(own)), key=lambda axis: scope.index(own[axis]))
+    shape = [len(choice.options) if choice in own else 1 for choice in scope]
+    grid = values.transpose(order).reshape(shape)
+    return grid if isinstance(values.flat[0], str) else cast("NDArray[Any]", grid).astype(np.float64)

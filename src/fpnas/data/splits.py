@@ -1,0 +1,115 @@
+"""Which image goes where, and when: a search's two halves, a held-out split, and the order of batches in an epoch.
+
+All three deal in indices, are pure functions of a seed, and hold no stream that a checkpoint would have to save. The
+images themselves are left to `images`.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fpnas.data.images import ImageSet
+from fpnas.errors import InputError
+from fpnas.streams import generator
+
+
+def _by_class(labels: Int64[Tensor, " n"], seed: int, purpose: str) -> Int64[Tensor, " n"]:
+    """All indices, class after class, in random order within each class."""
+    labels = labels.cpu()
+    shuffled = torch.randperm(len(labels), generator=generator(seed, "data", purpose))
+    return shuffled[labels[shuffled].argsort(stable=True)]
+
+
+def halves(train: ImageSet, seed: int) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
+    """Cuts the training images in two, class by class: one half for the weights, one for the architecture.
+
+    The halves are disjoint and cover all; of each class, and altogether, their sizes differ by at most one (so a
+    class with a single image is in one half only). Sorted indices.
+
+    Raises:
+        InputError: fewer than two images.
+    """
+    if len(train) < 2:
+        raise InputError("at least two training images to cut in halves", str(len(train)), "give more images")
+    order = _by_class(train.labels, seed, "halves")
+    # Dealing out the images in turn gives the odd image of a class now to the one half and now to the other.
+    return order[0::2].sort().values, order[1::2].sort().values
+
+
+def stratified_split(
+    labels: Int64[Tensor, " n"], fraction: float, seed: int
+) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
+    """Cuts off about `fraction` of the images, class by class, where a data set has none that are held out.
+
+    A class gives its share rounded down or up, such that the total is right; it always keeps at least one image.
+    Sorted indices.
+
+    Raises:
+        InputError: a fraction outside 0..1, or too few images to hold one out.
+    """
+    if not 0 < fraction < 1:
+        raise InputError("a fraction between 0 and 1 to hold out", str(fraction), "give 0.2, say")
+    order = _by_class(labels, seed, "heldout")
+    counts = torch.bincount(labels.cpu())
+    # Rounding the running total, not each class: many small classes would otherwise all be rounded the same way.
+    ends = (counts.cumsum(0) * fraction + 0.5).floor().long()
+    shares = ends.diff(prepend=ends.new_zeros(1)).minimum((counts - 1).clamp(min=0))
+    if int(shares.sum()) == 0:
+        got = f"{len(labels)} images in {int((counts > 0).sum())} classes"
+        raise InputError(f"enough images to hold out a fraction of {fraction}", got, "give more images of each class")
+    rank = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    is_held = rank < shares.repeat_interleave(counts)
+    return order[~is_held].sort().values, order[is_held].sort().values
+
+
+@final
+class EpochOrder:
+    """The batches of all epochs, in order: which images step 0, 1, 2, ... takes.
+
+    An epoch is a random permutation of the n images, cut into ceil(n / batch_size) batches of nearly equal size: every
+    image is seen once an epoch, and no batch is much smaller than the rest. A batch has at least two images, which
+    batch norms need; so where the batch size is 2 and n is odd, one batch has three. A batch size above n means n.
+
+    `batch(step)` is a pure function of (seed, stream, step); the epoch's permutation is merely remembered.
+
+    Args:
+        n: how many images there are.
+        batch_size: the most images in a batch.
+        seed: the run's seed.
+        stream: what the batches are for; other streams, and other epochs, have unrelated orders.
+
+    Raises:
+        InputError: fewer than two images, or a batch size below two.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, stream: str) -> None:
+        if n < 2:
+            raise InputError("at least two images to learn from", str(n), "give more images")
+        if batch_size < 2:
+            raise InputError("a batch size of at least 2, which batch norms need", str(batch_size), "raise it")
+        self.n = n
+        self.batch_size = batch_size
+        self.steps_per_epoch = min(-(-n // batch_size), n // 2)
+        self._seed = seed
+        self._stream = stream
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step is in, counted from 0."""
+        return step // self.steps_per_epoch
+
+    def batch(self, step: int) -> Int64[Tensor, " b"]:
+        """The indices of a step's images; steps count from 0 through all epochs."""
+        assert step >= 0, f"step {step}"
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = torch.randperm(self.n, generator=generator(self._seed, "order", self._stream, epoch))
+            self._epoch = epoch
+        start = self.n * place // self.steps_per_epoch
+        end = self.n * (place + 1) // self.steps_per_epoch
+        return self._order[start:end].clone()

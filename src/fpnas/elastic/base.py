@@ -1,0 +1,77 @@
+"""The two kinds of elastic module: layers, which own weights, and structures, which decide what runs.
+
+Both keep their arguments as `Dim`s and read the present values of these from `values`. All elastic modules of a
+supernet share one `Pick`, so selecting an architecture is one assignment, and only what runs is resolved. A layer
+slices its weights in `forward`, and can say its cost and hand out its plain counterpart. A structure chooses among its
+children in `forward`; a trace under a fixed pick sees plain Python, so extraction leaves nothing of it behind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from fpnas.elastic.dims import Dim, resolve
+from fpnas.space import Option
+
+Values = Mapping[str, Any]
+"""Argument -> present value. Cost methods also take arrays as values: they must be plain arithmetic."""
+
+
+class Pick:
+    """The architecture in force, shared by the elastic modules of one supernet."""
+
+    def __init__(self) -> None:
+        self.arch: Mapping[str, Option] = {}
+
+
+class ElasticModule(nn.Module, ABC):
+    """What layers and structures share: named arguments that the architecture in force resolves."""
+
+    def __init__(self, **dims: Dim) -> None:
+        super().__init__()
+        self.dims: dict[str, Dim] = dims
+        self.pick = Pick()
+        self._values: dict[str, Any] = {}
+        self._values_of: Mapping[str, Option] | None = None
+
+    @property
+    def values(self) -> Values:
+        """The arguments under the architecture in force, resolved once for each architecture."""
+        arch = self.pick.arch
+        if self._values_of is not arch:
+            self._values = {name: resolve(dim, arch) for name, dim in self.dims.items()}
+            self._values_of = arch
+        return self._values
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(dim, 'name', dim)}" for name, dim in self.dims.items())
+
+
+class ElasticLayer(ElasticModule):
+    """A leaf with weights of its own (or none, such as an activation)."""
+
+    @abstractmethod
+    def extract(self) -> nn.Module:
+        """The plain torch module that computes the same under the present values, with copies of the weights."""
+
+    @abstractmethod
+    def num_params(self, values: Values) -> Any:
+        """Learnable parameters under `values`."""
+
+    def flops(self, values: Values, positions: int) -> Any:
+        """Multiply-adds for one example, `positions` being the output's places (height x width, or tokens)."""
+        del values, positions
+        return 0
+
+
+class ElasticStructure(ElasticModule):
+    """A module that decides which of its children run."""
+
+    def condition(self, child: str) -> tuple[Dim, frozenset[Any]] | None:
+        """When the direct child of this name runs: a `Dim` and the values of it for which it does; None is always."""
+        del child
+        return None

@@ -1,0 +1,95 @@
+"""Elastic batch norm (sliced, METHOD 3.3) and the activation that a choice names.
+
+While a search runs, `batch_statistics` makes every norm use the batch's own mean and variance and leave the running
+ones alone: the running statistics of a slice would average over architectures that never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fpnas.elastic.base import ElasticLayer, Values
+from fpnas.elastic.dims import Dim, largest, values_of
+from fpnas.errors import unknown_name
+
+
+class BatchNorm2d(ElasticLayer):
+    """Batch norm over the first `channels` of its weights; momentum and epsilon as in `torch.nn.BatchNorm2d`."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: Dim, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__(channels=channels)
+        width = largest(channels)
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self.batch_only = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = self.values["channels"]
+        weight, bias = self.weight[:width], self.bias[:width]
+        if self.batch_only:
+            return F.batch_norm(x, None, None, weight, bias, True, self.momentum, self.eps)
+        mean, variance = self.running_mean[:width], self.running_var[:width]
+        if self.training:
+            self.num_batches_tracked += 1
+        return F.batch_norm(x, mean, variance, weight, bias, self.training, self.momentum, self.eps)
+
+    def extract(self) -> nn.Module:
+        width = self.values["channels"]
+        plain = nn.BatchNorm2d(width, eps=self.eps, momentum=self.momentum).to(self.weight)
+        own = self.state_dict()
+        plain.load_state_dict({name: value[:width] if value.dim() else value for name, value in own.items()})
+        return plain
+
+    def num_params(self, values: Values) -> int:
+        return 2 * values["channels"]
+
+
+@contextmanager
+def batch_statistics(module: nn.Module) -> Generator[None]:
+    """Within it, the elastic norms of `module` use the batch's statistics and leave the running ones alone."""
+    norms = [norm for norm in module.modules() if isinstance(norm, BatchNorm2d)]
+    before = [norm.batch_only for norm in norms]
+    for norm in norms:
+        norm.batch_only = True
+    try:
+        yield
+    finally:
+        for norm, state in zip(norms, before, strict=True):
+            norm.batch_only = state
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU}
+
+
+class Activation(ElasticLayer):
+    """The nonlinearity of a given name, "relu" or "swish" (SiLU)."""
+
+    def __init__(self, kind: Dim) -> None:
+        super().__init__(kind=kind)
+        for name in values_of(kind):
+            if name not in _ACTIVATIONS:
+                raise unknown_name("activation", str(name), _ACTIVATIONS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In place saves a tensor: what comes before is a batch norm, whose gradient needs its input alone.
+        return F.relu(x, inplace=True) if self.values["kind"] == "relu" else F.silu(x)
+
+    def extract(self) -> nn.Module:
+        return nn.ReLU(inplace=True) if self.values["kind"] == "relu" else nn.SiLU()
+
+    def num_params(self, values: Values) -> int:
+        del values
+        return 0

@@ -1,0 +1,61 @@
+"""Structures that choose what runs: one branch of several, or the first n of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from fpnas.elastic.base import ElasticStructure
+from fpnas.elastic.dims import Dim, values_of
+from fpnas.errors import SupernetError
+
+
+class Switch(ElasticStructure):
+    """Runs the branch that `on` names. Branches share no weights.
+
+    Args:
+        on: a `Dim` whose values, as text, are keys of `branches`.
+        branches: value -> module, all taking the same input to outputs of the same shape.
+
+    Raises:
+        SupernetError: a value of `on` has no branch.
+    """
+
+    def __init__(self, on: Dim, branches: Mapping[str, nn.Module]) -> None:
+        super().__init__(on=on)
+        self.branches = nn.ModuleDict(branches)
+        without = [value for value in values_of(on) if str(value) not in self.branches]
+        if without:
+            raise SupernetError(f"a branch for each of {list(values_of(on))}", f"none for {without[0]!r}", "add it")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.branches[str(self.values["on"])](x)
+
+    def condition(self, child: str) -> tuple[Dim, frozenset[Any]] | None:
+        key = child.removeprefix("branches.")
+        return self.dims["on"], frozenset(value for value in values_of(self.dims["on"]) if str(value) == key)
+
+
+class Repeat(ElasticStructure):
+    """Runs the first `times` of its blocks in a chain: variable depth.
+
+    Raises:
+        SupernetError: `times` can exceed the number of blocks, or be below 0.
+    """
+
+    def __init__(self, times: Dim, blocks: Iterable[nn.Module]) -> None:
+        super().__init__(times=times)
+        self.blocks = nn.ModuleList(blocks)
+        if not all(0 <= value <= len(self.blocks) for value in values_of(times)):
+            raise SupernetError(f"0 to {len(self.blocks)} repeats", str(values_of(times)), "correct the options")
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in list(self.blocks)[: self.values["times"]]:
+            x = block(x)
+        return x
+
+    def condition(self, child: str) -> tuple[Dim, frozenset[Any]] | None:
+        position = int(child.removeprefix("blocks."))
+        return self.dims["times"], frozenset(value for value in values_of(self.dims["times"]) if value > position)

@@ -1,0 +1,43 @@
+"""The one error tree of fpnas.
+
+Every error that a user can cause is an `FpnasError`; the shell prints it as one line and exits with code 2. A message
+says what was expected, what came, and how to mend it. Broken invariants of our own are `assert`s, not errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FpnasError(Exception):
+    """The root: whatever fpnas raises on purpose."""
+
+
+class InputError(FpnasError, ValueError):
+    """Something that the user gave does not fit.
+
+    Args:
+        expected: what would have been right, as a noun phrase.
+        got: what came.
+        fix: what to do about it, as an imperative.
+    """
+
+    def __init__(self, expected: str, got: str, fix: str) -> None:
+        super().__init__(f"expected {expected}, got {got}; {fix}")
+
+
+class RunFolderError(InputError):
+    """A run folder is in use, belongs to another run, or can't be read or written."""
+
+
+class SupernetError(InputError):
+    """A module can't serve as a supernet: its choices contradict each other, or a trace can't follow it."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not among the known ones; suggests the nearest."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    fix = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
+    return InputError(f"a known {kind}", repr(name), fix)

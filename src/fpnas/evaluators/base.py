@@ -1,0 +1,61 @@
+"""`Evaluator`: what a search asks of whatever judges architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from fpnas.space import Arch, SearchSpace
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning weights gives: the importance-weighted mean loss in nats an image (None: nothing learnt)."""
+
+    loss: float | None
+
+
+class Evaluator(Protocol):
+    """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space whose codes it takes."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Calls of `learn` in an epoch."""
+        ...
+
+    @property
+    def num_images(self) -> int:
+        """Over how many images a log-likelihood is summed: the temperature "mean" divides by it."""
+        ...
+
+    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+        """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search."""
+        ...
+
+    def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """Log-likelihood of a validation batch under each architecture, in nats, without a graph."""
+        ...
+
+    def describe(self, arch: Arch) -> dict[str, Any]:
+        """The facts of an architecture that go into arch.json, its choices among them."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings, as plain JSON: two evaluators with equal ones do the same."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while it learns."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        ...

@@ -1,0 +1,62 @@
+"""The importance-weighted gradient of the weights, in one pass and with the memory of one network (METHOD 1).
+
+    grad L(w) = sum_k q_k * grad_w(-log P(y|X,w,A_k)) / B,   q = softmax(log P(y|X,w,A_k) / temperature)
+
+q is known only after all K forward passes. As in an online softmax, the gradients are accumulated with the running
+maximum m of the scaled log-likelihoods taken out, exp(l_k - m) * g_k, rescaled when m grows, and divided by the sum at
+the end. The result is exact; what is negligible beside the best so far is not even run backwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class OnlineWeights:
+    """Accumulates a softmax-weighted sum of gradients in the parameters' `.grad`.
+
+    Args:
+        parameters: whose gradients are summed; cleared first.
+        negligible: a sample whose weight is below this share of the greatest so far is left out, in the backward pass
+            and in the sum alike; 0 leaves none out.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], negligible: float = 0.0) -> None:
+        self.parameters: Sequence[Tensor] = list(parameters)
+        self.negligible = negligible
+        self.top = -math.inf
+        self.total = 0.0
+        self.weighted_loss = 0.0
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def add(self, loss: Tensor, log_weight: float, count: int = 1) -> None:
+        """Adds a sample: its loss (a scalar with its graph), the log of its unnormalised weight, its repeats."""
+        if log_weight > self.top:
+            self._rescale(math.exp(self.top - log_weight))
+            self.top = log_weight
+        weight = count * math.exp(log_weight - self.top)
+        if weight < self.negligible:
+            return
+        self.total += weight
+        self.weighted_loss += weight * float(loss.detach())
+        (loss * weight).backward()
+
+    def finish(self) -> float:
+        """Divides by the sum of the weights; the weighted mean of the losses."""
+        self._scale(1 / self.total)
+        return self.weighted_loss / self.total
+
+    def _rescale(self, factor: float) -> None:
+        self.total *= factor
+        self.weighted_loss *= factor
+        self._scale(factor)
+
+    def _scale(self, factor: float) -> None:
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if gradients and factor != 1.0:
+            torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]

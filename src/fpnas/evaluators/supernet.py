@@ -1,0 +1,186 @@
+"""`SupernetEvaluator`: a supernet and a data set; trains shared weights on one half of the training images and scores
+architectures on the other (METHOD 1).
+
+Everything is run with the batch's own statistics. One network at a time is in memory, whatever K.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from fpnas.cost import Flops, Params
+from fpnas.data import EpochOrder, ImageData, ImageSet, halves
+from fpnas.elastic import Supernet, batch_statistics
+from fpnas.errors import InputError
+from fpnas.estimators import Temperature, divisor
+from fpnas.evaluators.base import Learned
+from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.space import Arch, SearchSpace
+
+
+class SupernetEvaluator:
+    """Judges architectures by a supernet's shared weights.
+
+    Letters: K architectures, V choices, B images of a batch.
+
+    Args:
+        supernet: takes the data's channels and classes.
+        data: its training images are cut, class by class, into a half for the weights and a half for alpha.
+        batch_size: of either half.
+        lr: of the weights, SGD with Nesterov momentum .9, cosine to 0 over the search.
+        weight_decay: of the weights.
+        clip: the gradient's greatest norm.
+        temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
+        negligible: gradients below this share of the greatest are left out; 0 is exact.
+        seed: of the halves and the batches' order.
+        device: where the supernet runs.
+        precision: "fp32", or "bf16" by autocast.
+
+    Raises:
+        InputError: the supernet and the data don't fit each other, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: ImageData,
+        *,
+        batch_size: int = 128,
+        lr: float = 0.1,
+        weight_decay: float = 1e-4,
+        clip: float = 5.0,
+        temperature: Temperature = "mean",
+        negligible: float = 1e-3,
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        check_fit(supernet, data)
+        if batch_size < 2:
+            raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
+        self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
+        self.data, self.device, self.precision = data, device, precision
+        self.batch_size, self.lr, self.weight_decay, self.clip = batch_size, lr, weight_decay, clip
+        self.temperature: Temperature = temperature
+        self.negligible, self.seed = negligible, seed
+        self._parameters = list(supernet.parameters())
+        self._optimiser = torch.optim.SGD(
+            self._parameters, lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True
+        )
+        first, second = halves(data.train, seed)
+        self._train, self._val = data.train.subset(first), data.train.subset(second)
+        self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
+        self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
+        self._steps = 0
+        self._costs = Flops(supernet, self._input_shape), Params(supernet, self._input_shape)
+        divisor(temperature, batch_size)
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.supernet.space
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._train_order.steps_per_epoch
+
+    @property
+    def num_images(self) -> int:
+        """B of the last validation batch; batches differ by one image at most."""
+        return len(self._val_order.batch(max(0, self._steps - 1)))
+
+    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+        """One SGD step on the next batch of the weights' half; repeated architectures are run once."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
+        images, labels = self._batch(self._train, self._train_order)
+        self._steps += 1
+        scale = len(labels) / divisor(self.temperature, len(labels))
+        weights = OnlineWeights(self._parameters, self.negligible)
+        rows, counts = codes.unique(dim=0, return_counts=True)
+        self.supernet.train()
+        with batch_statistics(self.supernet):
+            for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+                loss = F.cross_entropy(self._logits(row, images), labels)
+                weights.add(loss, -scale * float(loss.detach()), count)
+        loss_mean = weights.finish()
+        torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
+        self._optimiser.step()
+        return Learned(loss_mean)
+
+    @torch.no_grad()
+    def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """Log-likelihoods of the batch of the alpha half that goes with the last step, summed over its images."""
+        images, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        rows, back = codes.unique(dim=0, return_inverse=True)
+        self.supernet.train()
+        with batch_statistics(self.supernet):
+            losses = [F.cross_entropy(self._logits(row, images), labels, reduction="sum") for row in rows.tolist()]
+        return -torch.stack(losses).cpu().double()[back]
+
+    def describe(self, arch: Arch) -> dict[str, Any]:
+        """Space, input, choices, FLOPs and parameters."""
+        return {
+            "space": self.supernet.name,
+            "image_size": self.data.image_size,
+            "in_channels": self.data.in_channels,
+            "num_classes": self.data.num_classes,
+            "choices": dict(arch),
+            "flops": self._costs[0].of(arch),
+            "params": self._costs[1].of(arch),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What decides a trajectory, beside the machine."""
+        return {
+            "space": self.supernet.name,
+            "data": self.data.name,
+            "image_size": self.data.image_size,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "clip": self.clip,
+            "weight_temperature": self.temperature,
+            "negligible": self.negligible,
+            "data_seed": self.seed,
+            "device": self.device,
+            "precision": self.precision,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "supernet": self.supernet.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._steps = state["steps"]
+
+    @property
+    def _input_shape(self) -> tuple[int, int, int]:
+        return self.data.in_channels, self.data.image_size, self.data.image_size
+
+    def _logits(self, row: list[int], images: Tensor) -> Tensor:
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.supernet.select(self.space.decode(row))(images)
+        return logits.float()
+
+    def _batch(self, images: ImageSet, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
+        batch = images.subset(order.batch(self._steps if step is None else step))
+        return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
+
+
+def check_fit(supernet: Supernet, data: ImageData) -> None:
+    """`InputError` where the space can't take the data's image size."""
+    least, most = supernet.image_sizes or (1, data.image_size)
+    if not least <= data.image_size <= most:
+        expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
+        raise InputError(expected, str(data.image_size), "give --image-size, or take another space")

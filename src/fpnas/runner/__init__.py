@@ -1,0 +1,16 @@
+"""Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
+
+from fpnas.runner.files import ArchRecord, load, read_arch, supernet_weights, trained_folder
+from fpnas.runner.progress import Progress, Silent
+from fpnas.runner.runner import run
+
+__all__ = [
+    "ArchRecord",
+    "Progress",
+    "Silent",
+    "load",
+    "read_arch",
+    "run",
+    "supernet_weights",
+    "trained_folder",
+]

@@ -1,0 +1,132 @@
+"""Reading back what runs leave: arch.json and weights, of a run folder or one's own file; none of it is trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fpnas.elastic import Supernet
+from fpnas.errors import RunFolderError
+from fpnas.runner.checkpoint import load_checkpoint
+from fpnas.runner.folder import read_json
+from fpnas.space import Arch
+from fpnas.spaces import by_name
+
+
+class _ArchFile(BaseModel):
+    """arch.json as it may come: "space" and "choices" are enough."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    space: StrictStr
+    choices: dict[str, StrictInt | StrictFloat | StrictStr]
+    image_size: StrictInt | None = Field(default=None, ge=1, le=4096)
+    in_channels: StrictInt = Field(default=3, ge=1, le=1024)
+    num_classes: StrictInt | None = Field(default=None, ge=2, le=1_000_000)
+
+
+@dataclass(frozen=True)
+class ArchRecord:
+    """A found architecture and what its network takes."""
+
+    space: str
+    arch: Arch
+    image_size: int | None
+    in_channels: int
+    num_classes: int | None
+
+    def supernet(self, num_classes: int | None = None, in_channels: int | None = None, seed: int = 0) -> Supernet:
+        """Its space's supernet; classes and channels are the record's where none are given."""
+        classes = num_classes or self.num_classes
+        options = {} if classes is None else {"num_classes": classes}
+        return by_name(self.space)(in_channels=in_channels or self.in_channels, seed=seed, **options)
+
+
+def read_arch(path: str | Path) -> ArchRecord:
+    """The architecture of a run folder or of an arch.json.
+
+    Raises:
+        RunFolderError: there is none, or it is none of a known space.
+    """
+    place = Path(path)
+    file = place / "arch.json" if place.is_dir() else place
+    if place.is_dir() and not file.exists():
+        got = f"{place}, which has none"
+        raise RunFolderError("a run with an arch.json", got, "let its search end, or name an arch.json")
+    try:
+        record = _ArchFile.model_validate(read_json(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunFolderError(
+            "an arch.json with a space and its choices", f"{file}: {where}: {first['msg']}", "mend it"
+        ) from None
+    build = by_name(record.space)
+    arch = Arch(record.choices)
+    build().space.encode(arch)
+    return ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes)
+
+
+def trained_folder(path: str | Path) -> Path:
+    """The folder of a training: `path` itself, or the train/ within a search's.
+
+    Raises:
+        RunFolderError: there is no trained network.
+    """
+    place = Path(path)
+    for folder in (place, place / "train"):
+        if (folder / "model.safetensors").exists() and (folder / "arch.json").exists():
+            return folder
+    if not place.exists():
+        raise RunFolderError(
+            "the folder of a training, or of a search with train/ in it", f"{place}: no such folder", "check the path"
+        )
+    got = f"{place}, which has no model.safetensors"
+    raise RunFolderError("the folder of a training, or of a search with train/ in it", got, "run fpnas train first")
+
+
+def load(path: str | Path) -> nn.Module:
+    """The trained network of a run, a plain torch module in eval mode.
+
+    Args:
+        path: the `--out` of a training, or a search's folder with train/ in it.
+
+    Raises:
+        RunFolderError: there is no trained network, or its files don't fit each other.
+    """
+    folder = trained_folder(path)
+    record = read_arch(folder)
+    network = record.supernet().extract(record.arch)
+    try:
+        network.load_state_dict(read_weights(folder / "model.safetensors"))
+    except RuntimeError as error:
+        got = str(error).splitlines()[-1].strip()
+        raise RunFolderError("weights of the network in arch.json", f"{folder} ({got})", "train it anew") from None
+    return network.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError("a readable .safetensors file", f"{path} ({error})", "train the network anew") from None
+
+
+def supernet_weights(path: str | Path) -> dict[str, Any]:
+    """The supernet's weights from the checkpoint of a search, to inherit from.
+
+    Raises:
+        RunFolderError: the folder holds no search with a checkpoint.
+    """
+    state = load_checkpoint(Path(path)) if Path(path).is_dir() else None
+    weights = None if state is None else state.get("job", {}).get("evaluator", {}).get("supernet")
+    if weights is None:
+        raise RunFolderError("a search's folder with a checkpoint to inherit from", str(path), "train from scratch")
+    return weights

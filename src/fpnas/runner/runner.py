@@ -1,0 +1,155 @@
+"""`run`: drives a job to its end in a folder. The only place with clocks, signals and files of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as safetensors_bytes
+
+from fpnas.errors import InputError
+from fpnas.job import Job
+from fpnas.runner.checkpoint import load_checkpoint, save_checkpoint
+from fpnas.runner.folder import RunFolder
+from fpnas.runner.progress import Progress, progress_for_terminal
+
+LOGS = ("metrics.jsonl", "distribution.jsonl")
+
+
+def run(
+    job: Job,
+    folder: str | Path,
+    *,
+    max_steps: int | None = None,
+    checkpoint_every: int = 100,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Runs `job` to its end in `folder`, or goes on where the folder was left; a run that has ended is left alone.
+
+    Args:
+        job: a search or a training, new.
+        folder: see DESIGN: run.json, metrics.jsonl, distribution.jsonl, checkpoint.pt, arch.json, result.json.
+        max_steps: end after so many steps from the run's first; a later call with more goes on.
+        checkpoint_every: steps between checkpoints.
+        settings: what else must agree for the folder to be this run's.
+        progress: shows the run; by default a line on stderr.
+
+    Returns:
+        The job's result.
+
+    Raises:
+        RunFolderError: the folder is in use, holds another run, or can't be written.
+        KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM, after the step under way and a checkpoint.
+    """
+    if checkpoint_every < 1 or (max_steps is not None and max_steps < 1):
+        got = f"max_steps {max_steps}, checkpoint_every {checkpoint_every}"
+        raise InputError("1 step or more", got, "correct them")
+    show = progress if progress is not None else progress_for_terminal()
+    last = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
+    with RunFolder(folder, job.kind, {**job.settings(), **(settings or {})}, _facts()) as place:
+        state = load_checkpoint(place.path)
+        sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
+        seconds = 0.0
+        if state is not None:
+            job.load_state_dict(state["job"])
+            sizes |= state["log_sizes"]
+            seconds = state["seconds"]
+        for name, size in sizes.items():
+            place.cut_log(name, size)
+        ended = place.path / "result.json"
+        if job.steps_done >= last and ended.exists():
+            show.already_ended(job, place.path)
+            return job.result()
+        ended.unlink(missing_ok=True)
+
+        def checkpoint() -> None:
+            save_checkpoint(place, {"job": job.state_dict(), "log_sizes": dict(sizes), "seconds": seconds})
+
+        saved = job.steps_done
+        with _deferred_signals() as pending, show.shown(job, last):
+            while job.steps_done < last:
+                started = time.perf_counter()
+                step = job.step()
+                took = time.perf_counter() - started
+                seconds += took
+                line = {**step.metrics, "seconds": round(took, 6)}
+                for name, content in {"metrics.jsonl": line, **step.logs}.items():
+                    sizes[name] = place.append(name, content)
+                show.stepped(line)
+                if pending or job.steps_done % checkpoint_every == 0 or job.steps_done == last:
+                    checkpoint()
+                    saved = job.steps_done
+                if pending:
+                    raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(128 + pending[0])
+        if saved != job.steps_done or state is None:
+            checkpoint()
+        _leave_files(place, job, seconds)
+        return job.result()
+
+
+def _leave_files(place: RunFolder, job: Job, seconds: float) -> None:
+    """Writes what the job leaves behind; result.json, the sign that the run has ended, last."""
+    files = job.files()
+    files["result.json"] = {**files["result.json"], "seconds": round(seconds, 3), "peak_memory_mb": _peak_memory_mb()}
+    for name, content in sorted(files.items(), key=lambda item: item[0] == "result.json"):
+        if name.endswith(".safetensors"):
+            tensors = {key: value.detach().cpu().contiguous().clone() for key, value in content.items()}
+            place.write_bytes(name, safetensors_bytes(tensors))
+        else:
+            place.write_json(name, content)
+
+
+def _peak_memory_mb() -> float:
+    """The process's greatest resident memory so far, in MiB (on macOS the unit is bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _facts() -> dict[str, Any]:
+    return {
+        "command": " ".join(sys.argv),
+        "versions": {"fpnas": version("fpnas"), "torch": torch.__version__, "python": platform.python_version()},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+@contextmanager
+def _deferred_signals() -> Generator[list[int]]:
+    """Within it, the first SIGINT or SIGTERM is noted in the list, so that the step can end; a second acts."""
+    pending: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pending
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        if pending:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        pending.append(number)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield pending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

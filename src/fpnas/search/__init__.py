@@ -1,0 +1,7 @@
+"""Searches: the loop, and the methods that are settings of it."""
+
+from fpnas.job import Job, Step
+from fpnas.search import methods
+from fpnas.search.loop import Search, SearchResult
+
+__all__ = ["Job", "Search", "SearchResult", "Step", "methods"]

@@ -1,0 +1,120 @@
+"""From a table of rows to a supernet: stem, searchable MBConv groups, head (METHOD 3.1 and 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fpnas.elastic import Linear, Supernet, conv_norm, searchable_mbconv
+from fpnas.elastic.dims import Dim
+from fpnas.errors import InputError
+from fpnas.space import Choice, Option
+
+
+@dataclass(frozen=True)
+class Row:
+    """A block group: options of the expansion and of the output channels, repeat, stride of the first block."""
+
+    expansion: tuple[float, ...]
+    channels: tuple[int, ...]
+    repeat: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Micro:
+    """What a block chooses beside its widths. Kernel 0 bypasses it; for splits see `MBConv`."""
+
+    kernel: tuple[int, ...]
+    act: tuple[str, ...]
+    splits: tuple[int, ...]
+
+
+FBNETV2 = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1))
+FP_NAS = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1, 2, 4))
+
+
+def span(least: float, most: float, step: float) -> tuple[float, ...]:
+    """The options that the paper writes as (min, max, step), both ends included; whole numbers come as int."""
+    count = round((most - least) / step) + 1
+    values = [least + index * step for index in range(count)]
+    return tuple(int(value) if float(value).is_integer() and isinstance(step, int) else value for value in values)
+
+
+def channels(least: int, most: int, step: int) -> tuple[int, ...]:
+    """`span` for widths."""
+    return tuple(range(least, most + 1, step))
+
+
+class MacroNet(nn.Module):
+    """Stem, searchable blocks, 1x1 head convolution, average pool, classifier: (N, C, H, W) -> (N, classes)."""
+
+    def __init__(self, stem: nn.Module, blocks: Sequence[nn.Module], head: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+        self.head = head
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.head(self.blocks(self.stem(x))).mean((2, 3)))
+
+
+def macro_supernet(
+    name: str,
+    rows: Sequence[Row],
+    micro: Micro,
+    *,
+    stem: int,
+    head: int,
+    image_sizes: tuple[int, int],
+    num_classes: int,
+    in_channels: int,
+    seed: int,
+    fine: bool = False,
+) -> Supernet:
+    """The supernet of a table of rows.
+
+    Args:
+        name: of the space.
+        rows: the block groups, in order.
+        micro: the options of every block beside its widths.
+        stem: channels of the stem, a 3x3 convolution with stride 2, batch norm and ReLU.
+        head: channels of the 1x1 head convolution, with batch norm and ReLU.
+        image_sizes: least and largest input size.
+        num_classes: of the classifier.
+        in_channels: of the images.
+        seed: of the weights.
+        fine: each block chooses for itself; otherwise the blocks of a group share one choice.
+    """
+    if num_classes < 2 or in_channels < 1:
+        got = f"{num_classes} classes, {in_channels} channels"
+        raise InputError("at least 2 classes and 1 input channel", got, "look at the data")
+    choices: list[Choice] = []
+    blocks: list[nn.Module] = []
+    width: Dim = stem
+    kernel = act = splits = expansion = outs = Choice("unset", (0,))
+    for number, row in enumerate(rows, start=1):
+        for repeat in range(row.repeat):
+            if fine or repeat == 0:
+                owner = f"block{len(blocks) + 1}" if fine else f"group{number}"
+
+                def choice(variable: str, options: tuple[Option, ...], owner: str = owner) -> Choice:
+                    choices.append(Choice(f"{owner}.{variable}", options))
+                    return choices[-1]
+
+                kernel, act = choice("kernel", micro.kernel), choice("act", micro.act)
+                splits, expansion = choice("splits", micro.splits), choice("expansion", row.expansion)
+                outs = choice("channels", row.channels)
+            stride = row.stride if repeat == 0 else 1
+            blocks.append(searchable_mbconv(width, outs, kernel, stride, expansion, act, splits))
+            width = outs
+    net = MacroNet(
+        stem=conv_norm(in_channels, stem, stride=2, act="relu", kernel=3),
+        blocks=blocks,
+        head=conv_norm(width, head, act="relu"),
+        classifier=Linear(head, num_classes),
+    )
+    return Supernet(net, choices, seed=seed, name=name, image_sizes=image_sizes)

@@ -1,0 +1,36 @@
+"""The network to train: an architecture with fresh weights, or with those that it had in the supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx, nn
+from torch.optim.swa_utils import update_bn
+
+from fpnas.data import EpochOrder, ImageData
+from fpnas.elastic import Supernet, initialise
+from fpnas.space import Option
+from fpnas.streams import generator
+
+
+def from_scratch(supernet: Supernet, arch: Mapping[str, Option], seed: int = 0) -> fx.GraphModule:
+    """The plain network of `arch` with weights drawn for its own size."""
+    network = supernet.extract(arch)
+    initialise(network, generator(seed, "network"))
+    return network
+
+
+def inherited(supernet: Supernet, arch: Mapping[str, Option], data: ImageData) -> fx.GraphModule:
+    """The plain network of `arch` with the supernet's weights and batch norms recalibrated on training images."""
+    network = supernet.extract(arch)
+    recalibrate(network, data)
+    return network
+
+
+def recalibrate(network: nn.Module, data: ImageData, num_batches: int = 20, batch_size: int = 256) -> None:
+    """Sets the running statistics of batch norms to those of training images; a search leaves them untouched."""
+    order = EpochOrder(len(data.train), min(batch_size, len(data.train)), 0, "recalibrate")
+    batches = (data.train.subset(order.batch(step)) for step in range(min(num_batches, order.steps_per_epoch)))
+    with torch.no_grad():
+        update_bn((data.normalise(batch.images) for batch in batches), network)

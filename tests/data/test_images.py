@@ -1,0 +1,122 @@
+"""`ImageSet` and `ImageData`: what they refuse, resizing, statistics and normalising against plain formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fpnas.data import ImageData, ImageSet
+from fpnas.data.images import STD_FLOOR
+from fpnas.errors import InputError
+
+
+def random_set(count: int = 12, channels: int = 3, height: int = 8, width: int = 8, seed: int = 0) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
+    return ImageSet(images, torch.arange(count) % 3)
+
+
+def data_of(train: ImageSet, image_size: int | None = None) -> ImageData:
+    return ImageData.of("x", train, train, classes=("a", "b", "c"), heldout_from="test", image_size=image_size)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), "images as uint8"),
+        (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), "images as uint8"),
+        (torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), "none of them 0"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), r"shape \(2,\)"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int32), "labels as int64"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, -1]), "labels from 0 up"),
+    ],
+)
+def test_an_image_set_refuses_what_does_not_fit(images: torch.Tensor, labels: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ImageSet(images, labels)
+
+
+def test_a_subset_has_the_images_in_the_order_asked_for() -> None:
+    every = random_set()
+    some = every.subset(torch.tensor([5, 0, 5]))
+    assert len(some) == 3
+    assert torch.equal(some.images, every.images[[5, 0, 5]])
+    assert some.labels.tolist() == [2, 0, 2]
+
+
+def test_resizing_to_its_own_size_changes_nothing() -> None:
+    every = random_set()
+    assert every.resized(8) is every
+
+
+@pytest.mark.parametrize("size", [3, 7, 13, 32])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 11)])
+def test_resizing_agrees_with_pillow(size: int, height: int, width: int) -> None:
+    every = random_set(4, 1, height, width)
+    resized = every.resized(size).images
+    assert resized.shape == (4, 1, size, size)
+    for image, expected in zip(resized[:, 0], every.images[:, 0], strict=True):
+        by_pillow = Image.fromarray(expected.numpy()).resize((size, size), Image.Resampling.BILINEAR)
+        # Pillow rounds after each of the two directions.
+        assert np.abs(image.numpy().astype(int) - np.asarray(by_pillow).astype(int)).max() <= 1
+
+
+def test_resizing_in_chunks_equals_resizing_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = random_set(11)
+    at_once = every.resized(5).images
+    monkeypatch.setattr("fpnas.data.images._RESIZE_FLOATS", 3 * 8 * 8 * 2)
+    assert torch.equal(every.resized(5).images, at_once)
+
+
+def test_a_constant_image_stays_constant_when_resized() -> None:
+    white = ImageSet(torch.full((1, 1, 7, 7), 255, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    assert white.resized(33).images.unique().tolist() == [255]
+
+
+def test_images_too_large_for_memory_are_an_input_error() -> None:
+    with pytest.raises(InputError, match="fit into memory"):
+        random_set(1).resized(2**24)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_statistics_and_normalising_follow_their_definition(channels: int) -> None:
+    train = random_set(40, channels)
+    data = data_of(train)
+    scaled = train.images.double() / 255
+    assert data.mean == pytest.approx(scaled.mean((0, 2, 3)).tolist(), rel=1e-12)
+    assert data.std == pytest.approx(scaled.std((0, 2, 3), correction=0).tolist(), rel=1e-12)
+    batch = train.images[:5]
+    expected = (batch.double() / 255 - torch.tensor(data.mean).double().view(1, -1, 1, 1)) / torch.tensor(
+        data.std
+    ).double().view(1, -1, 1, 1)
+    normalised = data.normalise(batch)
+    assert normalised.dtype == torch.float32
+    assert torch.allclose(normalised.double(), expected, atol=1e-5)
+    assert normalised.stride() == (channels * 64, 1, channels * 8, channels)  # channels-last, also with one channel
+
+
+def test_a_constant_channel_is_not_divided_by_zero() -> None:
+    train = ImageSet(torch.full((4, 1, 2, 2), 7, dtype=torch.uint8), torch.arange(4) % 3)
+    data = data_of(train)
+    assert data.std == (STD_FLOOR,)
+    assert data.normalise(train.images).abs().max() < 1e-3
+
+
+def test_image_data_tells_its_measures() -> None:
+    data = data_of(random_set(height=5, width=9))
+    assert (data.num_classes, data.in_channels, data.image_size) == (3, 3, 9)
+    assert data_of(random_set(), image_size=4).image_size == 4
+
+
+def test_image_data_refuses_what_does_not_fit() -> None:
+    train = random_set()
+    with pytest.raises(InputError, match="labels below 2"):
+        ImageData.of("x", train, train, classes=("a", "b"), heldout_from="test")
+    with pytest.raises(InputError, match="at least two classes"):
+        ImageData.of("x", train, train, classes=("a",), heldout_from="test")
+    with pytest.raises(InputError, match="of one shape"):
+        ImageData.of("x", train, random_set(channels=1), classes=("a", "b", "c"), heldout_from="test")
+    with pytest.raises(InputError, match="for each of 3 channels"):
+        ImageData("x", train, train, ("a", "b", "c"), "test", (0.5,), (0.5,))
