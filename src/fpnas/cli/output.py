@@ -37,9 +37,10 @@ def say_found(folder: Path) -> None:
     print(f"found: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
     print(by_group(arch["choices"]))
     print(f"{result['num_samples_total']} architectures sampled in {result['seconds']:.0f} s; files in {folder}")
-    if result.get("within_target") is False:
+    if result["answer"] != "mode":
+        mode = short(result["mode_cost"])
         print(
-            "warning: the most probable architecture exceeds the target; search longer or raise --beta", file=sys.stderr
+            f"it is the most probable one within the target ({result['answer']}); without one {mode} is more probable"
         )
     print(f"next: fpnas train {folder} --data ...")
 

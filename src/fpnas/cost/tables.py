@@ -71,7 +71,7 @@ class AdditiveCost:
             touching = [factor for factor in factors if variable in factor[0]]
             factors = [factor for factor in factors if variable not in factor[0]]
             scope = (*sorted(set().union(*(f[0] for f in touching)) - {variable}), variable)
-            table = sum((_aligned(self.space, f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
+            table = sum((aligned(self.space, f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
             table = np.broadcast_to(table, [self.space.cardinalities[v] for v in scope])
             decisions.append((variable, scope[:-1], table.argmin(axis=-1)))
             best = table.min(axis=-1)
@@ -93,7 +93,7 @@ def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
     return math.prod(space.cardinalities[v] for v in scope)
 
 
-def _aligned(
+def aligned(
     space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64], wanted: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """`table` with its axes in the order of `wanted`, those it lacks of length 1."""
@@ -110,7 +110,7 @@ def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
         if host is None:
             merged.append(Factor(factor.scope, np.ascontiguousarray(factor.table, dtype=np.float64).copy()))
         else:
-            host.table[...] += _aligned(space, factor.scope, factor.table, host.scope)
+            host.table[...] += aligned(space, factor.scope, factor.table, host.scope)
     return merged
 
 

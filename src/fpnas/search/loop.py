@@ -23,6 +23,7 @@ from fpnas.estimators import (
 )
 from fpnas.evaluators import Evaluator
 from fpnas.job import Step
+from fpnas.search.constrained import Answer, best_within
 from fpnas.space import Arch
 from fpnas.streams import generator
 
@@ -37,6 +38,7 @@ class SearchResult:
         entropy: of the distribution, in nats.
         num_samples_total: architectures drawn.
         distribution: the learnt P(A|alpha).
+        budget: of the search, or None.
     """
 
     arch: Arch
@@ -44,6 +46,17 @@ class SearchResult:
     entropy: float
     num_samples_total: int
     distribution: ArchDistribution
+    budget: Budget | None
+
+    def best_within(self, target: float | None = None) -> Answer:
+        """The most probable architecture whose cost meets `target`, the budget's own by default.
+
+        Raises:
+            InputError: the search had no budget, so no cost is known; or nothing meets the target.
+        """
+        if self.budget is None:
+            raise InputError("a search with a budget", "one without", "call best_within with a cost model instead")
+        return best_within(self.distribution, self.budget.cost, self.budget.target if target is None else target)
 
 
 class Search:
@@ -168,28 +181,30 @@ class Search:
         codes = torch.tensor([self.distribution.space.encode(arch)])
         with torch.no_grad():
             log_prob, entropy = float(self.distribution.log_prob(codes)), float(self.distribution.entropy())
-        return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution)
+        return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution, self.budget)
 
     def files(self) -> dict[str, Any]:
-        """arch.json and result.json."""
+        """arch.json, the most probable architecture within the budget, and result.json."""
         found = self.result()
-        facts = {**self.evaluator.describe(found.arch), "log_prob": found.log_prob}
+        answer = Answer(found.arch, found.log_prob, math.nan, "mode") if self.budget is None else found.best_within()
+        facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
         result: dict[str, Any] = {
             "kind": self.kind,
             "method": self.method,
             "steps": self.steps_done,
             "num_samples_total": found.num_samples_total,
             "entropy": found.entropy,
-            "log_prob": found.log_prob,
+            "log_prob": answer.log_prob,
+            "answer": answer.how,
         }
         result |= {name: facts[name] for name in ("flops", "params") if name in facts}
         if self.budget is not None:
-            cost = float(self.budget.cost(torch.tensor([self.distribution.space.encode(found.arch)])))
+            mode = torch.tensor([self.distribution.space.encode(found.arch)])
             result |= {
                 "cost_name": self.budget.cost.name,
                 "target": self.budget.target,
-                "cost": cost,
-                "within_target": cost <= self.budget.target,
+                "cost": answer.cost,
+                "mode_cost": float(self.budget.cost(mode)),
             }
         return {"arch.json": facts, "result.json": result}
 

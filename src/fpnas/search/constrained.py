@@ -1,0 +1,156 @@
+"""The most probable architecture within a budget.
+
+Where the cost is a sum of tables (FLOPs, parameters, additive latency) the answer is exact: cells are decided one after
+another, and of all partial architectures that look alike to the undecided rest only those are kept that no other beats in
+both cost and probability. Bounds on what the rest must cost and can gain cut most of these. Where the cost is a black box,
+or too many partial architectures stay in the race, the best of many samples is given; the answer says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fpnas.cost import AdditiveCost, CostModel
+from fpnas.cost.tables import aligned
+from fpnas.distribution import ArchDistribution
+from fpnas.errors import InputError
+from fpnas.space import Arch
+from fpnas.streams import generator
+
+MAX_LABELS = 4_000_000
+"""Partial architectures in the race at which the exact search gives up."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An architecture within the budget.
+
+    Args:
+        arch: the architecture.
+        log_prob: its log-probability in nats.
+        cost: its cost, in the unit of the cost model.
+        how: "mode" (which meets the budget), "exact", or "sampled" (the best of the samples; better ones may exist).
+    """
+
+    arch: Arch
+    log_prob: float
+    cost: float
+    how: Literal["mode", "exact", "sampled"]
+
+
+def best_within(
+    distribution: ArchDistribution, cost: CostModel, target: float, num_samples: int = 20_000, seed: int = 0
+) -> Answer:
+    """The most probable architecture whose cost is at most `target`.
+
+    Args:
+        distribution: P(A|alpha).
+        cost: the cost model; exact where it has a `table` of additive factors.
+        target: in the model's unit.
+        num_samples: where sampling has to do.
+        seed: of the samples.
+
+    Raises:
+        InputError: no architecture meets the target, or none of the samples does.
+    """
+    space = distribution.space
+    mode = torch.tensor([space.encode(distribution.mode())])
+    table = getattr(cost, "table", None)
+    samples = torch.cat([mode, distribution.sample(num_samples, generator(seed, "best within"))])
+    samples = samples[cost(samples) <= target]
+    how: Literal["mode", "exact", "sampled"] = "sampled"
+    best: tuple[int, ...] | None = None
+    if len(samples):
+        best = tuple(samples[distribution.log_prob(samples).argmax()].tolist())
+        how = "mode" if best == tuple(mode[0].tolist()) else how
+    if how != "mode" and isinstance(table, AdditiveCost):
+        floor = -np.inf if best is None else float(distribution.log_prob(torch.tensor([best])).detach())
+        found = _exact(distribution, table, target, floor)
+        if found is not None:
+            best, how = found, "exact"
+    if best is None:
+        got = f"{target:g}, which none of {num_samples:,} samples meets"
+        raise InputError(f"a target of {cost.name} that the space can meet", got, "raise the target")
+    codes = torch.tensor([best])
+    log_prob = float(distribution.log_prob(codes).detach())
+    return Answer(space.decode(best), log_prob, float(cost(codes)), how)
+
+
+def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, floor: float) -> tuple[int, ...] | None:
+    """The codes of the answer; None where no architecture meets the target or there are too many labels.
+
+    `floor` is the log-probability of a feasible architecture: what can't reach it is dropped.
+    """
+    plan = _Plan(distribution, table)
+    log_table = distribution.log_table().detach().numpy()
+    gains = np.concatenate([np.cumsum(log_table.max(axis=1)[::-1])[::-1], [0.0]])
+    slack = 1e-9 * max(1.0, abs(target))
+    codes = np.zeros((1, len(table.space)), dtype=np.int64)
+    costs, log_probs = np.full(1, table.constant), np.zeros(1)
+    for number, cell in enumerate(distribution.partition):
+        options = np.array(list(np.ndindex(*(table.space.cardinalities[v] for v in cell))))
+        useful = np.flatnonzero(log_table[number, : len(options)] + log_probs.max() + gains[number + 1] >= floor - 1e-9)
+        if len(codes) * len(useful) > MAX_LABELS:
+            return None
+        codes = np.repeat(codes, len(useful), axis=0)
+        codes[:, list(cell)] = np.tile(options[useful], (len(log_probs), 1))
+        log_probs = np.repeat(log_probs, len(useful)) + np.tile(log_table[number, useful], len(log_probs))
+        costs = np.repeat(costs, len(useful))
+        for factor in plan.completed[number]:
+            costs = costs + factor.table[tuple(codes[:, v] for v in factor.scope)]
+        frontier, rest = plan.frontiers[number], plan.rests[number]
+        cheapest = costs + rest[tuple(codes[:, v] for v in frontier)]
+        keep = (cheapest <= target + slack) & (log_probs + gains[number + 1] >= floor - 1e-9)
+        codes, costs, log_probs = codes[keep], costs[keep], log_probs[keep]
+        if not len(codes):
+            return None
+        keep = _undominated(codes[:, list(frontier)], costs, log_probs)
+        codes, costs, log_probs = codes[keep], costs[keep], log_probs[keep]
+    return tuple(codes[log_probs.argmax()].tolist())
+
+
+class _Plan:
+    """For each cell, in order: the factors it completes, the choices that later factors still read, their least cost."""
+
+    def __init__(self, distribution: ArchDistribution, table: AdditiveCost) -> None:
+        cells, space = distribution.partition, table.space
+        cell_of = {v: number for number, cell in enumerate(cells) for v in cell}
+        last = [max(cell_of[v] for v in factor.scope) for factor in table.factors]
+        self.completed = [[f for f, at in zip(table.factors, last, strict=True) if at == n] for n in range(len(cells))]
+        self.frontiers: list[tuple[int, ...]] = []
+        for number in range(len(cells)):
+            open_factors = [f for f, at in zip(table.factors, last, strict=True) if at > number]
+            self.frontiers.append(tuple(sorted({v for f in open_factors for v in f.scope if cell_of[v] <= number})))
+        # Backwards: the least cost of the rest, for each setting of the frontier.
+        self.rests: list[NDArray[np.float64]] = [np.zeros(())] * len(cells)
+        for number in range(len(cells) - 1, 0, -1):
+            parts: list[tuple[Sequence[int], NDArray[Any]]] = [(f.scope, f.table) for f in self.completed[number]]
+            parts.append((self.frontiers[number], self.rests[number]))
+            before = self.frontiers[number - 1]
+            inner = tuple(sorted({v for scope, _ in parts for v in scope} - set(before)))
+            scope = (*before, *inner)
+            total = sum((aligned(space, s, t, scope) for s, t in parts), np.zeros([1] * len(scope)))
+            total = np.broadcast_to(total, [space.cardinalities[v] for v in scope])
+            self.rests[number - 1] = total.min(axis=tuple(range(len(before), len(scope)))) if inner else total
+
+
+def _undominated(
+    states: NDArray[np.int64], costs: NDArray[np.float64], log_probs: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Indices of the labels that no other with the same state beats or equals in both cost and log-probability."""
+    _, state = np.unique(states, axis=0, return_inverse=True) if states.shape[1] else (None, np.zeros(len(costs), int))
+    order = np.lexsort((costs, -log_probs, state.ravel()))
+    state, costs = state.ravel()[order], costs[order]
+    keep = np.ones(len(order), dtype=bool)
+    # Within a state, by falling probability: a label stays if it is cheaper than all before it.
+    starts = np.flatnonzero(np.r_[True, state[1:] != state[:-1]])
+    for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
+        least = np.minimum.accumulate(costs[start:stop])
+        keep[start + 1 : stop] = costs[start + 1 : stop] < least[:-1]
+    return order[keep]
