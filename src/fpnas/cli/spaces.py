@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
 from fpnas.distribution import ArchDistribution, groups
@@ -33,7 +35,8 @@ def spaces(as_json: Json = False) -> None:
 
 
 def _record(name: str) -> dict[str, Any]:
-    space = SPACES[name]().space
+    with torch.device("meta"):  # no memory for weights that nobody reads
+        space = SPACES[name]().space
     return {
         "name": name,
         "choices": {choice.name: list(choice.options) for choice in space.choices},

@@ -50,7 +50,7 @@ def train(
     device, precision = set_up(threads, device, precision, workers)
     record = read_arch(arch)
     images = load_data(data, image_size or record.image_size)
-    supernet = record.supernet(images.num_classes, images.in_channels, seed)
+    supernet = record.supernet(images.num_classes, images.in_channels, "cpu" if inherit else "meta")
     check_fit(supernet, images)
     if inherit:
         supernet.load_state_dict(supernet_weights(arch))

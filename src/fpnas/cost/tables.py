@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +134,7 @@ def _site_table(site: LayerSite, cost: SiteCost) -> NDArray[np.float64]:
     values = {name: _grid(dim, scope) for name, dim in site.dims.items()}
     table = np.broadcast_to(np.asarray(cost(site, values), dtype=np.float64), [len(c.options) for c in scope])
     for dim, allowed in site.conditions:
-        table = table * np.vectorize(lambda value, allowed=allowed: value in allowed, otypes=[bool])(_grid(dim, scope))
+        table = table * np.isin(_grid(dim, scope), list(allowed))
     return np.ascontiguousarray(table)
 
 
@@ -140,11 +142,17 @@ def _grid(dim: Dim, scope: Sequence[Choice]) -> Any:
     """The values of `dim` over the product of the scope's options: an array that broadcasts to its shape."""
     own = choices_in(dim)
     if not own:
-        return dim if not isinstance(dim, Choice) else dim.options[0]
-    values = np.empty([len(choice.options) for choice in own], dtype=object)
-    for index in np.ndindex(values.shape):
-        values[index] = resolve(dim, {choice.name: choice.options[i] for choice, i in zip(own, index, strict=True)})
+        return resolve(dim, {})
     order = sorted(range(len(own)), key=lambda axis: scope.index(own[axis]))
     shape = [len(choice.options) if choice in own else 1 for choice in scope]
-    grid = values.transpose(order).reshape(shape)
-    return grid if isinstance(values.flat[0], str) else cast("NDArray[Any]", grid).astype(np.float64)
+    return _all_values(dim).transpose(order).reshape(shape)
+
+
+@lru_cache(maxsize=4096)
+def _all_values(dim: Dim) -> NDArray[Any]:
+    """The value of `dim` for each combination of its choices, an axis a choice; numbers as float64."""
+    own = choices_in(dim)
+    picks = itertools.product(*(choice.options for choice in own))
+    values = [resolve(dim, {choice.name: o for choice, o in zip(own, pick, strict=True)}) for pick in picks]
+    array = np.array(values) if isinstance(values[0], str) else np.array(values, dtype=np.float64)
+    return array.reshape([len(choice.options) for choice in own])

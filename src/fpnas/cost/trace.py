@@ -129,14 +129,18 @@ def _covering(supernet: Supernet, leaves: list[_Leaf], seen: Mapping[str, Any]) 
 
 
 def _satisfy(conditions: tuple[Condition, ...], fixed: Mapping[str, Option]) -> dict[str, Option] | None:
-    """Options that make all conditions hold and agree with `fixed`, or None."""
-    choices = tuple(dict.fromkeys(choice for dim, _ in conditions for choice in choices_in(dim)))
-    options = [(fixed[choice.name],) if choice.name in fixed else choice.options for choice in choices]
-    for pick in itertools.product(*options):
-        arch = {choice.name: option for choice, option in zip(choices, pick, strict=True)}
-        if all(resolve(dim, arch) in values for dim, values in conditions):
-            return arch
-    return None
+    """Options that make the conditions hold, one after another, and agree with `fixed`; None where none are found."""
+    decided: dict[str, Option] = {}
+    for dim, values in conditions:
+        choices = choices_in(dim)
+        known = {**fixed, **decided}
+        options = [(known[choice.name],) if choice.name in known else choice.options for choice in choices]
+        picks = ({c.name: o for c, o in zip(choices, pick, strict=True)} for pick in itertools.product(*options))
+        pick = next((pick for pick in picks if resolve(dim, pick) in values), None)
+        if pick is None:
+            return None
+        decided.update(pick)
+    return decided
 
 
 def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -40,4 +40,6 @@ def initialise(module: nn.Module, generator: torch.Generator, elastic_only: bool
 
 
 def _fill(parameter: Tensor, std: float, generator: torch.Generator) -> None:
+    if parameter.is_meta:  # a supernet without memory, made to count its costs
+        return
     parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)

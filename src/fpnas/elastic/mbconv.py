@@ -87,21 +87,25 @@ def searchable_mbconv(
     (as in the FBNetV2 release). With expansion 1 alone the block has no expansion convolution (as in MobileNetV2).
     """
 
-    def path(kernel: int, split: int, ins: int, outs: int) -> str:
-        if kernel > 0:
-            return f"split{split}"
-        return "identity" if stride == 1 and ins == outs else "bypass"
-
-    on = Derived(path, (kernel_size, splits, in_channels, out_channels))
-    branches: dict[str, nn.Module] = {}
-    for name in values_of(on):
-        if name == "identity":
-            branches[name] = nn.Identity()
-        elif name == "bypass":
-            branches[name] = conv_norm(in_channels, out_channels, stride, act="relu")
+    bypass = conv_norm(in_channels, out_channels, stride, act="relu")
+    if stride == 1:
+        # A switch of its own keeps the widths out of the outer condition: cost tables grow with what a condition reads.
+        shapes = Derived(_shapes, (in_channels, out_channels))
+        paths: dict[str, nn.Module] = {"equal": nn.Identity(), "different": bypass}
+        bypass = Switch(shapes, {name: paths[name] for name in values_of(shapes)})
     expand = values_of(expansion) != (1,)
-    for split in values_of(splits):
-        branches[f"split{split}"] = MBConv(
-            in_channels, out_channels, kernel_size, stride, expansion, act, split, expand=expand
-        )
-    return Switch(on, branches)
+    branches: dict[str, nn.Module] = {
+        f"split{split}": MBConv(in_channels, out_channels, kernel_size, stride, expansion, act, split, expand=expand)
+        for split in values_of(splits)
+    }
+    if 0 in values_of(kernel_size):
+        branches["bypass"] = bypass
+    return Switch(Derived(_path, (kernel_size, splits)), branches)
+
+
+def _path(kernel: int, split: int) -> str:
+    return f"split{split}" if kernel else "bypass"
+
+
+def _shapes(ins: int, outs: int) -> str:
+    return "equal" if ins == outs else "different"

@@ -48,7 +48,8 @@ class BatchNorm2d(ElasticLayer):
 
     def extract(self) -> nn.Module:
         width = self.values["channels"]
-        plain = nn.BatchNorm2d(width, eps=self.eps, momentum=self.momentum).to(self.weight)
+        device, dtype = self.weight.device, self.weight.dtype
+        plain = nn.BatchNorm2d(width, eps=self.eps, momentum=self.momentum, device=device, dtype=dtype)
         own = self.state_dict()
         plain.load_state_dict({name: value[:width] if value.dim() else value for name, value in own.items()})
         return plain

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -41,11 +42,17 @@ class ArchRecord:
     in_channels: int
     num_classes: int | None
 
-    def supernet(self, num_classes: int | None = None, in_channels: int | None = None, seed: int = 0) -> Supernet:
-        """Its space's supernet; classes and channels are the record's where none are given."""
+    def supernet(
+        self, num_classes: int | None = None, in_channels: int | None = None, device: str = "meta"
+    ) -> Supernet:
+        """Its space's supernet, by default on the meta device: to count, or to extract a network that gets its weights.
+
+        Classes and channels are the record's where none are given.
+        """
         classes = num_classes or self.num_classes
         options = {} if classes is None else {"num_classes": classes}
-        return by_name(self.space)(in_channels=in_channels or self.in_channels, seed=seed, **options)
+        with torch.device(device):
+            return by_name(self.space)(in_channels=in_channels or self.in_channels, **options)
 
 
 def read_arch(path: str | Path) -> ArchRecord:
@@ -67,10 +74,10 @@ def read_arch(path: str | Path) -> ArchRecord:
         raise RunFolderError(
             "an arch.json with a space and its choices", f"{file}: {where}: {first['msg']}", "mend it"
         ) from None
-    build = by_name(record.space)
     arch = Arch(record.choices)
-    build().space.encode(arch)
-    return ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes)
+    found = ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes)
+    found.supernet().space.encode(arch)
+    return found
 
 
 def trained_folder(path: str | Path) -> Path:
@@ -104,7 +111,7 @@ def load(path: str | Path) -> nn.Module:
     record = read_arch(folder)
     network = record.supernet().extract(record.arch)
     try:
-        network.load_state_dict(read_weights(folder / "model.safetensors"))
+        network.load_state_dict(read_weights(folder / "model.safetensors"), assign=True)
     except RuntimeError as error:
         got = str(error).splitlines()[-1].strip()
         raise RunFolderError("weights of the network in arch.json", f"{folder} ({got})", "train it anew") from None

@@ -1,14 +1,13 @@
 """The most probable architecture within a budget.
 
-Where the cost is a sum of tables (FLOPs, parameters, additive latency) the answer is exact: cells are decided one after
-another, and of all partial architectures that look alike to the undecided rest only those are kept that no other beats in
-both cost and probability. Bounds on what the rest must cost and can gain cut most of these. Where the cost is a black box,
-or too many partial architectures stay in the race, the best of many samples is given; the answer says which.
+Where the cost is a sum of tables (FLOPs, parameters, additive latency) the answer is exact: cells are decided one
+after another, and of all partial architectures that look alike to the undecided rest only those are kept that no other
+beats in both cost and probability. Bounds on what the rest must cost and can gain cut most of these. Where the cost is
+a black box, or too many partial architectures stay in the race, the best of many samples is given, and said so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -116,7 +115,7 @@ def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, f
 
 
 class _Plan:
-    """For each cell, in order: the factors it completes, the choices that later factors still read, their least cost."""
+    """For each cell, in order: factors it completes, choices that later factors still read, the least cost of these."""
 
     def __init__(self, distribution: ArchDistribution, table: AdditiveCost) -> None:
         cells, space = distribution.partition, table.space
@@ -130,7 +129,7 @@ class _Plan:
         # Backwards: the least cost of the rest, for each setting of the frontier.
         self.rests: list[NDArray[np.float64]] = [np.zeros(())] * len(cells)
         for number in range(len(cells) - 1, 0, -1):
-            parts: list[tuple[Sequence[int], NDArray[Any]]] = [(f.scope, f.table) for f in self.completed[number]]
+            parts: list[tuple[tuple[int, ...], NDArray[Any]]] = [(f.scope, f.table) for f in self.completed[number]]
             parts.append((self.frontiers[number], self.rests[number]))
             before = self.frontiers[number - 1]
             inner = tuple(sorted({v for scope, _ in parts for v in scope} - set(before)))

@@ -6,10 +6,21 @@ from collections.abc import Callable
 
 from fpnas.elastic import Supernet
 from fpnas.errors import unknown_name
-from fpnas.spaces.fbnetv2 import fbnetv2_f
+from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
+from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
+from fpnas.spaces.nasbench import nasbench_macro
 from fpnas.spaces.tiny import tiny
 
-SPACES: dict[str, Callable[..., Supernet]] = {"tiny": tiny, "fbnetv2-f": fbnetv2_f}
+SPACES: dict[str, Callable[..., Supernet]] = {
+    "tiny": tiny,
+    "fbnetv2-f": fbnetv2_f,
+    "fbnetv2-f-fine": fbnetv2_f_fine,
+    "fbnetv2-fpp": fbnetv2_fpp,
+    "fpnas-l0": fpnas_l0,
+    "fpnas-l1": fpnas_l1,
+    "fpnas-l2": fpnas_l2,
+    "nasbench-macro": nasbench_macro,
+}
 
 
 def by_name(name: str) -> Callable[..., Supernet]:
@@ -19,4 +30,15 @@ def by_name(name: str) -> Callable[..., Supernet]:
     return SPACES[name]
 
 
-__all__ = ["SPACES", "by_name", "fbnetv2_f", "tiny"]
+__all__ = [
+    "SPACES",
+    "by_name",
+    "fbnetv2_f",
+    "fbnetv2_f_fine",
+    "fbnetv2_fpp",
+    "fpnas_l0",
+    "fpnas_l1",
+    "fpnas_l2",
+    "nasbench_macro",
+    "tiny",
+]

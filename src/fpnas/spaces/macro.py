@@ -89,9 +89,7 @@ def macro_supernet(
         seed: of the weights.
         fine: each block chooses for itself; otherwise the blocks of a group share one choice.
     """
-    if num_classes < 2 or in_channels < 1:
-        got = f"{num_classes} classes, {in_channels} channels"
-        raise InputError("at least 2 classes and 1 input channel", got, "look at the data")
+    refuse_bad_data(num_classes, in_channels)
     choices: list[Choice] = []
     blocks: list[nn.Module] = []
     width: Dim = stem
@@ -118,3 +116,10 @@ def macro_supernet(
         classifier=Linear(head, num_classes),
     )
     return Supernet(net, choices, seed=seed, name=name, image_sizes=image_sizes)
+
+
+def refuse_bad_data(num_classes: int, in_channels: int) -> None:
+    """`InputError` where there is nothing to classify."""
+    if num_classes < 2 or in_channels < 1:
+        got = f"{num_classes} classes, {in_channels} channels"
+        raise InputError("at least 2 classes and 1 input channel", got, "look at the data")

@@ -15,8 +15,10 @@ from fpnas.streams import generator
 
 
 def from_scratch(supernet: Supernet, arch: Mapping[str, Option], seed: int = 0) -> fx.GraphModule:
-    """The plain network of `arch` with weights drawn for its own size."""
+    """The plain network of `arch` with weights drawn for its own size; the supernet's may be on the meta device."""
     network = supernet.extract(arch)
+    if any(parameter.is_meta for parameter in network.parameters()):
+        network = network.to_empty(device="cpu")
     initialise(network, generator(seed, "network"))
     return network
 

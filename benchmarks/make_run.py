@@ -1,0 +1,239 @@
+"""The main job, `make run`: does the network that FP-NAS finds beat random ones of its budget?
+
+Searches `tiny` on Fashion-MNIST under a FLOPs target, trains the found network from scratch, trains three random
+architectures whose FLOPs lie within 5 % of the found one's by the same recipe, and prints one table. The search sees
+each training image at least once, half of them for the weights and half for alpha; each training sees all of them.
+Accuracy is the last epoch's on the test images, which the search never sees. All of it goes on where it was left.
+
+    python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import fpnas
+from fpnas.data import ImageData
+from fpnas.data.fashion_mnist import folders
+from fpnas.runner.folder import read_json
+from fpnas.streams import generator
+
+SEARCH_EPOCHS, TRAIN_EPOCHS = 2, 2
+TARGET_FLOPS = 2.5e6
+NUM_RANDOM = 3
+WITHIN = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trained network in the table."""
+
+    seed: int
+    name: str
+    flops: int
+    params: int
+    samples: int | None
+    search_seconds: float | None
+    train_seconds: float
+    accuracy: float
+    arch: str
+
+
+def get_data() -> tuple[ImageData, float]:
+    """Fashion-MNIST and its FLOPs target: as it lies here, else from Debian's package, else from the official place.
+
+    Where none of these is to be had, the digits that come with scikit-learn, with a target to suit.
+    """
+    try:
+        return fpnas.data.load("fashion-mnist"), TARGET_FLOPS
+    except fpnas.InputError:
+        pass
+    print("Fashion-MNIST is not here; trying Debian's package, then the official download", flush=True)
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+        subprocess.run(["apt-get", "update"], check=False, **quiet)
+        subprocess.run(["apt-get", "install", "-y", "dataset-fashion-mnist"], check=False, **quiet)
+    try:
+        return fpnas.data.load("fashion-mnist", download=True), TARGET_FLOPS
+    except fpnas.InputError:
+        print(f"Fashion-MNIST can't be had: put its four files into {folders()[0]}; going on with digits instead.")
+        return fpnas.data.load("digits"), TARGET_FLOPS
+
+
+def one_seed(data: ImageData, target: float, seed: int, out: Path) -> list[Row]:
+    """Searches and trains with one seed; the rows of the table, the found network first."""
+    supernet = fpnas.spaces.tiny(num_classes=data.num_classes, in_channels=data.in_channels, seed=seed)
+    shape = (data.in_channels, data.image_size, data.image_size)
+    flops = fpnas.Flops(supernet, shape)
+    params = fpnas.Params(supernet, shape)
+    task = fpnas.SupernetEvaluator(supernet, data, seed=seed)
+    search = fpnas.methods.fpnas(task, fpnas.Budget(flops, target), epochs=SEARCH_EPOCHS, seed=seed)
+    print(f"seed {seed}: searching {supernet.space.size:.2e} architectures on {data.name}", flush=True)
+    fpnas.run(search, out / "search")
+    record, result = read_json(out / "search" / "arch.json"), read_json(out / "search" / "result.json")
+    found = fpnas.Arch.from_mapping(record["choices"])
+    candidates = [("found", found), *((f"random {n + 1}", arch) for n, arch in enumerate(peers(flops, found, seed)))]
+    rows: list[Row] = []
+    for name, arch in candidates:
+        print(f"seed {seed}: training the {name} one, {flops.of(arch) / 1e6:.2f} MFLOPs", flush=True)
+        facts = {**task.describe(arch), "name": name}
+        job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, epochs=TRAIN_EPOCHS, seed=seed)
+        folder = out / name.replace(" ", "-")
+        accuracy = fpnas.run(job, folder).accuracy
+        is_found = name == "found"
+        rows.append(
+            Row(
+                seed,
+                name,
+                flops.of(arch),
+                params.of(arch),
+                result["num_samples_total"] if is_found else None,
+                result["seconds"] if is_found else None,
+                read_json(folder / "result.json")["seconds"],
+                accuracy,
+                describe(arch),
+            )
+        )
+    return rows
+
+
+def peers(flops: fpnas.Flops, found: fpnas.Arch, seed: int) -> list[fpnas.Arch]:
+    """Uniformly random architectures whose FLOPs lie within 5 % of the found one's."""
+    uniform = fpnas.ArchDistribution(flops.space)
+    codes = uniform.sample(50_000, generator(seed, "random peers"))
+    near = codes[(flops(codes) / flops.of(found) - 1).abs() <= WITHIN]
+    if len(near) < NUM_RANDOM:
+        raise fpnas.InputError(
+            f"{NUM_RANDOM} random architectures near the found one", str(len(near)), "move the target"
+        )
+    return [flops.space.decode(row) for row in near[:NUM_RANDOM].tolist()]
+
+
+def describe(arch: fpnas.Arch) -> str:
+    """A line for each group: kernel, activation, splits, expansion, channels."""
+    groups: dict[str, list[str]] = {}
+    for name, option in arch.items():
+        groups.setdefault(name.partition(".")[0], []).append(str(option))
+    return "; ".join("skip to " + parts[-1] if parts[0] == "0" else "/".join(parts) for parts in groups.values())
+
+
+def print_table(rows: list[Row], data: ImageData, target: float) -> None:
+    """The one table that the README promises."""
+    table = Table(title=caption(data, target), title_justify="left")
+    table.add_column("seed", justify="right")
+    table.add_column("network")
+    for column in ("MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        style = "bold" if row.name == "found" else None
+        table.add_row(*cells(row, target), style=style, end_section=row.name == f"random {NUM_RANDOM}")
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    print("kernel/activation/splits/expansion/channels of each group:")
+    for row in rows:
+        print(f"  seed {row.seed} {row.name:9} {row.arch}")
+    for line in verdicts(rows):
+        print(line)
+
+
+def caption(data: ImageData, target: float) -> str:
+    """What was run."""
+    epochs = f"{SEARCH_EPOCHS} epochs of search, {TRAIN_EPOCHS} of training"
+    return f"{data.name}: `tiny` under {target / 1e6:.2f} MFLOPs, {epochs}"
+
+
+def cells(row: Row, target: float) -> list[str]:
+    """A row of the table as text."""
+    return [
+        str(row.seed),
+        row.name,
+        f"{row.flops / 1e6:.2f}",
+        f"{100 * row.flops / target:.0f} %",
+        f"{row.params:,}",
+        "" if row.samples is None else f"{row.samples:,}",
+        "" if row.search_seconds is None else f"{row.search_seconds:.0f}",
+        f"{row.train_seconds:.0f}",
+        f"{row.accuracy:.2f} %",
+    ]
+
+
+def verdicts(rows: list[Row]) -> list[str]:
+    """For each seed, by how much the found network beats the mean of the random ones, as measured."""
+    lines: list[str] = []
+    margins: list[float] = []
+    for seed in sorted({row.seed for row in rows}):
+        own = [row.accuracy for row in rows if row.seed == seed]
+        margins.append(own[0] - sum(own[1:]) / len(own[1:]))
+        word = "ahead of" if margins[-1] > 0 else "BEHIND"
+        lines.append(
+            f"seed {seed}: the found network is {abs(margins[-1]):.2f} points {word} the mean of the random ones"
+        )
+    if len(margins) > 1:
+        wins = sum(margin > 0 for margin in margins)
+        lines.append(f"ahead in {wins} of {len(margins)} seeds, by {sum(margins) / len(margins):.2f} points on average")
+    return lines
+
+
+def write_results(path: Path, rows: list[Row], data: ImageData, target: float, seconds: float) -> None:
+    """A results file in Markdown, with hardware, date, seeds, command and figures."""
+    head = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"]
+    lines = [
+        "# The main job: found against random networks of its budget",
+        "",
+        f"* Command: `python {' '.join(sys.argv)}`",
+        f"* Date: {time.strftime('%Y-%m-%d')}",
+        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU;"
+        f" Python {platform.python_version()}, torch {torch.__version__}",
+        f"* Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
+        f"* {caption(data, target)}; {seconds:.0f} s in all",
+        "",
+        "| " + " | ".join([*head, "architecture"]) + " |",
+        "|" + " --- |" * (len(head) + 1),
+        *("| " + " | ".join([*cells(row, target), row.arch]) + " |" for row in rows),
+        "",
+        *(f"* {line}" for line in verdicts(rows)),
+        "",
+        "Architecture: kernel/activation/splits/expansion/channels of each group. Accuracy: last epoch, test images.",
+        "",
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/make-run"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--results", type=Path, default=None, help="also write a results file")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    started = time.perf_counter()
+    try:
+        data, target = get_data()
+        rows = [row for seed in arguments.seeds for row in one_seed(data, target, seed, arguments.out / f"seed{seed}")]
+    except fpnas.FpnasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    seconds = time.perf_counter() - started
+    print_table(rows, data, target)
+    print(f"{seconds:.0f} s in all; runs in {arguments.out}")
+    if arguments.results:
+        write_results(arguments.results, rows, data, target, seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
