@@ -17,7 +17,6 @@ from fpnas.estimators import (
     SampleSize,
     Temperature,
     architecture_loss,
-    cost_shares,
     divisor,
     importance_weights,
 )
@@ -159,17 +158,17 @@ class Search:
     def _move_alpha(self, codes: Tensor) -> Tensor:
         """One step on alpha; the mean log-likelihood an image of each architecture."""
         loglik = self.evaluator.score(codes)
-        num_images = self.evaluator.num_images
-        shares = torch.zeros(len(codes), dtype=torch.float64)
-        if self.budget is not None:
-            shares = cost_shares(self.budget.excess(codes), self.budget.floor)
+        num_images, budget = self.evaluator.num_images, self.budget
+        zeros = torch.zeros(len(codes), dtype=torch.float64)
         loss = architecture_loss(
             self.distribution.log_prob(codes),
             importance_weights(loglik, divisor(self.temperature, num_images)),
-            shares,
-            0.0 if self.budget is None else self.budget.beta,
+            zeros if budget is None else budget.shares(codes),
+            0.0 if budget is None else budget.beta,
             self.control_variate,
         )
+        if budget is not None:
+            loss = loss + budget.loss(self.distribution, generator(self.seed, "costs", self.steps_done))
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
@@ -228,6 +227,7 @@ class Search:
             "target": None if budget is None else budget.target,
             "beta": None if budget is None else budget.beta,
             "cost_floor": None if budget is None else budget.floor,
+            "cost_estimator": None if budget is None else budget.estimator,
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def fpnas(
     temperature: Temperature = 8.0,
     control_variate: bool = True,
     lr: float = ALPHA_LR,
-    warmup: float = 0.1,
+    warmup: float = 0.2,
 ) -> Search:
     """FP-NAS (Yan et al., CVPR 2021): K = lam * entropy architectures a step; factorised, then joint from `join_at` on.
 
