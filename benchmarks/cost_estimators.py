@@ -114,9 +114,11 @@ def main() -> int:
             "# The cost term's estimators",
             "",
             f"* Command: `python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}",
-            f"* Machine: {platform.machine()}, one thread, no GPU; Python {platform.python_version()}, torch {torch.__version__}",
-            f"* NAS-Bench-Macro, target {TARGET / 1e6:.0f} M multiply-adds, {arguments.seeds} seeds, {arguments.steps} steps,"
-            " K = H, temperature 1; one training run in turn as the reward, the other two as the truth",
+            f"* Machine: {platform.machine()}, one thread, no GPU; Python {platform.python_version()},"
+            f" torch {torch.__version__}",
+            f"* NAS-Bench-Macro, target {TARGET / 1e6:.0f} M multiply-adds, beta {arguments.beta:g},"
+            f" {arguments.seeds} seeds, {arguments.steps} steps, K = H, temperature 1; one training run in turn as the"
+            " reward, the mean of the other two as the truth",
             "",
         ]
         arguments.results.write_text("\n".join([*head, *lines, ""]))

@@ -30,8 +30,9 @@ from fpnas.data.fashion_mnist import folders
 from fpnas.runner.folder import read_json
 from fpnas.streams import generator
 
-SEARCH_EPOCHS, TRAIN_EPOCHS = 2, 2
 TARGET_FLOPS = 2.5e6
+EPOCHS = {"fashion-mnist": (2, 1), "digits": (20, 20)}
+"""Of the search and of each training."""
 NUM_RANDOM = 3
 WITHIN = 0.05
 
@@ -51,13 +52,13 @@ class Row:
     arch: str
 
 
-def get_data() -> tuple[ImageData, float]:
-    """Fashion-MNIST and its FLOPs target: as it lies here, else from Debian's package, else from the official place.
+def get_data() -> ImageData:
+    """Fashion-MNIST: as it lies here, else from Debian's package, else from the official place.
 
-    Where none of these is to be had, the digits that come with scikit-learn, with a target to suit.
+    Where none of these is to be had, the digits that come with scikit-learn.
     """
     try:
-        return fpnas.data.load("fashion-mnist"), TARGET_FLOPS
+        return fpnas.data.load("fashion-mnist")
     except fpnas.InputError:
         pass
     print("Fashion-MNIST is not here; trying Debian's package, then the official download", flush=True)
@@ -66,20 +67,20 @@ def get_data() -> tuple[ImageData, float]:
         subprocess.run(["apt-get", "update"], check=False, **quiet)
         subprocess.run(["apt-get", "install", "-y", "dataset-fashion-mnist"], check=False, **quiet)
     try:
-        return fpnas.data.load("fashion-mnist", download=True), TARGET_FLOPS
+        return fpnas.data.load("fashion-mnist", download=True)
     except fpnas.InputError:
-        print(f"Fashion-MNIST can't be had: put its four files into {folders()[0]}; going on with digits instead.")
-        return fpnas.data.load("digits"), TARGET_FLOPS
+        print(f"Fashion-MNIST can't be had (its four files go into {folders()[0]}), so this is done on digits instead")
+        return fpnas.data.load("digits")
 
 
-def one_seed(data: ImageData, target: float, seed: int, out: Path) -> list[Row]:
+def one_seed(data: ImageData, seed: int, out: Path) -> list[Row]:
     """Searches and trains with one seed; the rows of the table, the found network first."""
     supernet = fpnas.spaces.tiny(num_classes=data.num_classes, in_channels=data.in_channels, seed=seed)
     shape = (data.in_channels, data.image_size, data.image_size)
     flops = fpnas.Flops(supernet, shape)
     params = fpnas.Params(supernet, shape)
     task = fpnas.SupernetEvaluator(supernet, data, seed=seed)
-    search = fpnas.methods.fpnas(task, fpnas.Budget(flops, target), epochs=SEARCH_EPOCHS, seed=seed)
+    search = fpnas.methods.fpnas(task, fpnas.Budget(flops, TARGET_FLOPS), epochs=EPOCHS[data.name][0], seed=seed)
     print(f"seed {seed}: searching {supernet.space.size:.2e} architectures on {data.name}", flush=True)
     fpnas.run(search, out / "search")
     record, result = read_json(out / "search" / "arch.json"), read_json(out / "search" / "result.json")
@@ -89,7 +90,9 @@ def one_seed(data: ImageData, target: float, seed: int, out: Path) -> list[Row]:
     for name, arch in candidates:
         print(f"seed {seed}: training the {name} one, {flops.of(arch) / 1e6:.2f} MFLOPs", flush=True)
         facts = {**task.describe(arch), "name": name}
-        job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, epochs=TRAIN_EPOCHS, seed=seed)
+        job = fpnas.Training(
+            fpnas.from_scratch(supernet, arch, seed), facts, data, epochs=EPOCHS[data.name][1], seed=seed
+        )
         folder = out / name.replace(" ", "-")
         accuracy = fpnas.run(job, folder).accuracy
         is_found = name == "found"
@@ -129,16 +132,16 @@ def describe(arch: fpnas.Arch) -> str:
     return "; ".join("skip to " + parts[-1] if parts[0] == "0" else "/".join(parts) for parts in groups.values())
 
 
-def print_table(rows: list[Row], data: ImageData, target: float) -> None:
+def print_table(rows: list[Row], data: ImageData) -> None:
     """The one table that the README promises."""
-    table = Table(title=caption(data, target), title_justify="left")
+    table = Table(title=caption(data), title_justify="left")
     table.add_column("seed", justify="right")
     table.add_column("network")
     for column in ("MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"):
         table.add_column(column, justify="right")
     for row in rows:
         style = "bold" if row.name == "found" else None
-        table.add_row(*cells(row, target), style=style, end_section=row.name == f"random {NUM_RANDOM}")
+        table.add_row(*cells(row), style=style, end_section=row.name == f"random {NUM_RANDOM}")
     Console(width=None if sys.stdout.isatty() else 130).print(table)
     print("kernel/activation/splits/expansion/channels of each group:")
     for row in rows:
@@ -147,19 +150,20 @@ def print_table(rows: list[Row], data: ImageData, target: float) -> None:
         print(line)
 
 
-def caption(data: ImageData, target: float) -> str:
+def caption(data: ImageData) -> str:
     """What was run."""
-    epochs = f"{SEARCH_EPOCHS} epochs of search, {TRAIN_EPOCHS} of training"
-    return f"{data.name}: `tiny` under {target / 1e6:.2f} MFLOPs, {epochs}"
+    searching, training = EPOCHS[data.name]
+    epochs = f"epochs: {searching} of search, {training} of training"
+    return f"{data.name}: `tiny` under {TARGET_FLOPS / 1e6:.2f} MFLOPs, {epochs}"
 
 
-def cells(row: Row, target: float) -> list[str]:
+def cells(row: Row) -> list[str]:
     """A row of the table as text."""
     return [
         str(row.seed),
         row.name,
         f"{row.flops / 1e6:.2f}",
-        f"{100 * row.flops / target:.0f} %",
+        f"{100 * row.flops / TARGET_FLOPS:.0f} %",
         f"{row.params:,}",
         "" if row.samples is None else f"{row.samples:,}",
         "" if row.search_seconds is None else f"{row.search_seconds:.0f}",
@@ -185,7 +189,7 @@ def verdicts(rows: list[Row]) -> list[str]:
     return lines
 
 
-def write_results(path: Path, rows: list[Row], data: ImageData, target: float, seconds: float) -> None:
+def write_results(path: Path, rows: list[Row], data: ImageData, seconds: float) -> None:
     """A results file in Markdown, with hardware, date, seeds, command and figures."""
     head = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"]
     lines = [
@@ -196,11 +200,11 @@ def write_results(path: Path, rows: list[Row], data: ImageData, target: float, s
         f"* Machine: {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU;"
         f" Python {platform.python_version()}, torch {torch.__version__}",
         f"* Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
-        f"* {caption(data, target)}; {seconds:.0f} s in all",
+        f"* {caption(data)}; {seconds:.0f} s in all",
         "",
         "| " + " | ".join([*head, "architecture"]) + " |",
         "|" + " --- |" * (len(head) + 1),
-        *("| " + " | ".join([*cells(row, target), row.arch]) + " |" for row in rows),
+        *("| " + " | ".join([*cells(row), row.arch]) + " |" for row in rows),
         "",
         *(f"* {line}" for line in verdicts(rows)),
         "",
@@ -222,16 +226,16 @@ def main() -> int:
         torch.set_num_threads(arguments.threads)
     started = time.perf_counter()
     try:
-        data, target = get_data()
-        rows = [row for seed in arguments.seeds for row in one_seed(data, target, seed, arguments.out / f"seed{seed}")]
+        data = get_data()
+        rows = [row for seed in arguments.seeds for row in one_seed(data, seed, arguments.out / f"seed{seed}")]
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     seconds = time.perf_counter() - started
-    print_table(rows, data, target)
+    print_table(rows, data)
     print(f"{seconds:.0f} s in all; runs in {arguments.out}")
     if arguments.results:
-        write_results(arguments.results, rows, data, target, seconds)
+        write_results(arguments.results, rows, data, seconds)
     return 0
 
 

@@ -81,7 +81,10 @@ class ArchDistribution(nn.Module):
 
     def log_table(self) -> Float[Tensor, "C S"]:
         """Log-probability of each cell's options in nats, -inf in the padding."""
-        return self.logits.masked_fill(~self.is_option, -torch.inf).log_softmax(dim=1)
+        return self._masked().log_softmax(dim=1)
+
+    def _masked(self) -> Float[Tensor, "C S"]:
+        return self.logits.masked_fill(~self.is_option, -torch.inf)
 
     def cell_codes(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K C"]:
         """The option of each cell that the codes amount to."""
@@ -91,7 +94,7 @@ class ArchDistribution(nn.Module):
     @torch.no_grad()
     def sample(self, num: int, generator: torch.Generator) -> Int64[Tensor, "K V"]:
         """Draws `num` architectures as codes, by inversion: one uniform number a cell."""
-        cumulative = self.log_table().exp().cumsum(dim=1)
+        cumulative = self._masked().softmax(dim=1).cumsum(dim=1)
         # Scaled by the row's own total and clamped: rounding must never draw from the padding.
         draws = torch.rand(num, len(self.partition), generator=generator, dtype=torch.float64) * cumulative[:, -1]
         cells = torch.searchsorted(cumulative, draws.T.contiguous(), right=True).T
@@ -103,8 +106,12 @@ class ArchDistribution(nn.Module):
 
     def entropy(self) -> Float[Tensor, ""]:
         """H(P(A|alpha)) in nats: the sum over the cells, which are independent."""
-        log_p = self.log_table()
-        return -(log_p.exp() * log_p.masked_fill(~self.is_option, 0.0)).sum()
+        # H = log sum exp(z) - sum p z, and log sum exp(z) = z_m - log p_m at any m: one exponential a logit, not two.
+        logits = self._masked()
+        p = logits.softmax(dim=1)
+        top, where = logits.max(dim=1)
+        log_normaliser = top - p.gather(1, where[:, None])[:, 0].log()
+        return log_normaliser.sum() - (p * logits.masked_fill(~self.is_option, 0.0)).sum()
 
     @torch.no_grad()
     def mode(self) -> Arch:

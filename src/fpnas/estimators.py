@@ -62,8 +62,10 @@ def architecture_loss(
         importance: q, summing to 1.
         cost_share: from `cost_shares`, summing to 1 at most.
         beta: the weight of the cost.
-        control_variate: subtract from each sum its mean, 1/K a sample. E[grad log P] = 0, so the expectation stays,
-            and the noise at small K falls; without it the samples' own probabilities rise whatever they are worth.
+        control_variate: subtract the mean weight from each. E[grad log P] = 0, and the mean of q is 1/K whatever was
+            drawn, so the likelihood's expectation stays and its noise at small K falls; without it the samples' own
+            probabilities rise whatever they are worth. The mean cost share isn't constant: there it shifts the
+            expectation somewhat at small K, and not at all as K grows.
     """
     weight = importance - beta * cost_share
     if control_variate:

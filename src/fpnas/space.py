@@ -33,6 +33,9 @@ class Choice:
     def __post_init__(self) -> None:
         if not self.name or not self.options:
             raise SupernetError("a choice with a name and at least one option", repr(self), "give it both")
+        # 8.0 and 8 are equal and hash alike: one spelling, so that JSON and caches can't tell them apart.
+        plain = tuple(int(o) if isinstance(o, bool | float) and float(o).is_integer() else o for o in self.options)
+        object.__setattr__(self, "options", plain)
         if len(set(self.options)) != len(self.options):
             raise SupernetError(f"distinct options of {self.name!r}", repr(self.options), "remove the repeats")
 

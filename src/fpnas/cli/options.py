@@ -52,5 +52,8 @@ def set_up(threads: int | None, device: str, precision: str, workers: int) -> tu
 
 
 def load_data(data: str, image_size: int | None) -> ImageData:
-    """The data set. Held-out images never depend on a run's seed: a training must hold out what its search did."""
-    return load(data, image_size)
+    """The data set, downloaded where its name stands for a download and it isn't here.
+
+    Held-out images never depend on a run's seed: a training must hold out what its search did.
+    """
+    return load(data, image_size, download=True)

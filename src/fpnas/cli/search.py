@@ -57,7 +57,7 @@ def search(
     beta: Annotated[float, typer.Option("--beta", min=0, help="Weight of the cost term.")] = 0.3,
     seed: Seed = 0,
     image_size: ImageSize = None,
-    batch_size: BatchSize = 128,
+    batch_size: BatchSize = 64,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
     workers: Workers = 0,

@@ -67,7 +67,8 @@ class Budget:
         least, greatest = cost.bounds()
         if target < least:
             got = f"{target:g}, below the smallest network of the space"
-            raise InputError(f"a target of at least {least:,.0f} {cost.name}", got, "raise it or take a smaller input")
+            smallest = f"{least:,.0f}" if least >= 100 else f"{least:.3g}"
+            raise InputError(f"a target of at least {smallest} {cost.name}", got, "raise it or take a smaller input")
         self.cost, self.target, self.beta, self.floor = cost, float(target), float(beta), float(floor)
         self.estimator: Estimator = estimator
         self.num_samples = num_samples
@@ -101,5 +102,5 @@ class Budget:
             return self.beta * torch.log(mean + self.floor) if mean + self.floor > 0 else 0.0 * mean
         codes = distribution.sample(self.num_samples, generator)
         shares = cost_shares(self.excess(codes), self.floor)
-        # E[grad log P] = 0: the mean share is taken off, which leaves the expectation and removes noise.
+        # E[grad log P] = 0, so the mean share is taken off: noise goes, for a bias of the order 1 / num_samples.
         return self.beta * ((shares - shares.mean()) * distribution.log_prob(codes)).sum()

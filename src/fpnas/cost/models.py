@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int64
@@ -15,6 +15,7 @@ from fpnas.elastic import ElasticLayer, Supernet
 from fpnas.space import Option, SearchSpace
 
 
+@runtime_checkable
 class CostModel(Protocol):
     """What a `Budget` needs: a named cost, vectorised over architectures, with its bounds over the space."""
 
@@ -111,7 +112,7 @@ def layer_flops(layer: nn.Module, values: Mapping[str, Any], positions: int) -> 
 
 
 def layer_params(layer: nn.Module, values: Mapping[str, Any]) -> Any:
-    """Parameters of a leaf layer, elastic or torch's own."""
+    """Parameters of a leaf layer, elastic or torch's own, or those that a module holds beside its children."""
     if isinstance(layer, ElasticLayer):
         return layer.num_params(values)
-    return sum(parameter.numel() for parameter in layer.parameters())
+    return sum(parameter.numel() for parameter in layer.parameters(recurse=False))

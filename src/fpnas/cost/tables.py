@@ -154,5 +154,6 @@ def _all_values(dim: Dim) -> NDArray[Any]:
     own = choices_in(dim)
     picks = itertools.product(*(choice.options for choice in own))
     values = [resolve(dim, {choice.name: o for choice, o in zip(own, pick, strict=True)}) for pick in picks]
-    array = np.array(values) if isinstance(values[0], str) else np.array(values, dtype=np.float64)
+    numbers = all(isinstance(value, int | float) for value in values)
+    array = np.array(values, dtype=np.float64 if numbers else object)
     return array.reshape([len(choice.options) for choice in own])

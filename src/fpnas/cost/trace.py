@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Supernet
+from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Linear, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.errors import InputError, SupernetError
 from fpnas.space import Choice, Option
@@ -85,7 +85,8 @@ def trace_sites(
                     )
     finally:
         supernet.select(before)
-    return tuple(LayerSite(name, layer, when, *seen.get(name, ((), 0))) for name, layer, when in leaves)
+    # A layer that no forward pass calls is no part of any network.
+    return tuple(LayerSite(name, layer, when, *seen[name]) for name, layer, when in leaves if name in seen)
 
 
 _Leaf = tuple[str, nn.Module, tuple[Condition, ...]]
@@ -95,6 +96,8 @@ def _leaves(module: nn.Module, name: str = "", conditions: tuple[Condition, ...]
     if isinstance(module, ElasticLayer) or next(module.children(), None) is None:
         yield name, module, conditions
         return
+    if next(module.parameters(recurse=False), None) is not None:
+        yield name, module, conditions  # its own parameters, such as a class token
     for local, child in _members(module):
         condition = module.condition(local) if isinstance(module, ElasticStructure) else None
         path = f"{name}.{local}" if name else local
@@ -112,35 +115,35 @@ def _members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _covering(supernet: Supernet, leaves: list[_Leaf], seen: Mapping[str, Any]) -> Iterator[Mapping[str, Option]]:
     """Architectures that between them run each leaf: greedily, as many unseen leaves as agree in each."""
-    hopeless: set[str] = set()
-    while True:
+    waiting = {name: conditions for name, _, conditions in leaves if name not in seen}
+    while waiting:
         fixed: dict[str, Option] = {}
-        for name, _, conditions in leaves:
-            if name not in seen and name not in hopeless:
-                pick = _satisfy(conditions, fixed)
-                if pick is not None:
-                    fixed.update(pick)
-                elif not fixed:
-                    hopeless.add(name)
-        waiting = [name for name, _, _ in leaves if name not in seen and name not in hopeless]
-        if not waiting:
-            return
+        aimed_at: list[str] = []
+        for name, conditions in waiting.items():
+            pick = _satisfy(conditions, fixed)
+            if pick is not None:
+                fixed.update(pick)
+            if pick is not None or not fixed:
+                aimed_at.append(name)  # where not even one alone can be satisfied, it never runs
         yield {choice.name: fixed.get(choice.name, choice.options[-1]) for choice in supernet.space.choices}
+        # What was aimed at and still isn't seen is a layer that forward doesn't call.
+        waiting = {name: c for name, c in waiting.items() if name not in seen and name not in aimed_at}
 
 
 def _satisfy(conditions: tuple[Condition, ...], fixed: Mapping[str, Option]) -> dict[str, Option] | None:
-    """Options that make the conditions hold, one after another, and agree with `fixed`; None where none are found."""
-    decided: dict[str, Option] = {}
-    for dim, values in conditions:
-        choices = choices_in(dim)
-        known = {**fixed, **decided}
-        options = [(known[choice.name],) if choice.name in known else choice.options for choice in choices]
-        picks = ({c.name: o for c, o in zip(choices, pick, strict=True)} for pick in itertools.product(*options))
-        pick = next((pick for pick in picks if resolve(dim, pick) in values), None)
-        if pick is None:
-            return None
-        decided.update(pick)
-    return decided
+    """Options that make all conditions hold and agree with `fixed`, or None."""
+    if not conditions:
+        return {}
+    (dim, values), *rest = conditions
+    choices = choices_in(dim)
+    options = [(fixed[choice.name],) if choice.name in fixed else choice.options for choice in choices]
+    for picked in itertools.product(*options):
+        pick = {choice.name: option for choice, option in zip(choices, picked, strict=True)}
+        if resolve(dim, pick) in values:
+            more = _satisfy(tuple(rest), {**fixed, **pick})
+            if more is not None:
+                return {**pick, **more}
+    return None
 
 
 def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -149,12 +152,13 @@ def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ..
 
     def hook(name: str) -> Any:
         def record(module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
+            del inputs
+            facts.setdefault(name, ((), 0))
             if isinstance(output, Tensor) and output.dim() >= 2:
-                channel = 1 if output.dim() == 4 else -1
-                shape, positions = tuple(output.shape[1:]), output.numel() // output.shape[channel] // len(output)
-                first = facts.get(name, (shape, 0))
-                facts[name] = (first[0], first[1] + positions)
+                width = output.shape[-1 if isinstance(module, nn.Linear | Linear) else 1]
+                shape, positions = tuple(output.shape[1:]), output.numel() // width // len(output)
+                first = facts[name]
+                facts[name] = (first[0] or shape, first[1] + positions)
 
         return record
 

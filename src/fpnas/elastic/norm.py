@@ -87,11 +87,10 @@ class Activation(ElasticLayer):
                 raise unknown_name("activation", str(name), _ACTIVATIONS)
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place saves a tensor: what comes before is a batch norm, whose gradient needs its input alone.
-        return F.relu(x, inplace=True) if self.values["kind"] == "relu" else F.silu(x)
+        return F.relu(x) if self.values["kind"] == "relu" else F.silu(x)
 
     def extract(self) -> nn.Module:
-        return nn.ReLU(inplace=True) if self.values["kind"] == "relu" else nn.SiLU()
+        return _ACTIVATIONS[self.values["kind"]]()
 
     def num_params(self, values: Values) -> int:
         del values

@@ -40,7 +40,8 @@ class Supernet(nn.Module):
         image_sizes: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.module = module
+        # A root that is a layer would be traced into; as a child it is a leaf.
+        self.module = nn.Sequential(module) if isinstance(module, ElasticLayer) else module
         self.name = name
         self.image_sizes = image_sizes
         elastic = [m for m in module.modules() if isinstance(m, ElasticModule)]
@@ -98,6 +99,7 @@ class _Tracer(fx.Tracer):
 
 
 def _plain(module: nn.Module, training: bool) -> fx.GraphModule:
+    attributes = set(vars(module))
     try:
         traced = _Tracer().trace(module)
     except Exception as error:  # whatever a user's forward raises under a symbolic trace
@@ -108,15 +110,22 @@ def _plain(module: nn.Module, training: bool) -> fx.GraphModule:
     result = graph.graph_copy(traced, {})
     graph.output(result)
     members: dict[str, Any] = {}
+    training_of: dict[str, bool] = {}
     for node in graph.nodes:
         node.type = None  # an annotation that is text, as in this module, can't be saved
         if node.op == "call_module":
             member = module.get_submodule(node.target)
+            training_of[node.target] = member.training
             members[node.target] = member.extract() if isinstance(member, ElasticLayer) else deepcopy(member)
         elif node.op == "get_attr":
             owner, _, attribute = node.target.rpartition(".")
             members[node.target] = deepcopy(getattr(module.get_submodule(owner), attribute))
-    return fx.GraphModule(members, graph, class_name="Network").train(training)
+    for name in set(vars(module)) - attributes:  # constants that the tracer left on the module
+        delattr(module, name)
+    network = fx.GraphModule(members, graph, class_name="Network").train(training)
+    for target, mode in training_of.items():
+        network.get_submodule(target).train(mode)
+    return network
 
 
 def _choices_read(elastic: Iterable[ElasticModule]) -> dict[str, Choice]:

@@ -16,7 +16,7 @@ class Switch(ElasticStructure):
     """Runs the branch that `on` names. Branches share no weights.
 
     Args:
-        on: a `Dim` whose values, as text, are keys of `branches`.
+        on: a `Dim` whose values, as text and with "_" for ".", are keys of `branches`.
         branches: value -> module, all taking the same input to outputs of the same shape.
 
     Raises:
@@ -25,17 +25,22 @@ class Switch(ElasticStructure):
 
     def __init__(self, on: Dim, branches: Mapping[str, nn.Module]) -> None:
         super().__init__(on=on)
-        self.branches = nn.ModuleDict(branches)
-        without = [value for value in values_of(on) if str(value) not in self.branches]
+        self.branches = nn.ModuleDict({_key(value): branch for value, branch in branches.items()})
+        without = [value for value in values_of(on) if _key(value) not in self.branches]
         if without:
             raise SupernetError(f"a branch for each of {list(values_of(on))}", f"none for {without[0]!r}", "add it")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.branches[str(self.values["on"])](x)
+        return self.branches[_key(self.values["on"])](x)
 
     def condition(self, child: str) -> tuple[Dim, frozenset[Any]] | None:
         key = child.removeprefix("branches.")
-        return self.dims["on"], frozenset(value for value in values_of(self.dims["on"]) if str(value) == key)
+        return self.dims["on"], frozenset(value for value in values_of(self.dims["on"]) if _key(value) == key)
+
+
+def _key(value: Any) -> str:
+    """A module's name can't have a dot."""
+    return str(value).replace(".", "_")
 
 
 class Repeat(ElasticStructure):

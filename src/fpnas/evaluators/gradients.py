@@ -36,6 +36,8 @@ class OnlineWeights:
 
     def add(self, loss: Tensor, log_weight: float, count: int = 1) -> None:
         """Adds a sample: its loss (a scalar with its graph), the log of its unnormalised weight, its repeats."""
+        if not math.isfinite(log_weight):
+            return  # a network that diverged has no likelihood to be weighed by
         if log_weight > self.top:
             self._rescale(math.exp(self.top - log_weight))
             self.top = log_weight
@@ -47,7 +49,9 @@ class OnlineWeights:
         (loss * weight).backward()
 
     def finish(self) -> float:
-        """Divides by the sum of the weights; the weighted mean of the losses."""
+        """Divides by the sum of the weights; the weighted mean of the losses (NaN and no gradient if none counted)."""
+        if not self.total:
+            return math.nan
         self._scale(1 / self.total)
         return self.weighted_loss / self.total
 

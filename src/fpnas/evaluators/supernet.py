@@ -17,7 +17,7 @@ from torch import Tensor
 from fpnas.cost import Flops, Params
 from fpnas.data import EpochOrder, ImageData, ImageSet, halves
 from fpnas.elastic import Supernet, batch_statistics
-from fpnas.errors import InputError
+from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.gradients import OnlineWeights
@@ -33,7 +33,10 @@ class SupernetEvaluator:
         supernet: takes the data's channels and classes.
         data: its training images are cut, class by class, into a half for the weights and a half for alpha.
         batch_size: of either half.
-        lr: of the weights, SGD with Nesterov momentum .9, cosine to 0 over the search.
+        optimiser: of the weights. "adamw", betas (.9, .99): a weight takes steps of the same size however few of the
+            sampled networks use it (ours). "sgd", Nesterov momentum .9: its step shrinks with the weight's share of
+            the samples, so rare branches learn slowly.
+        lr: of the weights, cosine to 0 over the search; by default 0.003 for "adamw", 0.1 for "sgd".
         weight_decay: of the weights.
         clip: the gradient's greatest norm.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
@@ -51,8 +54,9 @@ class SupernetEvaluator:
         supernet: Supernet,
         data: ImageData,
         *,
-        batch_size: int = 128,
-        lr: float = 0.1,
+        batch_size: int = 64,
+        optimiser: str = "adamw",
+        lr: float | None = None,
         weight_decay: float = 1e-4,
         clip: float = 5.0,
         temperature: Temperature = "mean",
@@ -66,13 +70,12 @@ class SupernetEvaluator:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.data, self.device, self.precision = data, device, precision
-        self.batch_size, self.lr, self.weight_decay, self.clip = batch_size, lr, weight_decay, clip
+        self.optimiser, self.lr = optimiser, default_lr(optimiser) if lr is None else lr
+        self.batch_size, self.weight_decay, self.clip = batch_size, weight_decay, clip
         self.temperature: Temperature = temperature
         self.negligible, self.seed = negligible, seed
         self._parameters = list(supernet.parameters())
-        self._optimiser = torch.optim.SGD(
-            self._parameters, lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True
-        )
+        self._optimiser = self._make_optimiser()
         first, second = halves(data.train, seed)
         self._train, self._val = data.train.subset(first), data.train.subset(second)
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
@@ -80,6 +83,7 @@ class SupernetEvaluator:
         self._steps = 0
         self._costs = Flops(supernet, self._input_shape), Params(supernet, self._input_shape)
         divisor(temperature, batch_size)
+        self._check_classes()
 
     @property
     def space(self) -> SearchSpace:
@@ -142,6 +146,7 @@ class SupernetEvaluator:
             "data": self.data.name,
             "image_size": self.data.image_size,
             "batch_size": self.batch_size,
+            "optimiser": self.optimiser,
             "lr": self.lr,
             "weight_decay": self.weight_decay,
             "clip": self.clip,
@@ -164,6 +169,20 @@ class SupernetEvaluator:
         self._optimiser.load_state_dict(state["optimiser"])
         self._steps = state["steps"]
 
+    def _check_classes(self) -> None:
+        with torch.no_grad(), batch_statistics(self.supernet):
+            outputs = self.supernet(self._batch(self._val, self._val_order, step=0)[0]).shape[-1]
+        if outputs != self.data.num_classes:
+            expected = f"a supernet of {self.data.num_classes} classes, as in {self.data.name!r}"
+            raise InputError(expected, f"one of {outputs}", "give it num_classes")
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(
+                self._parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, nesterov=True
+            )
+        return torch.optim.AdamW(self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
+
     @property
     def _input_shape(self) -> tuple[int, int, int]:
         return self.data.in_channels, self.data.image_size, self.data.image_size
@@ -171,11 +190,19 @@ class SupernetEvaluator:
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.supernet.select(self.space.decode(row))(images)
-        return logits.float()
+        return logits.float() if self.precision == "bf16" else logits
 
     def _batch(self, images: ImageSet, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
         batch = images.subset(order.batch(self._steps if step is None else step))
         return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
+
+
+def default_lr(optimiser: str) -> float:
+    """The learning rate that suits an optimiser, or `InputError` where it isn't known."""
+    rates = {"adamw": 0.003, "sgd": 0.1}
+    if optimiser not in rates:
+        raise unknown_name("optimiser", optimiser, rates)
+    return rates[optimiser]
 
 
 def check_fit(supernet: Supernet, data: ImageData) -> None:

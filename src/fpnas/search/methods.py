@@ -8,7 +8,7 @@ from fpnas.estimators import SampleSize, Temperature
 from fpnas.evaluators import Evaluator
 from fpnas.search.loop import Search
 
-ALPHA_LR = 0.1
+ALPHA_LR = 0.03
 
 
 def fpnas(
@@ -20,10 +20,10 @@ def fpnas(
     epochs: int = 10,
     seed: int = 0,
     at_least: int = 2,
-    temperature: Temperature = 8.0,
+    temperature: Temperature = 4.0,
     control_variate: bool = True,
     lr: float = ALPHA_LR,
-    warmup: float = 0.2,
+    warmup: float = 0.3,
 ) -> Search:
     """FP-NAS (Yan et al., CVPR 2021): K = lam * entropy architectures a step; factorised, then joint from `join_at` on.
 

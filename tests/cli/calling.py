@@ -1,0 +1,91 @@
+"""How the tests call the command line: in this process, with what it prints, what it returns and what it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import helpers_run as h
+import numpy as np
+
+from fpnas.cli import main
+
+# Small and quick: digits at 16 px. What comes later on a command line wins, so tests append to these.
+SEARCH = (
+    "search",
+    "--data",
+    "digits",
+    "--image-size",
+    "16",
+    "--batch-size",
+    "32",
+    "--max-steps",
+    "2",
+    "--threads",
+    "1",
+)
+TRAIN = ("train", "--data", "digits", "--image-size", "16", "--batch-size", "32", "--max-steps", "3", "--threads", "1")
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of a call."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: str | Path) -> Called:
+    """`fpnas ARGUMENTS`; whatever `main` lets through fails the test."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Generator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def is_refusal(called: Called) -> bool:
+    """Exit code 2, one line on stderr, nothing on stdout."""
+    lines = called.err.splitlines()
+    one_line = len(lines) == 1 and called.err.endswith("\n") and lines[0].startswith("error: ")
+    return called.code == 2 and called.out == "" and one_line and "Traceback" not in called.err
+
+
+def refused(folder: Path, *arguments: str | Path) -> str:
+    """Calls it in `folder`, where nothing may change; the line on stderr."""
+    files, times = h.contents(folder), h.stamps(folder)
+    names = sorted(str(path) for path in folder.rglob("*"))
+    with working_in(folder):
+        called = call(*arguments)
+    assert is_refusal(called), called
+    assert (h.contents(folder), h.stamps(folder)) == (files, times)
+    assert sorted(str(path) for path in folder.rglob("*")) == names
+    return called.err
+
+
+def write_idx_folder(folder: Path, classes: int, seed: int, size: int = 16) -> Path:
+    """Four IDX files of random grey images, as MNIST has them: 40 for training, 12 to test."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for part, count in (("train", 40), ("t10k", 12)):
+        pixels = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
+        labels = (np.arange(count) % classes).astype(np.uint8)
+        head = struct.pack(">BBBBIII", 0, 0, 8, 3, count, size, size)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels.tobytes())
+    return folder

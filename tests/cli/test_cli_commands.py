@@ -1,0 +1,250 @@
+"""The way through: search, train, evaluate, cost and spaces on small digits, in this process where that will do."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import helpers_run as h
+import pytest
+import torch
+from calling import SEARCH, TRAIN, call, refused, working_in
+from conftest import Found
+from torch.utils.flop_counter import FlopCounterMode
+
+import fpnas
+from fpnas.cli.output import by_group
+from fpnas.cli.quantity import parse_quantity, short
+from fpnas.errors import InputError
+from fpnas.spaces import SPACES
+from fpnas.train import accuracy
+
+DOCUMENTED = ["name", "choices", "size", "entropy", "k0", "alpha_joint", "alpha_factorised"]
+
+
+# -------------------------------------------------------------------------------------------------------------- spaces
+
+
+def test_python_m_fpnas_spaces_prints_one_json_document_and_nothing_else() -> None:
+    """In a process of its own. The figures of fbnetv2-f are METHOD's."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fpnas", "spaces", "--json"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    records = json.loads(done.stdout)
+    assert [list(record) for record in records] == [DOCUMENTED] * len(records)
+    by_name = {record["name"]: record for record in records}
+    assert {"tiny", "fbnetv2-f"} <= set(by_name)
+    large, tiny = by_name["fbnetv2-f"], by_name["tiny"]
+    assert large["size"] == pytest.approx(2.6956e24, rel=1e-4)
+    assert large["entropy"] == pytest.approx(56.25, abs=0.005)
+    assert (large["k0"], large["alpha_joint"]) == (14, 3624)
+    assert large["alpha_factorised"] in (176, 177)
+    assert list(large["choices"])[:5] == [
+        f"group1.{name}" for name in ("kernel", "act", "splits", "expansion", "channels")
+    ]
+    assert large["choices"]["group10.channels"] == list(range(112, 185, 8))
+    assert tiny["size"] >= 1e9
+    for record in records:
+        counts = [len(options) for options in record["choices"].values()]
+        size = 1
+        for count in counts:
+            size *= count
+        assert record["size"] == size
+        assert record["alpha_factorised"] == sum(counts)
+
+
+def test_spaces_lists_them_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in set(SPACES) - {"tiny", "fbnetv2-f"}:
+        monkeypatch.delitem(SPACES, name)
+    called = call("spaces")
+    assert (called.code, called.err) == (0, "")
+    for word in ("tiny", "fbnetv2-f", "2.696e+24", "56.25", "3,624"):
+        assert word in called.out
+
+
+def test_help_names_every_command() -> None:
+    called = call("--help")
+    assert (called.code, called.err) == (0, "")
+    for command in ("spaces", "search", "train", "evaluate", "cost"):
+        assert command in called.out
+        assert call(command, "--help").code == 0
+
+
+# ---------------------------------------------------------------------------------------------------- search and train
+
+
+def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
+    called = found.search
+    assert called.code == 0
+    arch = json.loads((found.folder / "arch.json").read_text())
+    result = json.loads((found.folder / "result.json").read_text())
+    assert set(arch) >= {"space", "image_size", "in_channels", "num_classes", "choices", "flops", "params", "log_prob"}
+    assert (arch["space"], arch["image_size"], arch["in_channels"], arch["num_classes"]) == ("tiny", 16, 1, 10)
+    assert arch["flops"] == result["cost"] <= result["target"] == 0.4e6
+    metrics = h.json_lines(found.folder / "metrics.jsonl")
+    assert [line["step"] for line in metrics] == [0, 1, 2]
+    assert result["num_samples_total"] == sum(line["num_samples"] for line in metrics)
+    assert called.out.startswith("found: ")
+    assert by_group(arch["choices"]) in called.out
+    assert f"{result['num_samples_total']} architectures sampled" in called.out
+    for word in ("epoch 1", "step 3/3", "entropy", "K 5"):
+        assert word in called.err
+
+
+def test_train_judges_the_network_on_held_out_images(found: Found) -> None:
+    called = found.train
+    assert called.code == 0
+    folder = found.folder / "train"
+    result = json.loads((folder / "result.json").read_text())
+    assert called.out.startswith(f"{result['accuracy']:.2f} % of {result['num_images']} held-out images (split)")
+    model, data = fpnas.load(found.folder), fpnas.data.load("digits", 16)
+    judged = accuracy(model, data)
+    assert result["accuracy"] == judged.accuracy
+    assert result["num_images"] == len(data.heldout) == judged.num_images
+    searched, trained = (json.loads((place / "arch.json").read_text()) for place in (found.folder, folder))
+    searched.pop("log_prob")
+    assert {key: trained[key] for key in searched} == searched
+    assert len(h.json_lines(folder / "metrics.jsonl")) == 3
+    assert all(torch.equal(a, b) for a, b in zip(fpnas.load(folder).parameters(), model.parameters(), strict=True))
+
+
+def test_evaluate_prints_one_json_document(found: Found) -> None:
+    result = json.loads((found.folder / "train" / "result.json").read_text())
+    for folder in (found.folder, found.folder / "train"):
+        called = call("evaluate", folder, "--data", "digits", "--threads", "1", "--json")
+        assert (called.code, called.err) == (0, "")
+        judged = json.loads(called.out)
+        assert judged["accuracy"] == result["accuracy"]
+        assert judged["loss"] == pytest.approx(result["loss"], rel=1e-4)
+        assert judged["num_images"] == result["num_images"]
+    text = call("evaluate", found.folder, "--data", "digits").out
+    assert text.startswith(f"{result['accuracy']:.2f} % of {result['num_images']} held-out images")
+
+
+def test_cost_is_that_of_arch_json_and_of_the_plain_network(found: Found) -> None:
+    arch = json.loads((found.folder / "arch.json").read_text())
+    called = call("cost", found.folder, "--json")
+    assert (called.code, called.err) == (0, "")
+    cost = json.loads(called.out)
+    assert {"flops", "params", "layers"} <= set(cost)
+    assert (cost["flops"], cost["params"]) == (arch["flops"], arch["params"])
+    assert sum(layer["flops"] for layer in cost["layers"]) == cost["flops"]
+    assert sum(layer["params"] for layer in cost["layers"]) == cost["params"]
+    model = fpnas.load(found.folder)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 1, 16, 16))
+    assert cost["flops"] == counter.get_total_flops() / 2
+    assert cost["params"] == sum(p.numel() for p in model.parameters())
+    assert call("cost", found.folder / "arch.json", "--json").out == called.out
+    table = call("cost", found.folder)
+    assert f"{cost['flops']:,}" in table.out
+    larger = json.loads(call("cost", found.folder, "--image-size", "32", "--json").out)
+    assert larger["params"] == cost["params"]
+    assert 3 * cost["flops"] < larger["flops"] < 4 * cost["flops"]
+
+
+def test_space_and_choices_are_enough_of_an_arch_json(small: Found, tmp_path: Path) -> None:
+    arch = json.loads((small.folder / "arch.json").read_text())
+    (tmp_path / "mine.json").write_text(json.dumps({"space": arch["space"], "choices": arch["choices"], "note": "?"}))
+    with working_in(tmp_path):
+        cost = json.loads(call("cost", "mine.json", "--image-size", "16", "--json").out)
+        assert call(*TRAIN, "mine.json", "--max-steps", "1").code == 0
+        trained = json.loads(Path("train/arch.json").read_text())
+        assert call("evaluate", "train", "--data", "digits").code == 0
+    assert trained["choices"] == arch["choices"]
+    assert (trained["flops"], trained["params"]) == (arch["flops"], arch["params"])
+    # Three channels where the file names none: the stem alone differs.
+    assert cost["flops"] == arch["flops"] + 2 * 8 * 9 * 8 * 8
+
+
+def test_an_ended_run_called_again_says_so_and_changes_nothing(copied: Path) -> None:
+    files = h.contents(copied)
+    again = call(*SEARCH, "--max-steps", "3", "--target-flops", "0.03M", "--out", copied)
+    assert again.code == 0
+    assert "has ended after 3 steps" in again.err
+    trained = call(*TRAIN, copied)
+    assert trained.code == 0
+    assert "has ended after 3 steps" in trained.err
+    assert h.contents(copied) == files
+
+
+def test_more_steps_and_what_may_change_go_on(copied: Path) -> None:
+    more = ("--max-steps", "4", "--checkpoint-every", "1", "--target-flops", "30k")
+    assert call(*SEARCH, *more, "--out", copied).code == 0
+    assert [line["step"] for line in h.json_lines(copied / "metrics.jsonl")] == [0, 1, 2, 3]
+    assert json.loads((copied / "result.json").read_text())["steps"] == 4
+
+
+def test_inherited_training_starts_from_the_searchs_weights(copied: Path) -> None:
+    """At a rate of nearly 0 its weights are those of the search's checkpoint, cut to the architecture."""
+    args = ("--inherit", "--lr", "1e-12", "--max-steps", "1", "--out", copied / "inherited")
+    assert call(*TRAIN, copied, *args).code == 0
+    arch = json.loads((copied / "arch.json").read_text())
+    state = torch.load(copied / "checkpoint.pt", weights_only=True)["job"]["evaluator"]["supernet"]
+    supernet = SPACES["tiny"](10, 1)
+    supernet.load_state_dict(state)
+    wanted = dict(supernet.extract(arch["choices"]).named_parameters())
+    for name, value in fpnas.load(copied / "inherited").named_parameters():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-6)
+    result = json.loads((copied / "inherited" / "run.json").read_text())
+    assert result["settings"]["inherit"] is True
+
+
+def test_target_params_counts_parameters(small: Found, tmp_path: Path) -> None:
+    called = call(*SEARCH, "--max-steps", "1", "--target-params", "0.8k", "--out", tmp_path / "run")
+    assert called.code == 0
+    arch = json.loads((tmp_path / "run" / "arch.json").read_text())
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert arch["params"] == result["cost"] <= 800 == result["target"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_setting_without_effect_is_warned_about(small: Found) -> None:
+    called = call(*SEARCH, "--max-steps", "3", "--target-flops", "30k", "--out", small.folder, "--workers", "2")
+    assert called.code == 0
+    assert called.err.startswith("warning: --workers has no effect")
+
+
+def test_a_default_search_of_an_epoch_is_quick(tmp_path: Path) -> None:
+    """ "Ends within 40 s" on two cores: it takes less than 80 seconds of processor time, however busy they are."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "fpnas", "search", "--data", "digits", "--out", "run", "--epochs", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 80
+    lines = h.json_lines(tmp_path / "run" / "metrics.jsonl")
+    data = fpnas.data.load("digits")
+    assert len(lines) == -(-(len(data.train) // 2) // 128)
+    assert {line["joined"] for line in lines} == {False, True}
+
+
+def test_the_real_tiny_refuses_what_it_cannot_take(tmp_path: Path) -> None:
+    assert "16 to 128" in refused(tmp_path, *SEARCH, "--image-size", "8", "--out", "run")
+    assert "80,768 FLOPs" in refused(tmp_path, *SEARCH, "--target-flops", "80767", "--out", "run")
+
+
+# ---------------------------------------------------------------------------------------------------------- quantities
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3M", 3e6), ("2.5e6", 2.5e6), ("400k", 4e5), ("1.1G", 1.1e9), ("60_", None), ("1e6k", 1e9), (".5m", 5e5)]
+    + [(text, None) for text in ("", "-1", "0", "0M", "nan", "inf", "M", "3MM", "3 apples", "1e999", "٣M", "--json")],
+)
+def test_quantities_are_read_as_people_write_them(text: str, value: float | None) -> None:
+    if value is None:
+        with pytest.raises(InputError, match="--flag"):
+            parse_quantity(text, "--flag")
+    else:
+        assert parse_quantity(text, "--flag") == pytest.approx(value)
+
+
+def test_quantities_are_shown_as_people_write_them() -> None:
+    assert [short(v) for v in (2_484_000, 151_234, 1.5e9, 12)] == ["2.48 M", "151 k", "1.5 G", "12"]

@@ -1,0 +1,301 @@
+"""Bad input: exit code 2, one line on stderr that says what was wrong, nothing on stdout, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calling import SEARCH, TRAIN, call, refused, working_in, write_idx_folder
+from conftest import Found
+
+OUT = ("--out", "run")
+ROOMY = ("--target-flops", "30k")
+
+SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
+    "unknown space": (("--space", "tinny", *OUT), "did you mean 'tiny'"),
+    "unknown method": (("--method", "magic", *OUT), "magic"),
+    "unknown device": (("--device", "tpu", *OUT), "tpu"),
+    "unknown precision": (("--precision", "fp8", *OUT), "fp8"),
+    "data not there": (("--data", "no/such/folder", *OUT), "no/such/folder"),
+    "data without a name": (("--data", "", *OUT), "''"),
+    "data is a file": (("--data", "file", *OUT), "file"),
+    "data is an empty folder": (("--data", "folder", *OUT), "folder"),
+    "data of another kind": (("--data", "hf:nothing", *OUT), "hf:nothing"),
+    "negative target": (("--target-flops", "-3M", *OUT), "-3M"),
+    "negative target after =": (("--target-flops=-3M", *OUT), "-3M"),
+    "zero target": (("--target-flops", "0", *OUT), "'0'"),
+    "NaN target": (("--target-flops", "nan", *OUT), "nan"),
+    "infinite target": (("--target-flops", "inf", *OUT), "inf"),
+    "target in words": (("--target-flops", "three", *OUT), "three"),
+    "negative target of parameters": (("--target-params", "-1", *OUT), "--target-params"),
+    "two targets": (("--target-flops", "1M", "--target-params", "1M", *OUT), "one target"),
+    "target below the smallest network": (("--target-flops", "1.5k", *OUT), "FLOPs"),
+    "target of parameters below it": (("--target-params", "500", *OUT), "parameters"),
+    "image too small for the space": (("--image-size", "8", *OUT), "16 to 128"),
+    "image too large for the space": (("--image-size", "129", *OUT), "16 to 128"),
+    "image too small for a larger space": (("--space", "fbnetv2-f", *OUT), "32"),
+    "no image": (("--image-size", "0", *OUT), "image size"),
+    "negative image size": (("--image-size", "-16", *OUT), "-16"),
+    "image size beyond all": (("--image-size", "99999", *OUT), "99999"),
+    "image size in words": (("--image-size", "big", *OUT), "--image-size"),
+    "no epochs": (("--epochs", "0", *OUT), "--epochs"),
+    "negative epochs": (("--epochs", "-1", *OUT), "--epochs"),
+    "half an epoch": (("--epochs", "0.5", *OUT), "--epochs"),
+    "batch of one": (("--batch-size", "1", *OUT), "--batch-size"),
+    "no steps": (("--max-steps", "0", *OUT), "--max-steps"),
+    "never a checkpoint": (("--checkpoint-every", "0", *OUT), "--checkpoint-every"),
+    "no threads": (("--threads", "0", *OUT), "--threads"),
+    "negative workers": (("--workers", "-1", *OUT), "--workers"),
+    "negative seed": (("--seed", "-1", *OUT), "--seed"),
+    "negative lambda": (("--lam", "-1", *OUT), "--lam"),
+    "NaN lambda": (("--lam", "nan", *OUT), "lam"),
+    "infinite lambda": (("--lam", "inf", *OUT), "inf"),
+    "theta beyond the end": (("--join-at", "1.5", *OUT), "--join-at"),
+    "NaN theta": (("--join-at", "nan", *OUT), "join"),
+    "negative beta": ((*ROOMY, "--beta", "-1", *OUT), "--beta"),
+    "NaN beta": ((*ROOMY, "--beta", "nan", *OUT), "beta"),
+    "infinite beta": ((*ROOMY, "--beta", "inf", *OUT), "beta"),
+    "out is a file": (("--out", "file"), "file"),
+    "out below a file": (("--out", "file/run"), "file/run"),
+    "out has no name": (("--out", ""), "holds 'file'"),
+    "out holds other files": (("--out", "full"), "notes.txt"),
+    "out is too long a name": (("--out", "n" * 300), "too long"),
+    "unknown flag": (("--epoch", "3", *OUT), "--epoch"),
+    "flag without a value": ((*OUT, "--lam"), "--lam"),
+    "a word too many": ((*OUT, "please"), "please"),
+}
+
+OTHERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "no such command": (("serch",), "serch"),
+    "search without data": (("search", *OUT), "--data"),
+    "search without out": (("search", "--data", "digits"), "--out"),
+    "train without an architecture": (("train", "--data", "digits"), "RUN|ARCH.json"),
+    "train without data": (("train", "folder"), "--data"),
+    "train nothing": ((*TRAIN, "nothing"), "nothing"),
+    "train a folder without a run": ((*TRAIN, "folder"), "arch.json"),
+    "train what is no JSON": ((*TRAIN, "file"), "JSON"),
+    "train too long a name": ((*TRAIN, "n" * 300), "too long"),
+    "evaluate nothing": (("evaluate", "nothing", "--data", "digits"), "no such folder"),
+    "evaluate a folder without a run": (("evaluate", "folder", "--data", "digits"), "model.safetensors"),
+    "evaluate without data": (("evaluate", "folder"), "--data"),
+    "evaluate too long a name": (("evaluate", "n" * 300, "--data", "digits"), "too long"),
+    "cost of nothing": (("cost", "nothing"), "nothing"),
+    "cost without an architecture": (("cost",), "RUN|ARCH.json"),
+    "cost of a folder without a run": (("cost", "folder"), "arch.json"),
+    "cost of too long a name": (("cost", "n" * 300), "too long"),
+    "spaces of something": (("spaces", "tiny"), "tiny"),
+}
+
+
+@pytest.fixture
+def place(small: Found, tmp_path: Path) -> Path:
+    """A working folder with a file, an empty folder and one that holds something."""
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("precious")
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", SEARCHES)
+def test_search_refuses(case: str, place: Path) -> None:
+    arguments, words = SEARCHES[case]
+    assert words in refused(place, *SEARCH, *arguments)
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_commands_refuse(case: str, place: Path) -> None:
+    arguments, words = OTHERS[case]
+    assert words in refused(place, *arguments)
+
+
+def test_a_lambda_that_asks_for_more_architectures_than_there_is_memory_is_refused(place: Path) -> None:
+    refused(place, *SEARCH, *OUT, "--lam", "1e300")
+
+
+def test_no_command_shows_what_there_is(place: Path) -> None:
+    with working_in(place):
+        called = call()
+    assert called.code in (0, 2)
+    for command in ("spaces", "search", "train", "evaluate", "cost"):
+        assert command in called.out + called.err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_refusal_is_one_line_even_where_something_could_be_warned_about(place: Path) -> None:
+    refused(place, *SEARCH, *OUT, "--workers", "2", "--space", "nope")
+
+
+# ------------------------------------------------------------------------------------------- a folder with another run
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (("--seed", "1"), "seed"),
+        (("--epochs", "11"), "epochs 11"),
+        (("--lam", "0.5"), "lam 0.5"),
+        (("--join-at", "0.5"), "join_at"),
+        (("--beta", "0.4"), "beta"),
+        (("--batch-size", "33"), "batch_size"),
+        (("--image-size", "20"), "image_size"),
+        (("--target-flops", "31k"), "target"),
+        (("--precision", "bf16"), "precision"),
+        (("--space", "fbnetv2-f", "--image-size", "32", "--target-flops", "1G"), ""),
+    ],
+)
+def test_search_refuses_the_folder_of_another_search(other: tuple[str, ...], words: str, copied: Path) -> None:
+    line = refused(copied.parent, *SEARCH, *ROOMY, *other, "--out", "run", "--max-steps", "9")
+    assert words in line
+    assert "choose another --out" in line
+
+
+def test_search_refuses_the_folder_of_a_training_and_train_that_of_a_search(copied: Path) -> None:
+    assert "a train in" in refused(copied.parent, *SEARCH, "--out", "run/train")
+    assert "a search in" in refused(copied.parent, *TRAIN, "run", "--out", "run")
+
+
+@pytest.mark.parametrize("other", [("--seed", "1"), ("--epochs", "31"), ("--lr", "0.1"), ("--inherit",)])
+def test_train_refuses_the_folder_of_another_training(other: tuple[str, ...], copied: Path) -> None:
+    assert "choose another --out" in refused(copied.parent, *TRAIN, "run", *other, "--max-steps", "9")
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_other_data_of_the_same_name_are_another_run(classes: int, small: Found, tmp_path: Path) -> None:
+    """Folders called alike: the run began with a/digits of 3 classes, and is to go on with b/digits."""
+    write_idx_folder(tmp_path / "a" / "pictures", classes=3, seed=0)
+    write_idx_folder(tmp_path / "b" / "pictures", classes=classes, seed=1)
+    with working_in(tmp_path):
+        assert call(*SEARCH, "--data", "a/pictures", "--out", "run", "--max-steps", "1").code == 0
+    refused(tmp_path, *SEARCH, "--data", "b/pictures", "--out", "run", "--max-steps", "2")
+
+
+def test_train_refuses_to_inherit_weights_for_other_classes(copied: Path) -> None:
+    write_idx_folder(copied.parent / "pictures", classes=3, seed=0)
+    refused(copied.parent, *TRAIN, "run", "--data", "pictures", "--inherit", "--out", "new")
+
+
+def test_train_refuses_to_inherit_from_a_bare_arch_json(copied: Path) -> None:
+    shutil.copy(copied / "arch.json", copied.parent / "mine.json")
+    line = refused(copied.parent, *TRAIN, "mine.json", "--inherit", "--out", "new")
+    assert "inherit" in line
+
+
+def test_train_refuses_an_image_size_that_the_space_cannot_take(copied: Path) -> None:
+    assert "16 to 128" in refused(copied.parent, *TRAIN, "run", "--image-size", "8", "--out", "new")
+
+
+def test_evaluate_refuses_data_of_other_classes(copied: Path) -> None:
+    write_idx_folder(copied.parent / "pictures", classes=3, seed=0)
+    assert "10 classes" in refused(copied.parent, "evaluate", "run", "--data", "pictures")
+
+
+@pytest.mark.parametrize("command", [("cost", "run"), ("evaluate", "run", "--data", "digits")])
+@pytest.mark.parametrize("size", ["8", "129", "0", "-1"])
+def test_the_space_limits_the_image_size_of_every_command(command: tuple[str, ...], size: str, copied: Path) -> None:
+    refused(copied.parent, *command, "--image-size", size)
+
+
+def test_evaluate_refuses_weights_that_are_damaged_or_of_another_network(copied: Path) -> None:
+    weights = copied / "train" / "model.safetensors"
+    content = weights.read_bytes()
+    for wrong in (b"", b"garbage" * 9, content[:-8]):
+        weights.write_bytes(wrong)
+        assert "safetensors" in refused(copied.parent, "evaluate", "run", "--data", "digits")
+    weights.write_bytes(content)
+    arch = json.loads((copied / "train" / "arch.json").read_text())
+    arch["choices"]["a.channels"] = 20 - arch["choices"]["a.channels"]  # 8 or 12
+    (copied / "train" / "arch.json").write_text(json.dumps(arch))
+    refused(copied.parent, "evaluate", "run", "--data", "digits")
+
+
+def test_a_run_that_has_not_ended_has_nothing_to_train(copied: Path) -> None:
+    (copied / "arch.json").unlink()
+    assert "arch.json" in refused(copied.parent, *TRAIN, "run")
+    assert "arch.json" in refused(copied.parent, "cost", "run")
+
+
+# ------------------------------------------------------------------------------------------------- bad arch.json files
+
+
+def changed(**changes: Any) -> Any:
+    return lambda arch: json.dumps({**arch, **changes})
+
+
+def chosen(**options: Any) -> Any:
+    named = {name.replace("_", "."): option for name, option in options.items()}
+    return lambda arch: json.dumps({**arch, "choices": {**arch["choices"], **named}})
+
+
+def without(name: str) -> Any:
+    return lambda arch: json.dumps({key: value for key, value in arch.items() if key != name})
+
+
+BAD_FILES: dict[str, Any] = {
+    "empty": lambda _: "",
+    "no JSON": lambda _: "a.kernel = 3",
+    "cut off": lambda arch: json.dumps(arch)[:-20],
+    "a list": lambda arch: json.dumps([arch]),
+    "null": lambda _: "null",
+    "deep": lambda _: "[" * 100_000,
+    "no text": lambda _: "\ud800",
+    "no space": without("space"),
+    "no choices": without("choices"),
+    "unknown space": changed(space="huge"),
+    "space is a number": changed(space=3),
+    "choices are a list": changed(choices=[1, 2]),
+    "choices are empty": changed(choices={}),
+    "a choice is missing": lambda arch: json.dumps({**arch, "choices": dict(list(arch["choices"].items())[1:])}),
+    "a choice too many": chosen(z_kernel=3),
+    "an option that isn't offered": chosen(a_kernel=7),
+    "an option of another type": chosen(a_kernel="3"),
+    "an option is true": chosen(a_kernel=True),
+    "an option is null": chosen(b_act=None),
+    "an option is a list": chosen(b_act=["relu"]),
+    "an option is NaN": chosen(a_kernel=float("nan")),
+    "an option is infinite": chosen(a_kernel=float("inf")),
+    "an option beyond all numbers": lambda arch: json.dumps(arch).replace('"a.kernel": 0', '"a.kernel": 1e999'),
+    "an image size of 0": changed(image_size=0),
+    "an image size in words": changed(image_size="16"),
+    "an image size that is true": changed(image_size=True),
+    "an image size with a fraction": changed(image_size=16.5),
+    "an image size that the space can't take": changed(image_size=200),
+    "no channels": changed(in_channels=0),
+    "one class": changed(num_classes=1),
+    "classes beyond memory": changed(num_classes=10**15),
+    "a number of 5,000 digits": lambda arch: json.dumps(arch).replace(
+        '"image_size": 16', '"image_size": ' + "9" * 5000
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_arch_files_are_refused_by_every_command(case: str, small: Found, tmp_path: Path) -> None:
+    """Each command reads one: `cost` and `train` the file itself, `evaluate` that of a training."""
+    arch = json.loads((small.folder / "train" / "arch.json").read_text())
+    good = json.dumps(arch)
+    assert '"a.kernel": 0' in good or case != "an option beyond all numbers"
+    bad = BAD_FILES[case](arch)
+    assert bad != good
+    content = bad.encode("utf-8", "surrogatepass")
+    (tmp_path / "bad.json").write_bytes(content)
+    shutil.copytree(small.folder / "train", tmp_path / "trained")
+    (tmp_path / "trained" / "arch.json").write_bytes(content)
+    refused(tmp_path, "cost", "bad.json")
+    refused(tmp_path, "train", "bad.json", "--data", "digits", "--max-steps", "1", "--out", "new")
+    refused(tmp_path, "evaluate", "trained", "--data", "digits")
+
+
+def test_an_arch_file_without_a_size_needs_the_flag(small: Found, tmp_path: Path) -> None:
+    arch = json.loads((small.folder / "arch.json").read_text())
+    (tmp_path / "mine.json").write_text(json.dumps({"space": arch["space"], "choices": arch["choices"]}))
+    assert "--image-size" in refused(tmp_path, "cost", "mine.json")
+
+
+def test_a_folder_called_arch_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run" / "arch.json").mkdir(parents=True)
+    for command in (("cost", "run"), (*TRAIN, "run"), ("cost", "run/arch.json")):
+        refused(tmp_path, *command)

@@ -1,0 +1,36 @@
+"""What all tests share: one thread a process, hypothesis without a deadline, and shapes that are checked.
+
+* `pytest -n 2` on two cores runs two processes; if each of them also used two OpenMP threads, the threads would wait
+  for one another and everything would take 12 times as long.
+* jaxtyping's annotations become checks (by beartype) in the words, the maths, the costs and the data. The networks
+  stay as they are: `torch.fx`, which extracts a network, can't follow a decorated `forward`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+CHECKED = (
+    "fpnas.space",
+    "fpnas.distribution",
+    "fpnas.estimators",
+    # Of fpnas.cost not trace, which makes a function for each layer, and each would be compiled anew (seconds); and not
+    # budget: beartype can't check an argument against CostModel, a protocol that isn't @runtime_checkable.
+    "fpnas.cost.layers",
+    "fpnas.cost.models",
+    "fpnas.cost.tables",
+    "fpnas.data",
+)
+
+torch.set_num_threads(1)
+
+settings.register_profile("fpnas", deadline=None, database=None)
+settings.load_profile("fpnas")
+
+# A module that is there already would stay unchecked.
+assert not any(name.partition(".")[0] == "fpnas" for name in sys.modules), "the hook must come before fpnas"
+install_import_hook(CHECKED, "beartype.beartype")

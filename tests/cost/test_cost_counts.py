@@ -1,0 +1,383 @@
+"""FLOPs and parameters from tables equal counting the extracted network, exactly; bounds equal trying everything.
+
+The counter is torch's own (`torch.utils.flop_counter`), which knows nothing of elastic layers.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+from counting import SHAPE, SmallNet, counted, counted_by_layer, every_arch, small_supernet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fpnas import Arch, Choice, Flops, InputError, Params, SearchSpace, Supernet, layer_costs, spaces
+from fpnas.cost import AdditiveCost
+from fpnas.cost.tables import Factor
+from fpnas.elastic import Conv2d, Derived, Linear, Switch
+from fpnas.errors import SupernetError
+from fpnas.spaces import SPACES
+from fpnas.spaces.fbnetv2 import TABLE_1
+from fpnas.spaces.macro import FP_NAS, Micro, macro_supernet
+
+quick = pytest.mark.parametrize("name", ["tiny", "fbnetv2-f"])
+MACRO = {"stem": 16, "head": 1984, "image_sizes": (32, 512), "in_channels": 3, "seed": 0}
+
+
+def some_archs(net: Supernet, count: int, seed: int) -> list[Arch]:
+    """The first options (all blocks skipped), the last (the largest), and random ones."""
+    rng = random.Random(seed)
+    picks = [[0] * len(net.space), [n - 1 for n in net.space.cardinalities]]
+    picks += [[rng.randrange(n) for n in net.space.cardinalities] for _ in range(count - 2)]
+    return [net.space.decode(codes) for codes in picks]
+
+
+def assert_counts(net: Supernet, archs: list[Arch], shape: tuple[int, ...]) -> None:
+    flops, params = Flops(net, shape), Params(net, shape)
+    codes = torch.tensor([net.space.encode(arch) for arch in archs])
+    tables = torch.stack([flops(codes), params(codes)], dim=1).tolist()
+    for arch, row in zip(archs, tables, strict=True):
+        expected = counted(net, arch, shape)
+        assert tuple(row) == expected, arch
+        assert (flops.of(arch), params.of(arch)) == expected
+
+
+# -------------------------------------------------------------------------------------------------------- the spaces
+
+
+@quick
+@pytest.mark.parametrize("size", [32, 45])
+def test_tables_equal_counting(name: str, size: int) -> None:
+    net = SPACES[name](num_classes=7)
+    assert_counts(net, some_archs(net, 8 if size == 32 else 3, seed=size), (3, size, size))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", SPACES)
+def test_tables_equal_counting_on_300_networks(name: str) -> None:
+    net = SPACES[name](num_classes=7)
+    assert_counts(net, some_archs(net, 300, seed=0), (3, 32, 32))
+
+
+def test_grey_images() -> None:
+    net = spaces.tiny(num_classes=4, in_channels=1)
+    assert_counts(net, some_archs(net, 3, seed=1), (1, 28, 28))
+
+
+@quick
+def test_layer_by_layer(name: str) -> None:
+    net = SPACES[name](num_classes=7)
+    shape = (3, 32, 32)
+    for arch in some_archs(net, 3, seed=2)[2:]:
+        layers = layer_costs(net, arch, shape)
+        expected = counted_by_layer(net, arch, shape)
+        assert {layer.name: layer.flops for layer in layers if layer.flops} == expected
+        assert sum(layer.flops for layer in layers) == Flops(net, shape).of(arch)
+        assert sum(layer.params for layer in layers) == Params(net, shape).of(arch)
+        network = net.extract(arch)
+        for layer in layers:
+            assert layer.params == sum(p.numel() for p in network.get_submodule(layer.name).parameters())
+            assert layer.kind == type(net.module.get_submodule(layer.name)).__name__
+        assert layers[0].output_shape == (16, 16, 16)
+        assert layers[-1].output_shape == (7,)
+
+
+def test_the_papers_largest_f_plus_plus_model_at_128_pixels() -> None:
+    """The paper prints 122 MFLOPs; 2 splits everywhere, 100 classes and c = mid / 4 give 121,999,100 (METHOD 3.3)."""
+    net = macro_supernet("fbnetv2-fpp", TABLE_1, FP_NAS, num_classes=100, **MACRO)
+    largest = dict(net.space.decode([n - 1 for n in net.space.cardinalities]))
+    flops = Flops(net, (3, 128, 128))
+    assert (
+        flops.of({name: 2 if name.endswith(".splits") else option for name, option in largest.items()}) == 121_999_100
+    )
+    assert round(flops.of(largest) / 1e6) == 157, "4 splits, which the paper's figure can't be"
+
+
+def test_flops_of_split_attention_grow_linearly_in_the_splits() -> None:
+    micro = Micro(kernel=(3,), act=("swish",), splits=(0, 1, 2, 3, 4, 5, 8))
+    net = macro_supernet("splits", TABLE_1[:4], micro, num_classes=5, **MACRO)
+    flops = Flops(net, (3, 32, 32))
+    base = some_archs(net, 3, seed=4)[2]
+    of = {
+        r: flops.of({name: r if name.endswith(".splits") else option for name, option in base.items()})
+        for r in micro.splits
+    }
+    slope = of[2] - of[1]
+    assert slope > 0
+    assert {r: of[r] - of[1] for r in (1, 2, 3, 4, 5, 8)} == {r: slope * (r - 1) for r in (1, 2, 3, 4, 5, 8)}
+    assert of[0] < of[1]
+
+
+def test_ten_thousand_architectures_in_a_tenth_of_a_second() -> None:
+    """On one core, in time of this thread's own; the best of five, as others may keep the machine's caches busy."""
+    net = spaces.fbnetv2_f()
+    rng = torch.Generator().manual_seed(0)
+    codes = torch.stack([torch.randint(n, (10_000,), generator=rng) for n in net.space.cardinalities], dim=1)
+    for model in (Flops(net, (3, 128, 128)), Params(net, (3, 128, 128))):
+        seconds = []
+        for _ in range(5):
+            start = time.thread_time()
+            costs = model(codes)
+            seconds.append(time.thread_time() - start)
+        assert costs.shape == (10_000,)
+        assert min(seconds) < 0.1, seconds
+
+
+# ------------------------------------------------------------------------------------------------- a small space, whole
+
+
+def test_every_architecture_of_a_small_space_and_its_bounds() -> None:
+    net = small_supernet()
+    assert net.space.size == 96
+    archs = list(every_arch(net))
+    assert_counts(net, archs, SHAPE)
+    for model in (Flops(net, SHAPE), Params(net, SHAPE)):
+        costs = {arch: model.of(arch) for arch in archs}
+        assert model.bounds() == (min(costs.values()), max(costs.values()))
+        for sign, extreme in ((1, min), (-1, max)):
+            cost, codes = model.table.extreme(sign)
+            assert cost == extreme(costs.values()) == costs[net.space.decode(codes)]
+
+
+@quick
+def test_bounds_of_a_space_are_attained_and_not_passed(name: str) -> None:
+    net = SPACES[name](num_classes=7)
+    rng = torch.Generator().manual_seed(0)
+    codes = torch.stack([torch.randint(n, (20_000,), generator=rng) for n in net.space.cardinalities], dim=1)
+    for model in (Flops(net, (3, 32, 32)), Params(net, (3, 32, 32))):
+        least, greatest = model.bounds()
+        costs = model(codes)
+        assert least <= float(costs.min()) < float(costs.max()) <= greatest
+        for sign, bound in ((1, least), (-1, greatest)):
+            cost, extreme = model.table.extreme(sign)
+            assert cost == bound
+            assert counted(net, net.space.decode(extreme), (3, 32, 32))[0 if model.name == "FLOPs" else 1] == bound
+            # No change of any two choices of a group or of neighbouring ones does better.
+            neighbours = []
+            for a, b in itertools.combinations(range(len(net.space)), 2):
+                if b - a > 9:
+                    continue
+                for one, other in itertools.product(*(range(net.space.cardinalities[v]) for v in (a, b))):
+                    neighbour = list(extreme)
+                    neighbour[a], neighbour[b] = one, other
+                    neighbours.append(neighbour)
+            assert float((sign * model(torch.tensor(neighbours))).min()) == sign * bound
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[int], list[tuple[tuple[int, ...], int]]]:
+    """Cardinalities, and scopes with a seed for each factor's numbers."""
+    cardinalities = draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
+    scope = st.lists(st.sampled_from(range(len(cardinalities))), unique=True, min_size=1, max_size=3).map(tuple)
+    return cardinalities, draw(st.lists(st.tuples(scope, st.integers(0, 1000)), max_size=6))
+
+
+@settings(max_examples=60)
+@given(tables(), st.integers(-5, 5))
+def test_additive_costs_and_their_extremes_by_brute_force(
+    drawn: tuple[list[int], list[tuple[tuple[int, ...], int]]], constant: int
+) -> None:
+    """Any scopes: overlapping, nested, in any order of their choices, and choices that no factor reads."""
+    cardinalities, scopes = drawn
+    space = SearchSpace(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(cardinalities))
+    factors = [
+        Factor(s, np.random.default_rng(seed).integers(-9, 9, [cardinalities[v] for v in s]).astype(float))
+        for s, seed in scopes
+    ]
+    originals = copy.deepcopy(factors)
+    cost = AdditiveCost(space, factors, float(constant))
+    every = list(itertools.product(*(range(n) for n in cardinalities)))
+    expected = [constant + sum(f.table[tuple(codes[v] for v in f.scope)] for f in originals) for codes in every]
+    assert cost(torch.tensor(every)).tolist() == expected
+    for sign, best in ((1, min(expected)), (-1, max(expected))):
+        value, codes = cost.extreme(sign)
+        assert value == best == expected[every.index(codes)]
+    assert all(np.array_equal(a.table, b.table) for a, b in zip(factors, originals, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------- tracing
+
+
+def test_tracing_leaves_the_supernet_as_it_was() -> None:
+    net = small_supernet().train()
+    arch = net.space.decode([0] * len(net.space))
+    net.select(arch)
+    state, rng = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+    Flops(net, SHAPE), Params(net, SHAPE), layer_costs(net, net.space.decode([1] * len(net.space)), SHAPE)
+    assert net.arch == arch
+    assert net.training
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_a_supernet_in_double_precision_in_eval_mode_or_without_memory_costs_the_same() -> None:
+    expected = Flops(small_supernet(), SHAPE).bounds()
+    assert Flops(small_supernet().double(), SHAPE).bounds() == expected
+    assert Flops(small_supernet().eval(), SHAPE).bounds() == expected
+    assert Flops(small_supernet().to("meta"), SHAPE).bounds() == expected
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 7), (2, 9), (0, 9, 7)])
+def test_an_input_that_the_network_cannot_take(shape: tuple[int, ...]) -> None:
+    net = small_supernet()
+    before = net.arch
+    with pytest.raises(InputError, match="an input shape that the network takes"):
+        Flops(net, shape)
+    assert net.arch == before
+    assert net.training
+
+
+def test_an_output_size_that_depends_on_choices_elsewhere_is_refused() -> None:
+    switch = Switch(Choice("pool", ("yes", "no")), {"yes": nn.AvgPool2d(2), "no": nn.Identity()})
+    with pytest.raises(SupernetError, match="output size doesn't depend on choices elsewhere"):
+        Flops(Supernet(nn.Sequential(switch, Conv2d(2, 3))), (2, 8, 8))
+
+
+def test_costs_refuse_a_foreign_architecture() -> None:
+    with pytest.raises(InputError):
+        Flops(small_supernet(), SHAPE).of({"width": 3})
+
+
+# --------------------------------------------------------------------------------- whatever else a module may hold
+
+
+class Custom(nn.Module):
+    """A stem that chooses its width, and something of a user's own on its pooled (N, 4) features or on the images."""
+
+    def __init__(self, extra: nn.Module) -> None:
+        super().__init__()
+        width = Choice("width", (3, 4))
+        self.stem = Conv2d(2, width)
+        self.head = Linear(width, 4)
+        self.extra = extra
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).mean((2, 3))).sum() + self.extra(x).sum()
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(2, 2, 1)
+        self.scale = nn.Parameter(torch.ones(2, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) * self.scale
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.inner(x))
+
+
+class Sequence(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv1d(2, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.flatten(2))
+
+
+class Tokens(nn.Module):
+    """Linear layers on (N, tokens, features) and on (N, H, W, features)."""
+
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.flat = flat
+        self.inner = nn.Linear(2, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return self.inner(x.flatten(1, 2) if self.flat else x)
+
+
+class Idle(nn.Module):
+    """Holds a layer that forward never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(2, 2, 1)
+        self.idle = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+def sharing_a_choice() -> nn.Module:
+    """An inner switch that reads a choice of the outer one: its second branch runs under a == b == 2 alone."""
+    a, b = Choice("a", (1, 2)), Choice("b", (1, 2))
+    inner = Switch(a, {"1": Conv2d(2, 2), "2": Conv2d(2, 2, 3)})
+    same = Derived(lambda a, b: "same" if a == b else "other", (a, b))
+    return Switch(same, {"same": inner, "other": nn.Identity()})
+
+
+def on_mixed_options() -> nn.Module:
+    return Switch(Choice("mixed", (3, "none")), {"3": Conv2d(2, 2, 3), "none": nn.Identity()})
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        nn.Conv2d(2, 4, 3, groups=2, bias=True),
+        nn.Sequential(nn.Conv2d(2, 3, 3, dilation=2), nn.GroupNorm(1, 3), nn.GELU(), nn.Dropout()),
+        Twice(),
+        Tokens(flat=True),
+        Tokens(flat=False),
+        Sequence(),
+        Scaled(),
+        Idle(),
+        sharing_a_choice(),
+        on_mixed_options(),
+    ],
+    ids=[
+        "groups",
+        "plain",
+        "twice",
+        "tokens",
+        "tokens in a map",
+        "sequence",
+        "own parameter",
+        "idle layer",
+        "switches that share a choice",
+        "mixed options",
+    ],
+)
+def test_modules_of_a_users_own(extra: nn.Module) -> None:
+    net = Supernet(Custom(extra))
+    assert_counts(net, list(every_arch(net)), (2, 8, 8))
+
+
+def test_the_small_network_and_its_micro_architecture_are_what_they_seem() -> None:
+    """The reference itself: by hand, the smallest of the 96 has these layers."""
+    net = Supernet(SmallNet())
+    smallest = net.space.decode([0] * len(net.space))
+    assert smallest == {
+        "width": 3,
+        "out": 4,
+        "block.kernel": 0,
+        "block.splits": 0,
+        "block.expansion": 0.75,
+        "depth": 0,
+    }
+    # stem 3x3 at 5 x 4 and its norm; bypass 3 -> 4 and its norm; the plain 3x3 at 9 x 7; head; classifier.
+    flops = 2 * 3 * 9 * 20 + 3 * 4 * 20 + 2 * 3 * 9 * 63 + 4 * 5 + 8 * 2
+    params = (2 * 3 * 9 + 6) + (3 * 4 + 8) + (2 * 3 * 9 + 3) + (4 * 5 + 5) + (8 * 2 + 2)
+    assert counted(net, smallest, SHAPE) == (flops, params)
+    assert Flops(net, SHAPE).of(smallest) == flops
+    assert Params(net, SHAPE).of(smallest) == params

@@ -1,0 +1,73 @@
+"""The two problems whose trajectories are stored, in float64 and of numbers that are equal on every machine.
+
+Images and weights are whole numbers and uniform draws of torch's Mersenne twister; normal draws are not used, since
+their vectorised versions differ in the last digits from processor to processor.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import helpers_run as h
+import torch
+
+import fpnas
+
+
+def table_problem() -> fpnas.Search:
+    """20 steps, 10 an epoch; 2 of warm-up, theta at 9; a budget that binds, its term from the step's own samples."""
+    budget = fpnas.Budget(h.TableCost(), target=60.0, beta=0.3, floor=0.05, estimator="samples")
+    return fpnas.methods.fpnas(h.TableEvaluator(10), budget, **h.PINNED, lam=1.0, epochs=2, seed=11)
+
+
+def supernet_problem() -> fpnas.Search:
+    """10 steps, 5 an epoch; 1 of warm-up, theta at 4; FLOPs target that binds, its term from many others."""
+    supernet = h.small_supernet(double=True)
+    with torch.no_grad():
+        for name, parameter in supernet.named_parameters():
+            if parameter.dim() >= 2:
+                draws = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+                uniform = torch.rand(parameter.shape, generator=draws, dtype=torch.float64) - 0.5
+                parameter.copy_(uniform * 2 * (3 / (parameter.numel() / len(parameter))) ** 0.5)
+    task = h.DoubleEvaluator(
+        supernet,
+        h.made_up(),
+        batch_size=5,
+        optimiser="sgd",
+        lr=0.1,
+        temperature=4.0,
+        negligible=0.0,
+        clip=5.0,
+        weight_decay=1e-4,
+        seed=13,
+    )
+    budget = fpnas.Budget(
+        fpnas.Flops(supernet, (1, 8, 8)), target=6000.0, beta=0.3, floor=0.05, estimator="many", num_samples=64
+    )
+    return fpnas.methods.fpnas(task, budget, **h.PINNED, lam=0.6, epochs=2, seed=14)
+
+
+PROBLEMS = {"fpnas_table_20": table_problem, "fpnas_supernet_10": supernet_problem}
+
+
+def trajectory(job: fpnas.Search) -> dict[str, Any]:
+    """Each step's record, its architectures and the logits after it; the answer; the norm of each weight."""
+    steps: list[dict[str, Any]] = []
+    drawn: list[list[list[int]]] = []
+    learn = job.evaluator.learn
+
+    def spy(codes: torch.Tensor, progress: float) -> Any:
+        drawn.append(codes.tolist())
+        return learn(codes, progress)
+
+    job.evaluator.learn = spy
+    for _ in range(job.steps_total):
+        record = job.step().metrics
+        distribution = job.distribution
+        logits = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
+        steps.append({**record, "codes": drawn[-1], "logits": logits})
+    supernet = getattr(job.evaluator, "supernet", None)
+    weights = {} if supernet is None else {n: p.detach().norm().item() for n, p in supernet.named_parameters()}
+    answer = job.result().best_within()
+    return {"steps": steps, "arch": dict(answer.arch), "log_prob": answer.log_prob, "weights": weights}

@@ -1,0 +1,393 @@
+"""The loop of `Search` on a table of known losses, step by step against a slow version of eq. 7 with dictionaries.
+
+The slow version knows no tensors: a table a cell, its softmax, the gradient p - onehot of -log P for each sample, and
+Adam written out. It takes the architectures that the search drew, since a stream of random numbers has no reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import helpers_run as h
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fpnas
+from fpnas.errors import InputError
+from fpnas.estimators import SampleSize
+
+KEYS = ["step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "joined"]
+
+
+def table_search(budget: fpnas.Budget | None = None, steps_per_epoch: int = 10, **options: Any) -> fpnas.Search:
+    return fpnas.methods.fpnas(
+        h.TableEvaluator(steps_per_epoch), budget, **{**h.PINNED, "lam": 1.0, "epochs": 4, **options}
+    )
+
+
+def all_steps(job: fpnas.Search) -> list[dict[str, Any]]:
+    return [job.step().metrics for _ in range(job.steps_done, job.steps_total)]
+
+
+class SlowSearch:
+    """Eq. 7 in dictionaries."""
+
+    def __init__(self, lr: float, temperature: float, budget: fpnas.Budget) -> None:
+        self.lr, self.temperature, self.target = lr, temperature, budget.target
+        self.beta, self.floor, self.exact = budget.beta, budget.floor, budget.estimator == "exact"
+        sizes = h.TABLE_SPACE.cardinalities
+        self.cells: list[tuple[int, ...]] = [(v,) for v in range(len(sizes))]
+        self.logits: list[dict[tuple[int, ...], float]] = [dict.fromkeys([(o,) for o in range(n)], 0.0) for n in sizes]
+        self.fresh_adam()
+
+    def fresh_adam(self) -> None:
+        self.count = 0
+        self.first = [dict.fromkeys(table, 0.0) for table in self.logits]
+        self.second = [dict.fromkeys(table, 0.0) for table in self.logits]
+
+    def probabilities(self) -> list[dict[tuple[int, ...], float]]:
+        found = []
+        for table in self.logits:
+            total = sum(math.exp(value) for value in table.values())
+            found.append({option: math.exp(value) / total for option, value in table.items()})
+        return found
+
+    def probability(self, code: tuple[int, ...]) -> float:
+        tables = self.probabilities()
+        return math.prod(p[tuple(code[v] for v in cell)] for cell, p in zip(self.cells, tables, strict=True))
+
+    def entropy(self) -> float:
+        """By enumeration of all 144 architectures."""
+        found = [self.probability(code) for code in h.ALL_CODES]
+        return -sum(p * math.log(p) for p in found)
+
+    def join(self) -> None:
+        sizes, p = h.TABLE_SPACE.cardinalities, self.probabilities()
+        cells = [(0, 1), (2, 3), (4,)]
+        self.logits = [
+            {option: sum(math.log(p[v][(o,)]) for v, o in zip(cell, option, strict=True)) for option in options}
+            for cell in cells
+            for options in [list(itertools.product(*(range(sizes[v]) for v in cell)))]
+        ]
+        self.cells = cells
+        self.fresh_adam()
+
+    def excess(self, code: tuple[int, ...]) -> float:
+        return max(0.0, h.table_cost(code) / self.target - 1)
+
+    def add_exact_cost(self, gradients: list[dict[tuple[int, ...], float]]) -> None:
+        """The gradient of beta * log(E[C] + floor) over all 144 architectures: P(A) C(A) (onehot - p) for each."""
+        shares = {code: self.probability(code) * self.excess(code) for code in h.ALL_CODES}
+        mean = sum(shares.values())
+        if mean + self.floor == 0:
+            return
+        for cell, p, gradient in zip(self.cells, self.probabilities(), gradients, strict=True):
+            for o in p:
+                inside = sum(share for code, share in shares.items() if tuple(code[v] for v in cell) == o)
+                gradient[o] += self.beta * (inside - mean * p[o]) / (mean + self.floor)
+
+    def move(self, codes: list[tuple[int, ...]]) -> None:
+        scaled = [-16 * h.table_loss(code) / self.temperature for code in codes]
+        likely = [math.exp(value - max(scaled)) for value in scaled]
+        excess = [self.excess(code) for code in codes]
+        total = sum(value + self.floor for value in excess)
+        if self.exact:
+            excess = [0.0] * len(codes)
+        m = [
+            q / sum(likely) - (self.beta * c / total if total > 0 else 0.0) for q, c in zip(likely, excess, strict=True)
+        ]
+        m = [value - sum(m) / len(m) for value in m]
+        gradients = []
+        for cell, p in zip(self.cells, self.probabilities(), strict=True):
+            taken = [tuple(code[v] for v in cell) for code in codes]
+            gradients.append({o: sum(w * (p[o] - (o == t)) for w, t in zip(m, taken, strict=True)) for o in p})
+        if self.exact:
+            self.add_exact_cost(gradients)
+        self.count += 1
+        for logits, first, second, gradient in zip(self.logits, self.first, self.second, gradients, strict=True):
+            for o, g in gradient.items():
+                first[o] = 0.5 * first[o] + 0.5 * g
+                second[o] = 0.999 * second[o] + 0.001 * g * g
+                mean, square = first[o] / (1 - 0.5**self.count), second[o] / (1 - 0.999**self.count)
+                logits[o] -= self.lr * mean / (math.sqrt(square) + 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("beta", "floor", "estimator"),
+    [(0.0, 0.0, "samples"), (0.3, 0.05, "samples"), (1.0, 0.0, "samples"), (0.3, 0.05, "exact"), (1.0, 0.0, "exact")],
+)
+def test_each_step_is_the_slow_one(beta: float, floor: float, estimator: Any) -> None:
+    budget = fpnas.Budget(h.TableCost(), 60.0, beta, floor, estimator)
+    job = table_search(budget, seed=3)
+    task = job.evaluator
+    slow = SlowSearch(job.lr, job.temperature, budget)
+    total = job.steps_total
+    assert total == 40
+    for number in range(total):
+        if number == 18:  # 0.45 of 40
+            slow.join()
+        record = job.step().metrics
+        codes = [tuple(row) for row in task.learned[-1].tolist()]
+        assert record["entropy"] == pytest.approx(slow.entropy(), abs=1e-9)
+        assert record["num_samples"] == len(codes) == max(2, round(slow.entropy()))
+        assert record["joined"] == (number >= 18)
+        assert task.progress[-1] == number / total
+        losses = [h.table_loss(code) for code in codes]
+        assert record["train_loss"] == pytest.approx(sum(losses) / len(losses))
+        assert record["cost_mean"] == pytest.approx(sum(h.table_cost(code) for code in codes) / len(codes))
+        assert (record["step"], record["epoch"]) == (number, number // 10)
+        if number < 4:  # the warm-up, 0.1 of 40
+            assert record["val_loss"] is None
+        else:
+            assert record["val_loss"] == pytest.approx(sum(losses) / len(losses))
+            assert torch.equal(task.scored[-1], task.learned[-1])
+            slow.move(codes)
+        rows = [
+            row[used].tolist() for row, used in zip(job.distribution.logits, job.distribution.is_option, strict=True)
+        ]
+        assert job.distribution.partition == tuple(slow.cells)
+        for row, table in zip(rows, slow.logits, strict=True):
+            assert row == pytest.approx([table[option] for option in sorted(table)], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_finds_the_best_architecture(seed: int) -> None:
+    job = table_search(seed=seed, epochs=30)
+    best = min(h.ALL_CODES, key=h.table_loss)
+    records = all_steps(job)
+    found = job.result()
+    assert h.TABLE_SPACE.encode(found.arch) == best
+    assert math.exp(found.log_prob) > 0.5
+    assert records[0]["entropy"] == pytest.approx(math.log(len(h.ALL_CODES)))
+    assert found.entropy < 0.5 * records[0]["entropy"]
+    assert found.num_samples_total == sum(record["num_samples"] for record in records)
+    assert job.files()["arch.json"]["choices"] == dict(found.arch)
+
+
+def test_the_record_has_the_fields_of_the_design() -> None:
+    for budget in (None, fpnas.Budget(h.TableCost(), 60.0)):
+        for record in all_steps(table_search(budget)):
+            assert list(record) == KEYS
+            assert (record["cost_mean"] is None) == (budget is None)
+
+
+@pytest.mark.parametrize(("join_at", "theta"), [(0.0, 0), (0.3, 12), (0.45, 18), (0.99, 40), (1.0, None)])
+def test_it_joins_at_theta(join_at: float, theta: int | None) -> None:
+    flags = [record["joined"] for record in all_steps(table_search(join_at=join_at))]
+    assert flags == [theta is not None and number >= theta for number in range(40)]
+
+
+def test_entropy_and_k_do_not_jump_at_theta() -> None:
+    job = table_search(seed=1)
+    for _ in range(18):
+        job.step()
+    assert not job.joined
+    before = job.distribution.entropy().item()
+    codes = torch.tensor(h.ALL_CODES)
+    log_probs = job.distribution.log_prob(codes).detach()
+    assert float(log_probs.std()) > 0.1, "a uniform distribution would prove little"
+    joined = job.distribution.joined()
+    torch.testing.assert_close(joined.log_prob(codes).detach(), log_probs, rtol=0, atol=1e-9)
+    record = job.step().metrics
+    assert record["joined"]
+    assert record["entropy"] == pytest.approx(before, abs=1e-9)
+    assert record["num_samples"] == max(2, round(before))
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.25, 1.0])
+def test_the_warm_up_trains_weights_only(warmup: float) -> None:
+    job = table_search(warmup=warmup, join_at=1.0)
+    start = job.distribution.logits.detach().clone()
+    for number in range(40):
+        job.step()
+        assert torch.equal(job.distribution.logits.detach(), start) == (number < round(warmup * 40))
+        assert len(job.evaluator.learned) == number + 1
+        assert len(job.evaluator.scored) == max(0, number + 1 - round(warmup * 40))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_with_a_binding_budget_the_answer_meets_it(seed: int) -> None:
+    """And it is the most probable of those that do, by enumeration."""
+    target = 60.0
+    assert h.table_cost(min(h.ALL_CODES, key=h.table_loss)) > target
+    job = table_search(fpnas.Budget(h.TableCost(), target, beta=1.0), seed=seed, epochs=20)
+    all_steps(job)
+    files = job.files()
+    found, result = files["arch.json"], files["result.json"]
+    code = h.TABLE_SPACE.encode(found["choices"])
+    assert h.table_cost(code) == result["cost"] <= target == result["target"]
+    log_probs = job.distribution.log_prob(torch.tensor(h.ALL_CODES)).tolist()
+    inside = [(p, c) for p, c in zip(log_probs, h.ALL_CODES, strict=True) if h.table_cost(c) <= target]
+    assert found["log_prob"] == result["log_prob"] == pytest.approx(max(inside)[0])
+    assert code == max(inside)[1]
+    mode = max(zip(log_probs, h.ALL_CODES, strict=True))
+    assert result["mode_cost"] == h.table_cost(mode[1])
+    assert (result["answer"] == "mode") == (mode[1] == code)
+    # The cost term has moved the distribution itself, not only the answer.
+    assert result["mode_cost"] <= target
+
+
+def test_without_a_cost_term_the_mode_exceeds_the_target_and_the_result_says_so() -> None:
+    job = table_search(fpnas.Budget(h.TableCost(), 60.0, beta=0.0), epochs=20)
+    all_steps(job)
+    result = job.files()["result.json"]
+    assert result["mode_cost"] > 60.0
+    assert result["answer"] != "mode"
+    assert result["cost"] <= 60.0
+
+
+def test_the_answer_on_a_supernet_is_the_most_probable_within_the_budget() -> None:
+    """Of all 576 architectures, each counted on its own."""
+    job = h.small_search(target=6000.0, lr=0.5)
+    for _ in range(job.steps_total):
+        job.step()
+    files = job.files()
+    space, flops = job.distribution.space, job.budget.cost
+    codes = torch.tensor(list(itertools.product(*(range(n) for n in space.cardinalities))))
+    costs = flops(codes)
+    log_probs = job.distribution.log_prob(codes).detach()
+    inside = costs <= 6000.0
+    assert 0 < int(inside.sum()) < len(codes)
+    assert files["arch.json"]["log_prob"] == pytest.approx(float(log_probs[inside].max()), abs=1e-12)
+    assert files["arch.json"]["flops"] == files["result.json"]["cost"] <= 6000.0
+    network = job.evaluator.supernet.extract(files["arch.json"]["choices"])
+    assert files["arch.json"]["params"] == sum(p.numel() for p in network.parameters())
+
+
+def test_samples_are_logged_at_the_end_of_each_epoch() -> None:
+    job = table_search(fpnas.Budget(h.TableCost(), 60.0))
+    for number in range(40):
+        step = job.step()
+        assert list(step.logs) == (["distribution.jsonl"] if number % 10 == 9 else [])
+        if not step.logs:
+            continue
+        line = step.logs["distribution.jsonl"]
+        assert (line["epoch"], line["step"], line["joined"]) == (number // 10, number, number >= 18)
+        drawn = [row for codes in job.evaluator.learned[number - 9 :] for row in codes.tolist()]
+        assert line["samples"]["codes"] == drawn
+        assert line["samples"]["cost"] == [h.table_cost(tuple(row)) for row in drawn]
+        unscored = sum(len(codes) for codes in job.evaluator.learned[:4]) if number == 9 else 0
+        scores = line["samples"]["score"]
+        assert scores[:unscored] == [None] * unscored
+        assert scores[unscored:] == pytest.approx([-h.table_loss(tuple(row)) for row in drawn[unscored:]])
+        assert [len(row) for row in line["logits"]] == ([3, 2, 3, 4, 2] if number == 9 else [6, 12, 2])
+        shown = [row[: len(kept)] for row, kept in zip(job.distribution.logits.tolist(), line["logits"], strict=True)]
+        assert shown == line["logits"]
+
+
+@pytest.mark.parametrize("at", [0, 4, 17, 18, 19, 35])
+def test_a_restored_search_goes_on_bit_for_bit(at: int) -> None:
+    """40 steps, 10 an epoch; the warm-up ends at 4, theta is at 18."""
+    budget = fpnas.Budget(h.TableCost(), 60.0)
+    unbroken, first, second = (table_search(budget, seed=5) for _ in range(3))
+    wanted = [unbroken.step() for _ in range(40)]
+    found = [first.step() for _ in range(at)]
+    state = h.through_file(first.state_dict())
+    second.load_state_dict(state)
+    assert (second.steps_done, second.joined) == (at, at > 18)
+    found += [second.step() for _ in range(40 - at)]
+    assert found == wanted
+    assert second.files() == unbroken.files()
+    assert torch.equal(second.distribution.logits, unbroken.distribution.logits)
+
+
+@pytest.fixture(scope="module")
+def unbroken_small() -> tuple[fpnas.Search, list[Any]]:
+    job = h.small_search(seed=2)
+    return job, [job.step() for _ in range(12)]
+
+
+@pytest.mark.parametrize("at", [1, 5, 6, 11])
+def test_a_restored_search_on_a_supernet_goes_on_bit_for_bit(
+    at: int, unbroken_small: tuple[fpnas.Search, list[Any]]
+) -> None:
+    """12 steps, 4 an epoch, theta at 5."""
+    unbroken, wanted = unbroken_small
+    first, second = h.small_search(seed=2), h.small_search(seed=2)
+    found = [first.step() for _ in range(at)]
+    second.load_state_dict(h.through_file(first.state_dict()))
+    found += [second.step() for _ in range(12 - at)]
+    assert found == wanted
+    assert second.files() == unbroken.files()
+    state = second.evaluator.supernet.state_dict()
+    for name, value in unbroken.evaluator.supernet.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_a_search_neither_reads_nor_moves_the_global_random_state() -> None:
+    records = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        job = h.small_search(epochs=1)
+        records.append([job.step() for _ in range(4)])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert records[0] == records[1]
+
+
+def test_seeds_differ() -> None:
+    jobs = [table_search(seed=seed) for seed in (0, 1)]
+    for job in jobs:
+        job.step()
+    assert not torch.equal(jobs[0].evaluator.learned[0], jobs[1].evaluator.learned[0])
+
+
+def test_settings_tell_searches_apart() -> None:
+    """Whatever changes the course is in the settings, in words that JSON keeps."""
+    base = table_search().settings()
+    changes: list[dict[str, Any]] = [
+        {"lam": 0.5},
+        {"join_at": 0.5},
+        {"epochs": 5},
+        {"seed": 1},
+        {"at_least": 3},
+        {"temperature": "mean"},
+        {"control_variate": False},
+        {"lr": 0.2},
+        {"warmup": 0.2},
+        {"budget": fpnas.Budget(h.TableCost(), 60.0)},
+    ]
+    seen = [base, *(table_search(**change).settings() for change in changes)]
+    seen.append(table_search(fpnas.Budget(h.TableCost(), 61.0)).settings())
+    seen.append(table_search(fpnas.Budget(h.TableCost(), 60.0, beta=0.4)).settings())
+    seen.append(table_search(fpnas.Budget(h.TableCost(), 60.0, floor=0.1)).settings())
+    seen.append(table_search(fpnas.Budget(h.TableCost(), 60.0, estimator="exact")).settings())
+    assert all(a != b for a, b in itertools.combinations(seen, 2))
+    assert seen[1].keys() == base.keys()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"join_at": -0.1},
+        {"join_at": 1.1},
+        {"join_at": math.nan},
+        {"warmup": 2.0},
+        {"lr": 0.0},
+        {"lr": math.inf},
+        {"lam": -1.0},
+        {"lam": math.nan},
+        {"at_least": 0},
+        {"temperature": 0.0},
+    ],
+)
+def test_it_refuses_numbers_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"expected .*, got .*; "):
+        table_search(**wrong)
+
+
+@given(st.floats(0, 200), st.floats(0, 4), st.integers(1, 5), st.one_of(st.none(), st.integers(5, 50)))
+def test_sample_size_is_clamped_and_rounded(entropy: float, lam: float, least: int, most: int | None) -> None:
+    found = SampleSize.adaptive(lam, least, most)(entropy)
+    assert isinstance(found, int)
+    nearest = lam * entropy
+    top = math.inf if most is None else most
+    allowed = [k for k in range(least, 900) if k <= top]
+    assert found in allowed
+    assert abs(found - nearest) == min(abs(k - nearest) for k in allowed)
+    assert SampleSize.fixed(14)(entropy) == 14
