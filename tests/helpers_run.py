@@ -114,13 +114,6 @@ def small_supernet(double: bool = False, seed: int = 0, in_channels: int = 1, cl
     return supernet.double() if double else supernet
 
 
-class DoubleEvaluator(fpnas.SupernetEvaluator):
-    """The evaluator without its cast of logits to float32: float64 throughout, for exact comparisons."""
-
-    def _logits(self, row: list[int], images: Tensor) -> Tensor:
-        return self.supernet.select(self.space.decode(row))(images)
-
-
 def small_search(data: ImageData | None = None, **options: Any) -> fpnas.Search:
     """FP-NAS on the small supernet: 3 epochs of 4 steps; theta at step 5, in the midst of the second epoch."""
     images = made_up() if data is None else data

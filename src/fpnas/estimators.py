@@ -73,6 +73,10 @@ def architecture_loss(
     return -(weight.detach() * log_prob).sum()
 
 
+MAX_LAMBDA = 100
+"""Architectures a nat at most; beyond that a step would draw more than it could ever run."""
+
+
 @dataclass(frozen=True)
 class SampleSize:
     """How many architectures a step draws, from the entropy H in nats: clamp(round(lam * H)); lam = 0 is fixed.
@@ -85,8 +89,8 @@ class SampleSize:
     at_most: int | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lam) and self.lam >= 0):
-            raise InputError("a lambda of 0 or more", repr(self.lam), "use 0.25, say")
+        if not 0 <= self.lam <= MAX_LAMBDA:
+            raise InputError(f"a lambda of 0 to {MAX_LAMBDA}", repr(self.lam), "use 0.25, say")
         if self.at_least < 1 or (self.at_most is not None and self.at_most < self.at_least):
             raise InputError("1 <= at_least <= at_most", f"{self.at_least}, {self.at_most}", "correct the bounds")
 

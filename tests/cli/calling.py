@@ -13,6 +13,7 @@ from pathlib import Path
 import helpers_run as h
 import numpy as np
 
+import fpnas
 from fpnas.cli import main
 
 # Small and quick: digits at 16 px. What comes later on a command line wins, so tests append to these.
@@ -47,6 +48,26 @@ def call(*arguments: str | Path) -> Called:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
     return Called(code, out.getvalue(), err.getvalue())
+
+
+@dataclass(frozen=True)
+class Found:
+    """The folder of a search with its train/, and how the two commands went. Not to be written to."""
+
+    folder: Path
+    search: Called
+    train: Called
+
+
+def small_tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> fpnas.Supernet:
+    """What stands in for `tiny`: 576 architectures, a few thousand weights."""
+    net = h.SmallNet(in_channels, num_classes, double=False)
+    return fpnas.Supernet(net, seed=seed, name="tiny", image_sizes=(16, 128))
+
+
+def begin(folder: Path, target: str) -> Found:
+    search = call(*SEARCH, "--max-steps", "3", "--target-flops", target, "--out", folder)
+    return Found(folder, search, call(*TRAIN, folder))
 
 
 @contextlib.contextmanager

@@ -6,35 +6,12 @@ One is of the real `tiny`; most tests take the other, of a far smaller network t
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-import helpers_run as h
 import pytest
-from calling import SEARCH, TRAIN, Called, call
+from calling import Found, begin, small_tiny
 
-import fpnas
 from fpnas.spaces import SPACES
-
-
-@dataclass(frozen=True)
-class Found:
-    """The folder of a search with its train/, and how the two commands went. Not to be written to."""
-
-    folder: Path
-    search: Called
-    train: Called
-
-
-def small_tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> fpnas.Supernet:
-    """What stands in for `tiny`: 576 architectures, a few thousand weights."""
-    net = h.SmallNet(in_channels, num_classes, double=False)
-    return fpnas.Supernet(net, seed=seed, name="tiny", image_sizes=(16, 128))
-
-
-def begin(folder: Path, target: str) -> Found:
-    search = call(*SEARCH, "--max-steps", "3", "--target-flops", target, "--out", folder)
-    return Found(folder, search, call(*TRAIN, folder))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import subprocess
@@ -12,8 +13,7 @@ from pathlib import Path
 import helpers_run as h
 import pytest
 import torch
-from calling import SEARCH, TRAIN, call, refused, working_in
-from conftest import Found
+from calling import SEARCH, TRAIN, Found, call, refused, working_in
 from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
@@ -221,7 +221,8 @@ def test_a_default_search_of_an_epoch_is_quick(tmp_path: Path) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 80
     lines = h.json_lines(tmp_path / "run" / "metrics.jsonl")
     data = fpnas.data.load("digits")
-    assert len(lines) == -(-(len(data.train) // 2) // 128)
+    batch_size = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["batch_size"]
+    assert len(lines) == math.ceil(len(data.train) / 2 / batch_size)
     assert {line["joined"] for line in lines} == {False, True}
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import helpers_run as h
 import pytest
-from calling import call, is_refusal, working_in
-from conftest import Found, small_tiny
+from calling import Found, call, is_refusal, small_tiny, working_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import SEARCH, TRAIN, call, refused, working_in, write_idx_folder
-from conftest import Found
+from calling import SEARCH, TRAIN, Found, call, refused, working_in, write_idx_folder
 
 OUT = ("--out", "run")
 ROOMY = ("--target-flops", "30k")

@@ -30,7 +30,7 @@ def supernet_problem() -> fpnas.Search:
                 draws = torch.Generator().manual_seed(zlib.crc32(name.encode()))
                 uniform = torch.rand(parameter.shape, generator=draws, dtype=torch.float64) - 0.5
                 parameter.copy_(uniform * 2 * (3 / (parameter.numel() / len(parameter))) ** 0.5)
-    task = h.DoubleEvaluator(
+    task = fpnas.SupernetEvaluator(
         supernet,
         h.made_up(),
         batch_size=5,

@@ -208,6 +208,17 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
     assert h.outcome(folder) == h.outcome(unbroken_of[make])
 
 
+def test_a_run_that_goes_on_counts_as_begun_until_it_ends_again(unbroken: Path, tmp_path: Path) -> None:
+    """Stopped at 5, so ended; gone on and killed at 8: result.json of step 5 must not say that all is done."""
+    folder = tmp_path / "run"
+    run(on_table(), folder, max_steps=5)
+    assert (folder / "result.json").exists()
+    die(on_table, folder, 8, 3)
+    assert not (folder / "result.json").exists()
+    run(on_table(), folder)
+    assert h.outcome(folder) == h.outcome(unbroken)
+
+
 @pytest.mark.parametrize("damage", ["gone", "empty", "half", "last byte", "other file"])
 def test_the_checkpoint_before_serves_where_the_last_is_damaged(damage: str, unbroken: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"

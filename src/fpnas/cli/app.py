@@ -18,7 +18,6 @@ from fpnas.errors import FpnasError
 app = typer.Typer(
     name="fpnas",
     help="Find a small, accurate network for your images and your budget, in one run (FP-NAS, CVPR 2021).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -35,10 +34,16 @@ def _top() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; `arguments` are sys.argv's by default."""
     warnings.showwarning = _show_warning
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        value: Any = app(args=None if arguments is None else list(arguments), prog_name="fpnas", standalone_mode=False)
+        value: Any = app(args=words, prog_name="fpnas", standalone_mode=False)
     except FpnasError as error:
         return _refuse(str(error))
+    except OSError as error:
+        where = f" ({error.filename!r:.80})" if error.filename else ""
+        return _refuse(
+            f"expected files that can be read and written, got {error.strerror or error}{where}; check the path"
+        )
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:

@@ -24,7 +24,7 @@ def cost(
     record = read_arch(arch)
     supernet = record.supernet()
     least, most = supernet.image_sizes or (1, 4096)
-    size = image_size or record.image_size
+    size = record.image_size if image_size is None else image_size
     if size is None:
         raise InputError("an image size, in the file or by flag", "none", "give --image-size")
     if not least <= size <= most:

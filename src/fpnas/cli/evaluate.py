@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fpnas.cli.options import Data, Device, ImageSize, Json, Threads, load_data, set_up
+from fpnas.cli.options import Data, Device, ImageSize, Json, Threads, load_data, refuse_other_images, set_up
 from fpnas.cli.output import print_json
-from fpnas.errors import InputError
+from fpnas.evaluators.supernet import check_fit
 from fpnas.runner import load, read_arch, trained_folder
 from fpnas.train import accuracy
 
@@ -23,13 +23,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge a trained network on the held-out images."""
-    device, _ = set_up(threads, device, "auto", workers=0)
+    device, _ = set_up(threads, device)
     record = read_arch(trained_folder(run))
-    images = load_data(data, image_size or record.image_size)
-    if (images.num_classes, images.in_channels) != (record.num_classes, record.in_channels):
-        expected = f"images of {record.num_classes} classes and {record.in_channels} channels, as in training"
-        got = f"{images.num_classes} classes and {images.in_channels} channels"
-        raise InputError(expected, got, "use the data that it was trained on")
+    images = load_data(data, record.image_size if image_size is None else image_size)
+    refuse_other_images(images, record)
+    check_fit(record.supernet(), images)
     found = accuracy(load(run).to(device), images, device=device)
     if as_json:
         print_json(

@@ -10,6 +10,7 @@ import typer
 
 from fpnas.data import ImageData, load
 from fpnas.errors import InputError, unknown_name
+from fpnas.runner import ArchRecord
 
 Data = Annotated[str, typer.Option("--data", help="fashion-mnist, digits, or a folder with IDX files.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels a side; the data's own by default.")]
@@ -28,7 +29,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ever
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-def set_up(threads: int | None, device: str, precision: str, workers: int) -> tuple[str, str]:
+def set_up(threads: int | None, device: str, precision: str = "auto") -> tuple[str, str]:
     """Sets the number of threads and resolves device and precision.
 
     Raises:
@@ -46,9 +47,13 @@ def set_up(threads: int | None, device: str, precision: str, workers: int) -> tu
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
         precision = "bf16" if device == "cuda" else "fp32"
+    return device, precision
+
+
+def warn_of_workers(workers: int) -> None:
+    """Says that workers have nothing to do."""
     if workers:
         warnings.warn("--workers has no effect on data that is in memory, as all of today's kinds are", stacklevel=2)
-    return device, precision
 
 
 def load_data(data: str, image_size: int | None) -> ImageData:
@@ -57,3 +62,11 @@ def load_data(data: str, image_size: int | None) -> ImageData:
     Held-out images never depend on a run's seed: a training must hold out what its search did.
     """
     return load(data, image_size, download=True)
+
+
+def refuse_other_images(images: ImageData, record: ArchRecord) -> None:
+    """`InputError` where trained or inherited weights would meet other classes or channels than they know."""
+    if (images.num_classes, images.in_channels) != (record.num_classes, record.in_channels):
+        expected = f"images of {record.num_classes} classes and {record.in_channels} channels, as the weights know"
+        got = f"{images.num_classes} classes and {images.in_channels} channels"
+        raise InputError(expected, got, "use the data that they were trained on")

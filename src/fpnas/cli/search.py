@@ -20,6 +20,7 @@ from fpnas.cli.options import (
     Workers,
     load_data,
     set_up,
+    warn_of_workers,
 )
 from fpnas.cli.output import say_found
 from fpnas.cli.quantity import parse_quantity
@@ -66,7 +67,7 @@ def search(
     precision: Precision = "auto",
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
-    device, precision = set_up(threads, device, precision, workers)
+    device, precision = set_up(threads, device, precision)
     if method != "fpnas":
         raise unknown_name("method", method, ["fpnas"])
     images = load_data(data, image_size)
@@ -74,6 +75,7 @@ def search(
     task = SupernetEvaluator(supernet, images, batch_size=batch_size, seed=seed, device=device, precision=precision)
     budget = _budget(supernet, images, target_flops, target_params, beta)
     job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
+    warn_of_workers(workers)
     run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every)
     say_found(out)
 

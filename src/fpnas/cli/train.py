@@ -19,7 +19,9 @@ from fpnas.cli.options import (
     Threads,
     Workers,
     load_data,
+    refuse_other_images,
     set_up,
+    warn_of_workers,
 )
 from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
@@ -47,9 +49,11 @@ def train(
     precision: Precision = "auto",
 ) -> None:
     """Train a found architecture and judge it on the held-out images."""
-    device, precision = set_up(threads, device, precision, workers)
+    device, precision = set_up(threads, device, precision)
     record = read_arch(arch)
-    images = load_data(data, image_size or record.image_size)
+    images = load_data(data, record.image_size if image_size is None else image_size)
+    if inherit:
+        refuse_other_images(images, record)
     supernet = record.supernet(images.num_classes, images.in_channels, "cpu" if inherit else "meta")
     check_fit(supernet, images)
     if inherit:
@@ -81,6 +85,7 @@ def train(
         precision=precision,
     )
     folder = out or (arch if arch.is_dir() else arch.parent) / "train"
+    warn_of_workers(workers)
     found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every)
     seconds = read_json(folder / "result.json")["seconds"]
     print(

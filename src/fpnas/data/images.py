@@ -6,7 +6,9 @@ the images come from is left to the readers, cutting and ordering them to `split
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -140,6 +142,16 @@ class ImageData:
         train, heldout = train.resized(size), heldout.resized(size)
         mean, std = channel_statistics(train.images)
         return cls(name, train, heldout, classes, heldout_from, mean, std)
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of all images and labels: equal for equal data, wherever it came from."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for part in (self.train, self.heldout):
+            for tensor in (part.images, part.labels):
+                hasher.update(f"{tuple(tensor.shape)}".encode())
+                hasher.update(tensor.cpu().contiguous().numpy().data)
+        return hasher.hexdigest()
 
     @property
     def num_classes(self) -> int:

@@ -144,6 +144,7 @@ class SupernetEvaluator:
         return {
             "space": self.supernet.name,
             "data": self.data.name,
+            "data_digest": self.data.digest,
             "image_size": self.data.image_size,
             "batch_size": self.batch_size,
             "optimiser": self.optimiser,

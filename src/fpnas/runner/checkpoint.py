@@ -14,7 +14,12 @@ import torch
 from fpnas.errors import RunFolderError
 from fpnas.runner.folder import RunFolder
 
-CURRENT, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
+CURRENT, BEFORE, NEXT, DAMAGED = (
+    "checkpoint.pt",
+    "checkpoint-before.pt",
+    ".checkpoint-next.pt",
+    "checkpoint-damaged.pt",
+)
 
 
 def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
@@ -22,13 +27,19 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     current = folder.path / CURRENT
+    # The new one is on disk under another name before the old ones move: a full disk costs none of them.
+    folder.write_bytes(NEXT, buffer.getvalue())
     if current.exists():
         os.replace(current, folder.path / BEFORE)
-    folder.write_bytes(CURRENT, buffer.getvalue())
+    os.replace(folder.path / NEXT, current)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, set_aside: bool = False) -> dict[str, Any] | None:
     """The newest whole checkpoint of the run folder `path`, or None where there is none.
+
+    Args:
+        path: the run folder.
+        set_aside: rename a damaged newest checkpoint, so that the next save doesn't put it in the good one's place.
 
     Raises:
         RunFolderError: there are checkpoints, but none can be read.
@@ -41,6 +52,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
             except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
                 problem = error
                 continue
+            if problem is not None and set_aside:
+                os.replace(path / CURRENT, path / DAMAGED)
             return cast("dict[str, Any]", state)
     if problem is not None:
         first = str(problem).partition("\n")[0]

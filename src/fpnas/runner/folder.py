@@ -34,7 +34,10 @@ class RunFolder:
     def __init__(self, path: str | Path, kind: str, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self.path = Path(path)
         wanted = cast("dict[str, Any]", json.loads(json.dumps(settings)))
-        known = self._known_settings(kind)
+        try:
+            known = self._known_settings(kind)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
         if known is not None:
             _refuse_other(self.path, known, wanted)
         try:
@@ -153,11 +156,14 @@ def read_json(path: Path, limit: int = 64 * 2**20) -> dict[str, Any]:
 
 
 def _refuse_other(path: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name in sorted(set(known) | set(wanted)):
+    # The digest last: where another setting explains why the images differ, that one is named.
+    for name in sorted(set(known) | set(wanted), key=lambda name: (name == "data_digest", name)):
         if known.get(name) != wanted.get(name):
             got = f"{name} {wanted.get(name)!r} where the run in {path} has {known.get(name)!r}"
             raise RunFolderError("the settings of the run that the folder holds", got, "choose another --out")
 
 
 def _unwritable(path: Path, error: OSError) -> RunFolderError:
-    return RunFolderError("a folder that can be written", f"{path} ({error.strerror or error})", "make room or rights")
+    return RunFolderError(
+        "a folder that can be written", f"{str(path)[:200]} ({error.strerror or error})", "make room or rights"
+    )

@@ -59,25 +59,24 @@ def run(
     show = progress if progress is not None else progress_for_terminal()
     last = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
     with RunFolder(folder, job.kind, {**job.settings(), **(settings or {})}, _facts()) as place:
-        state = load_checkpoint(place.path)
+        state = load_checkpoint(place.path, set_aside=True)
         sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
         seconds = 0.0
         if state is not None:
             job.load_state_dict(state["job"])
             sizes |= state["log_sizes"]
             seconds = state["seconds"]
-        for name, size in sizes.items():
-            place.cut_log(name, size)
         ended = place.path / "result.json"
         if job.steps_done >= last and ended.exists():
             show.already_ended(job, place.path)
             return job.result()
+        for name, size in sizes.items():
+            place.cut_log(name, size)
         ended.unlink(missing_ok=True)
 
         def checkpoint() -> None:
             save_checkpoint(place, {"job": job.state_dict(), "log_sizes": dict(sizes), "seconds": seconds})
 
-        saved = job.steps_done
         with _deferred_signals() as pending, show.shown(job, last):
             while job.steps_done < last:
                 started = time.perf_counter()
@@ -90,11 +89,8 @@ def run(
                 show.stepped(line)
                 if pending or job.steps_done % checkpoint_every == 0 or job.steps_done == last:
                     checkpoint()
-                    saved = job.steps_done
                 if pending:
                     raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(128 + pending[0])
-        if saved != job.steps_done or state is None:
-            checkpoint()
         _leave_files(place, job, seconds)
         return job.result()
 
