@@ -40,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FpnasError as error:
         return _refuse(str(error))
     except OSError as error:
-        where = f" ({error.filename!r:.80})" if error.filename else ""
-        return _refuse(
-            f"expected files that can be read and written, got {error.strerror or error}{where}; check the path"
-        )
+        got = f"{error.strerror or error} ({error.filename!s:.80})"
+        return _refuse(f"expected files that can be read and written, got {got}; check the path")
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:

@@ -164,6 +164,5 @@ def _refuse_other(path: Path, known: Mapping[str, Any], wanted: Mapping[str, Any
 
 
 def _unwritable(path: Path, error: OSError) -> RunFolderError:
-    return RunFolderError(
-        "a folder that can be written", f"{str(path)[:200]} ({error.strerror or error})", "make room or rights"
-    )
+    got = f"{str(path)[:200]} ({error.strerror or error})"
+    return RunFolderError("a folder that can be written", got, "make room or rights")
