@@ -39,7 +39,7 @@ def test_fixed_k_heeds_no_entropy(entropy: float, num: int) -> None:
 
 @pytest.mark.parametrize("lam", [-0.1, math.nan, math.inf])
 def test_sample_size_refuses_a_lambda(lam: float) -> None:
-    with pytest.raises(InputError, match="lambda of 0 or more"):
+    with pytest.raises(InputError, match="lambda of 0 to 100"):
         SampleSize.adaptive(lam)
 
 
