@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,7 +272,3 @@ class Search:
             "logits": rows,
             "samples": samples,
         }
-
-
-Method = Callable[..., Search]
-"""(evaluator, budget, ..., epochs, seed) -> Search."""
