@@ -1,4 +1,4 @@
-"""The bench against a slow reference that asks for the answer before each step; quartiles, processes and the picture."""
+"""The bench against a slow reference that asks for the answer before each step; quartiles, processes, the picture."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_contests_that_cannot_be_are_refused(table: fpnas.tables.KnownTable) -> 
         Contest.of(table, None, queries=0)
     with pytest.raises(InputError, match="at least 10 cost"):
         Contest.of(table, 9.0, queries=9)
-    with pytest.raises(InputError, match="'costs'.*did you mean 'cost'"):
+    with pytest.raises(InputError, match=r"'costs'.*did you mean 'cost'"):
         Contest.of(table, 17.0, queries=9, cost_column="costs")
     with pytest.raises(InputError, match="did you mean 'fpnas'"):
         regret_of(Contest.of(table, None, queries=9), Task("fnas", 0, 0))

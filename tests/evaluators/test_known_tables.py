@@ -1,4 +1,4 @@
-"""Tables of one's own: values, costs and the best architecture against plain dictionaries; what is refused, and where."""
+"""Tables of one's own: values, costs and the best against plain dictionaries; what is refused, and where."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Surrogates of partial tables: the forest is scikit-learn's, costs are fitted sums, the best is that of the whole space."""
+"""Surrogates of partial tables: the forest is scikit-learn's, costs are fitted sums, the best is the space's."""
 
 from __future__ import annotations
 
 import itertools
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
