@@ -1,12 +1,12 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
-from fpnas import data, elastic, spaces
+from fpnas import data, elastic, spaces, tables
 from fpnas.cost import Budget, Flops, Params, layer_costs
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
-from fpnas.evaluators import Evaluator, SupernetEvaluator
+from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
 from fpnas.runner import load, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
@@ -28,6 +28,7 @@ __all__ = [
     "SearchSpace",
     "Supernet",
     "SupernetEvaluator",
+    "TableEvaluator",
     "Training",
     "data",
     "elastic",
@@ -38,4 +39,5 @@ __all__ = [
     "methods",
     "run",
     "spaces",
+    "tables",
 ]

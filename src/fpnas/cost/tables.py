@@ -96,12 +96,12 @@ def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
 
 
 def aligned(
-    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64], wanted: tuple[int, ...]
+    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64] | np.float64, wanted: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """`table` with its axes in the order of `wanted`, those it lacks of length 1."""
+    """`table` with its axes in the order of `wanted`, those it lacks of length 1; a NumPy number is a table of none."""
     order = sorted(range(len(scope)), key=lambda axis: wanted.index(scope[axis]))
     shape = [space.cardinalities[v] if v in scope else 1 for v in wanted]
-    return table.transpose(order).reshape(shape)
+    return np.asarray(table).transpose(order).reshape(shape)
 
 
 def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:

@@ -2,5 +2,6 @@
 
 from fpnas.evaluators.base import Evaluator, Learned
 from fpnas.evaluators.supernet import SupernetEvaluator
+from fpnas.evaluators.table import TableEvaluator
 
-__all__ = ["Evaluator", "Learned", "SupernetEvaluator"]
+__all__ = ["Evaluator", "Learned", "SupernetEvaluator", "TableEvaluator"]
