@@ -34,7 +34,7 @@ def test_a_folder_with_fashion_mnist_gets_its_class_names() -> None:
 def test_images_that_are_not_square_become_so(tmp_path: Path) -> None:
     data = tiny_data()
     write_folder(tmp_path, data | {"train-images-idx3-ubyte": np.zeros((20, 5, 7))})
-    assert load(tmp_path).image_size == 7
+    assert load(tmp_path).image_size == 5
 
 
 def test_an_idx_folder_with_a_label_unknown_in_training(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_is_not_there(name: str) -> None:
     with pytest.raises(InputError) as error:
         load(name)
     message = str(error.value)
-    assert message.startswith("expected fashion-mnist, digits or a folder with the four IDX files")
+    assert message.startswith("expected fashion-mnist, digits, a folder with the four IDX files")
     assert f"got '{name}': no such name or folder; " in message
 
 

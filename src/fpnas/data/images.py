@@ -21,6 +21,12 @@ from fpnas.errors import InputError
 HeldoutFrom = Literal["test", "val", "split"]
 """Where the held-out images come from: the data's own test or validation images, or a seeded split of the rest."""
 
+Fit = Literal["crop", "stretch"]
+"""How an image that isn't square becomes so: its central square is cut out, or all of it is stretched."""
+
+LARGEST_DEFAULT = 224
+"""The most pixels a side that are taken unless more are asked for."""
+
 STD_FLOOR = 1e-3
 """The least standard deviation to divide by: a channel that is constant has none."""
 
@@ -60,10 +66,8 @@ class ImageSet:
         indices = indices.to(self.labels.device)
         return ImageSet(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
-    def resized(self, size: int) -> ImageSet:
-        """The images as `size` x `size` pixels (bilinear, antialiased where they shrink); itself where they are so.
-
-        Images that aren't square are stretched to a square, not cropped.
+    def resized(self, size: int, fit: Fit = "crop") -> ImageSet:
+        """The images as `size` x `size` pixels, see `resize_images`; itself where they are so.
 
         Raises:
             InputError: the resized images don't fit into memory.
@@ -75,15 +79,38 @@ class ImageSet:
         try:
             resized = torch.empty(shape, dtype=torch.uint8, device=self.images.device)
         except RuntimeError as error:
-            got = f"{count} images of {size} x {size} pixels ({count * channels * size * size / 2**30:.0f} GiB)"
-            raise InputError("images that fit into memory", got, "choose a smaller image size") from error
+            raise too_large(shape) from error
         chunk = max(1, _RESIZE_FLOATS // (channels * max(size, height) * max(size, width)))
         for start in range(0, count, chunk):
-            # Through float32: torch's bilinear uint8 kernel is off by one in a fifth of the pixels.
-            part = self.images[start : start + chunk].float()
-            part = F.interpolate(part, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-            resized[start : start + chunk] = part.round_().clamp_(0, 255)
+            part = slice(start, start + chunk)
+            resized[part] = resize_images(self.images[part], size, fit)
         return ImageSet(resized, self.labels)
+
+
+def resize_images(images: UInt8[Tensor, "n c h w"], size: int, fit: Fit) -> UInt8[Tensor, "n c s s"]:
+    """`size` x `size` pixels (bilinear, antialiased where they shrink) of the central square, or of all of it."""
+    height, width = images.shape[2:]
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        images = images[:, :, top : top + side, left : left + side]
+    if images.shape[2:] == (size, size):
+        return images
+    # Through float32: torch's bilinear uint8 kernel is off by one in a fifth of the pixels.
+    values = F.interpolate(images.float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return values.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def default_size(side: int) -> int:
+    """The image size where none is asked for, of images whose shorter side has so many pixels."""
+    return min(side, LARGEST_DEFAULT)
+
+
+def too_large(shape: tuple[int, int, int, int]) -> InputError:
+    """The error for images that memory can't hold."""
+    count, channels, height, width = shape
+    got = f"{count} images of {height} x {width} pixels ({count * channels * height * width / 2**30:.1f} GiB)"
+    return InputError("images that fit into memory", got, "choose a smaller image size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +163,11 @@ class ImageData:
         classes: tuple[str, ...],
         heldout_from: HeldoutFrom,
         image_size: int | None = None,
+        fit: Fit = "crop",
     ) -> ImageData:
-        """Brings both sets to `image_size` (by default the longer side of the training images) and measures them."""
-        size = image_size or max(train.images.shape[2:])
-        train, heldout = train.resized(size), heldout.resized(size)
+        """Brings both sets to `image_size` (see `default_size`) and measures the training images."""
+        size = image_size or default_size(min(train.images.shape[2:]))
+        train, heldout = train.resized(size, fit), heldout.resized(size, fit)
         mean, std = channel_statistics(train.images)
         return cls(name, train, heldout, classes, heldout_from, mean, std)
 

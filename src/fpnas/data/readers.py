@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fpnas.data import digits, fashion_mnist
+from fpnas.data.encoded import Settings, decoded
 from fpnas.data.idx_folder import FILES, image_sets, missing_files, read_idx_folder
 from fpnas.data.images import ImageData
+from fpnas.data.parquet import parquet_files, read_parquet_folder
 from fpnas.errors import InputError
 
 
@@ -79,8 +81,17 @@ def _named(name: str) -> Callable[[str | Path], bool]:
     return lambda data: data == name
 
 
+def _has_parquet_files(data: str | Path) -> bool:
+    return str(data) != "" and bool(parquet_files(Path(data)))
+
+
+def _read_parquet_folder(request: Request) -> ImageData:
+    return decoded(read_parquet_folder(Path(request.data)), Settings(request.image_size, seed=request.seed))
+
+
 READERS: tuple[Reader, ...] = (
     Reader(fashion_mnist.NAME, _named(fashion_mnist.NAME), _read_fashion_mnist),
     Reader(digits.NAME, _named(digits.NAME), _read_digits),
     Reader(f"a folder with the four IDX files ({', '.join(FILES.values())})", _has_idx_files, _read_idx_folder),
+    Reader("a folder of parquet files (train.parquet, test.parquet)", _has_parquet_files, _read_parquet_folder),
 )
