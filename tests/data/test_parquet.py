@@ -106,7 +106,7 @@ def test_labels_without_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("label", "got"), [(2, "2"), (-1, "-1"), (None, "-1")])
 def test_a_label_outside_the_range(tmp_path: Path, label: int | None, got: str) -> None:
     write_parquet(tmp_path / "train.parquet", CONTENTS, [*LABELS[:-1], label])
-    with pytest.raises(InputError, match=f"labels of 0 to 1, as there are 2 classes, got {got} among the training"):
+    with pytest.raises(InputError, match=f"labels from 0 to 1, for 2 classes, got {got} among the training"):
         load(tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_a_class_that_training_lacks(tmp_path: Path) -> None:
 
 def test_files_that_disagree_or_lack_something(tmp_path: Path) -> None:
     write_parquet(tmp_path / "val.parquet", CONTENTS, LABELS)
-    with pytest.raises(InputError, match=r"a folder with train.parquet, got '.*' with val alone"):
+    with pytest.raises(InputError, match=r"training images, got '.*' with val alone"):
         load(tmp_path)
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS, names=("dog", "cat"))
     with pytest.raises(InputError, match="the classes of training in 'val', got others"):

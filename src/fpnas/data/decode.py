@@ -24,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 LARGEST_PIXELS = 64 * 2**20
 """The most pixels of one image; a larger claim is taken for a decompression bomb."""
 
-_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
+GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 _SIXTEEN_BITS = ("I", "I;16", "I;16B")
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -56,7 +56,7 @@ def read_header(content: bytes | Path) -> Header:
     """
     try:
         with _opened(content) as image:
-            return Header(image.width, image.height, image.mode in _GREY)
+            return Header(image.width, image.height, image.mode in GREY)
     except Exception as error:
         raise _reason(error) from error
 

@@ -13,21 +13,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.encoded import Encoded, Item, Parts
-from fpnas.data.images import HeldoutFrom
+from fpnas.data.request import PARTS, Encoded, Item, Parts
 from fpnas.errors import InputError
-
-PARTS: Mapping[str, str] = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
-"""What a file's name starts with, and the part that it then belongs to."""
 
 MOST_ROWS = 2**31
 LARGEST_GROUP = 8 * 2**30
@@ -61,31 +58,14 @@ def parquet_files(folder: Path) -> dict[str, list[Path]]:
 def read_parquet_folder(folder: Path) -> Parts:
     """The parts of a folder of parquet files; images stay encoded.
 
-    `test` is held out, else `val`; a test part without labels (all of them -1) is passed over.
-
     Raises:
         InputError: no training files, a shard that is missing, a file or columns that aren't as they should be.
     """
-    files = parquet_files(folder)
-    if "train" not in files:
-        got = f"'{folder}' with {', '.join(sorted(files))} alone"
-        raise InputError("a folder with train.parquet", got, "add the training images")
-    for paths in files.values():
+    tables: dict[str, Table] = {}
+    for part, paths in parquet_files(folder).items():
         _check_shards(paths)
-    tables = {part: _Table.of(paths) for part, paths in files.items()}
-    train = tables["train"]
-    classes, known = train.classes(), train.names
-    heldout, heldout_from = None, cast("HeldoutFrom", "split")
-    for part in ("test", "val"):
-        if part in tables:
-            if tables[part].names != known:
-                raise InputError(f"the classes of training in '{part}'", "others", "get all files from one place")
-            labels = tables[part].labels(classes)
-            if int(labels.max()) >= 0:
-                heldout, heldout_from = Encoded(labels, tables[part].items), cast("HeldoutFrom", part)
-                break
-    name = folder.resolve().name
-    return Parts(name, classes, Encoded(train.labels(classes), train.items), heldout, heldout_from)
+        tables[part] = _read_table(tuple(paths))
+    return parts_of(folder.resolve().name, tables)
 
 
 def _check_shards(paths: Sequence[Path]) -> None:
@@ -97,73 +77,88 @@ def _check_shards(paths: Sequence[Path]) -> None:
             raise InputError(f"the {wanted} shards of '{matches[0][1]}'", got, "fetch what is missing, remove the rest")
 
 
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """The files of one part, as one table: where the columns are and what they hold."""
+class Block(NamedTuple):
+    """Consecutive rows: where they are, the first one's number there and in the table, and their images' column."""
 
-    paths: tuple[Path, ...]
+    where: str
+    row: int
+    start: int
+    column: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of one part.
+
+    Attributes:
+        where: what messages call it.
+        image: name of the column of images.
+        label: name of the column of labels.
+        names: the classes' names, where the schema has them.
+        values: the labels as they are there.
+        blocks: streams the blocks in which the rows at sorted indices are.
+        files: what it is read from.
+        may_have_paths: whether an image may be the path of a file instead of its bytes.
+    """
+
+    where: str
     image: str
     label: str
     names: tuple[str, ...] | None
-    values: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, paths: Sequence[Path]) -> _Table:
-        """Reads the labels and checks that the files agree."""
-        found: list[tuple[str, str, tuple[str, ...] | None]] = []
-        values: list[Any] = []
-        for path in paths:
-            with _opened(path) as file:
-                found.append(columns(file.schema_arrow, f"'{path}'"))
-                values.extend(_column(file, path, found[-1][1]))
-        if any(other != found[0] for other in found):
-            raise InputError("files with the same columns and classes", f"others in '{paths[0].parent}'", "check them")
-        if not values:
-            raise InputError("files with rows", f"none in '{paths[0]}'", "get the file again")
-        return cls(tuple(paths), *found[0], tuple(values))
+    values: tuple[Any, ...] = field(repr=False)
+    blocks: Callable[[Int64[Tensor, " k"]], Iterator[Block]]
+    files: tuple[Path, ...]
+    may_have_paths: bool = False
 
     def classes(self) -> tuple[str, ...]:
         """The classes' names: of the metadata, else the labels themselves."""
         if self.names is not None:
             return self.names
-        if all(isinstance(value, str) for value in self.values):
+        if self._has_strings():
             return tuple(sorted(set(self.values)))
         return tuple(str(label) for label in range(1 + max(self._numbers())))
 
-    def labels(self, classes: tuple[str, ...]) -> Int64[Tensor, " n"]:
-        """(N,) whole numbers; -1 where there is none."""
-        if all(isinstance(value, str) for value in self.values):
+    def encoded(self, classes: tuple[str, ...]) -> Encoded:
+        """The images, with labels that count `classes`; -1 where there is none."""
+        if self._has_strings():
             order = {name: label for label, name in enumerate(classes)}
             unknown = next((value for value in self.values if value not in order), None)
             if unknown is not None:
-                raise InputError("classes that training has", repr(unknown), "correct the label")
-            return torch.tensor([order[value] for value in self.values])
-        return torch.tensor(self._numbers())
+                got = f"'{unknown}' in {self.where}"
+                raise InputError("classes that training has", got, "add training images, or remove the class")
+            labels = torch.tensor([order[value] for value in self.values])
+        else:
+            labels = torch.tensor(self._numbers())
+        return Encoded(labels, self._items, self.files)
+
+    def _has_strings(self) -> bool:
+        return all(isinstance(value, str) for value in self.values)
 
     def _numbers(self) -> list[int]:
         numbers = [-1 if value is None else value for value in self.values]
-        if not all(isinstance(number, int) for number in numbers):
-            got = f"'{self.label}' of '{self.paths[0]}'"
+        if not all(isinstance(number, int) and -1 <= number < MOST_ROWS for number in numbers):
+            got = f"others in '{self.label}' of {self.where}"
             raise InputError("labels that are whole numbers or strings", got, "convert the column")
         return cast("list[int]", numbers)
 
-    def items(self, indices: Int64[Tensor, " k"]) -> Iterator[Item]:
-        """Streams the images at sorted indices; row groups without any of them aren't read."""
+    def _items(self, indices: Int64[Tensor, " k"]) -> Iterator[Item]:
         wanted = iter(indices.tolist())
         index = next(wanted, None)
-        start = 0
-        for path in self.paths:
-            with _opened(path) as file:
-                for group in range(file.num_row_groups):
-                    rows = file.metadata.row_group(group).num_rows
-                    if index is not None and index < start + rows:
-                        at = start
-                        for content in _images(file, path, group, self.image):
-                            if at == index:
-                                yield Item(f"{path}, row {at - start}", content)
-                                index = next(wanted, None)
-                            at += 1
-                    start += rows
+        for block in self.blocks(indices):
+            contents = _contents(block, self.may_have_paths)
+            while index is not None and index < block.start + len(contents):
+                at = index - block.start
+                yield Item(f"{block.where}, row {block.row + at}", contents[at])
+                index = next(wanted, None)
+
+
+def parts_of(name: str, tables: Mapping[str, Table]) -> Parts:
+    """The data set of the tables `train`, `test` and `val`."""
+    classes = tables["train"].classes() if "train" in tables else ()
+    for part, table in tables.items():
+        if "train" in tables and table.names != tables["train"].names:
+            raise InputError(f"the classes of training in '{part}'", "others", "get all files from one place")
+    return Parts.of(name, classes, {part: table.encoded(classes) for part, table in tables.items()})
 
 
 def columns(schema: Any, where: str) -> tuple[str, str, tuple[str, ...] | None]:
@@ -191,53 +186,85 @@ def columns(schema: Any, where: str) -> tuple[str, str, tuple[str, ...] | None]:
     return image, label, None if names is None else tuple(names)
 
 
+def _read_table(paths: tuple[Path, ...]) -> Table:
+    """Reads the labels and checks that the files agree."""
+    found: list[tuple[str, str, tuple[str, ...] | None]] = []
+    values: list[Any] = []
+    for path in paths:
+        with _opened(path) as file, _sound(path):
+            found.append(columns(file.schema_arrow, f"'{path}'"))
+            values.extend(file.read(columns=[found[-1][1]]).column(found[-1][1]).to_pylist())
+    if any(other != found[0] for other in found):
+        raise InputError("files with the same columns and classes", f"others in '{paths[0].parent}'", "check them")
+    if not values:
+        raise InputError("files with rows", f"none in '{paths[0]}'", "get the file again")
+    image, label, names = found[0]
+
+    def blocks(indices: Int64[Tensor, " k"]) -> Iterator[Block]:
+        return _blocks(paths, image, indices)
+
+    return Table(f"'{paths[0].parent}'", image, label, names, tuple(values), blocks, paths)
+
+
+def _blocks(paths: tuple[Path, ...], image: str, indices: Int64[Tensor, " k"]) -> Iterator[Block]:
+    """Reads the row groups that have some of the rows; others are passed over."""
+    start = 0
+    for path in paths:
+        first = start
+        with _opened(path) as file, _sound(path):
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                if bool(((indices >= start) & (indices < end)).any()):
+                    at = start
+                    for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[image]):
+                        yield Block(str(path), at - first, at, batch.column(0))
+                        at += batch.num_rows
+                start = end
+
+
 def _opened(path: Path) -> Any:
     try:
-        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         fix = "run `pip install 'fpnas[parquet]'`"
         raise InputError("pyarrow, which reads parquet", f"no such package ({error})", fix) from error
-    try:
+    with _sound(path):
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise _broken(path, error) from error
-    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+        groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
     if file.metadata.num_rows > MOST_ROWS or any(group.total_byte_size > LARGEST_GROUP for group in groups):
         got = f"{file.metadata.num_rows} rows in {len(groups)} groups in '{path}'"
         raise InputError(f"row groups of at most {LARGEST_GROUP // 2**30} GiB", got, "write it in more groups")
     return file
 
 
-def _broken(path: Path, error: Exception) -> InputError:
-    return InputError("a sound parquet file", f"'{path}' ({error!s:.200})", "get the file again")
-
-
-def _column(file: Any, path: Path, name: str) -> list[Any]:
+@contextmanager
+def _sound(path: Path) -> Generator[None]:
+    """What arrow says of broken files becomes `InputError`."""
     import pyarrow as pa
 
     try:
-        return file.read(columns=[name]).column(name).to_pylist()
+        yield
     except (OSError, pa.ArrowException) as error:
-        raise _broken(path, error) from error
+        got = f"'{path}' ({' '.join(str(error).split())[:200]})"
+        raise InputError("a sound parquet file", got, "get the file again") from error
 
 
-def _images(file: Any, path: Path, group: int, name: str) -> Iterator[bytes]:
+def _contents(block: Block, may_have_paths: bool) -> list[bytes | Path]:
+    """The encoded images of a block, or where they are; b"" where a row has none."""
     import pyarrow as pa
 
-    try:
-        for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[name]):
-            yield from encoded_images(batch.column(0), f"'{path}'")
-    except (OSError, pa.ArrowException) as error:
-        raise _broken(path, error) from error
-
-
-def encoded_images(column: Any, where: str) -> list[bytes]:
-    """The bytes of a column of images; b"" where a row has none."""
-    import pyarrow as pa
-
+    column: Any = block.column
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    paths: list[str | None] = [None] * len(column)
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+        if may_have_paths and column.type.get_field_index("path") >= 0:
+            paths = column.field("path").to_pylist()
         column = column.field("bytes")
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-        raise InputError(f"encoded images in {where}", f"a column of {column.type}", "write the images' bytes into it")
-    return [content or b"" for content in column.to_pylist()]
+        got = f"a column of {column.type}"
+        raise InputError(f"encoded images in '{block.where}'", got, "write the images' bytes into it")
+    return [
+        content if content is not None else Path(path) if path else b""
+        for content, path in zip(column.to_pylist(), paths, strict=True)
+    ]
