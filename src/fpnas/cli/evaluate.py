@@ -47,7 +47,7 @@ def evaluate(
     record = read_arch(trained_folder(run))
     size = record.image_size if image_size is None else image_size
     images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
-    refuse_other_images(images, record)
+    refuse_other_images(images, record, trained_folder(run))
     warn_of_data(images, workers, skip_corrupt)
     check_fit(record.supernet(), images)
     found = accuracy(load(run).to(device), images, device=device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -10,7 +11,7 @@ import typer
 
 from fpnas.data import ImageData, load
 from fpnas.errors import InputError, unknown_name
-from fpnas.runner import ArchRecord
+from fpnas.runner import ArchRecord, run_settings
 
 Data = Annotated[
     str,
@@ -107,9 +108,13 @@ def warn_of_data(images: ImageData, workers: int | None, skip_corrupt: bool) -> 
         warnings.warn(f"left out {len(images.skipped)} images that can't be read: {names}", stacklevel=2)
 
 
-def refuse_other_images(images: ImageData, record: ArchRecord) -> None:
-    """`InputError` where trained or inherited weights would meet other classes or channels than they know."""
+def refuse_other_images(images: ImageData, record: ArchRecord, run: Path) -> None:
+    """`InputError` where trained or inherited weights, of the folder `run`, would meet other classes or channels."""
     if (images.num_classes, images.in_channels) != (record.num_classes, record.in_channels):
         expected = f"images of {record.num_classes} classes and {record.in_channels} channels, as the weights know"
         got = f"{images.num_classes} classes and {images.in_channels} channels"
         raise InputError(expected, got, "use the data that they were trained on")
+    known = run_settings(run).get("data_classes", list(images.classes))
+    if known != list(images.classes):
+        expected, got = f"the classes that the weights know ({known!s:.100})", f"{list(images.classes)!s:.100}"
+        raise InputError(expected, got, "use the data, --classes and --classes-seed that they were trained with")

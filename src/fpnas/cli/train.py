@@ -62,7 +62,7 @@ def train(
     size = record.image_size if image_size is None else image_size
     images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
     if inherit:
-        refuse_other_images(images, record)
+        refuse_other_images(images, record, arch)
     supernet = record.supernet(images.num_classes, images.in_channels, "cpu" if inherit else "meta")
     check_fit(supernet, images)
     if inherit:

@@ -79,7 +79,7 @@ def decode(content: bytes | Path, channels: int, enough: int | None = None) -> P
     # Pillow's decoders raise a dozen kinds of errors on broken files, and which ones changes with its versions.
     try:
         with _opened(content) as image:
-            if enough is not None:
+            if enough is not None and min(image.size) >= 2 * enough:
                 image.draft(None, (enough, enough))
             image.load()
             return to_pixels(image, channels)

@@ -41,9 +41,9 @@ def from_dataset(
     """The images of torch data sets, in memory.
 
     Args:
-        train: a map-style data set (or a list) of pairs (image, label), or a data loader of such pairs of batches. An image is a
-            Pillow image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a tensor (C, H, W) of floats
-            from 0 to 1, as `ToTensor` gives it. Not normalised: `ImageData` does that.
+        train: a map-style data set, or a list, of pairs (image, label), or a data loader of pairs of batches. An image
+            is a Pillow image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a tensor (C, H, W) of
+            floats from 0 to 1, as `ToTensor` gives it. Not normalised: `ImageData` does that.
         test: likewise what is held out; by default a fifth of `train` by `seed`.
         name: what reports call the data.
         class_names: in the order of the labels; by default the `classes` of the data set, as torchvision's have them.

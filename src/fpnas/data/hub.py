@@ -36,7 +36,7 @@ def read_hub(name: str) -> Parts:
         datasets: Any = import_module("datasets")
     except ImportError as error:
         got, fix = f"no such package ({error})", "run `pip install 'fpnas[hub]'`"
-        raise InputError("the package datasets, which fetches from the hub", got, fix) from error
+        raise InputError(f"the package datasets, to fetch '{PREFIX}{name}'", got, fix) from error
     # What `datasets` raises is not documented, and goes from OSErrors of the network to ValueErrors of its builders.
     try:
         splits: Any = datasets.load_dataset(name)
