@@ -19,6 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -33,6 +34,8 @@ from fpnas.streams import generator
 TARGET_FLOPS = 2.5e6
 EPOCHS = {"fashion-mnist": (2, 1), "digits": (20, 20)}
 """Of the search and of each training."""
+PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0}
+"""Each training sees an image once: nothing to augment against, and few steps to average over."""
 NUM_RANDOM = 3
 WITHIN = 0.05
 
@@ -90,9 +93,8 @@ def one_seed(data: ImageData, seed: int, out: Path) -> list[Row]:
     for name, arch in candidates:
         print(f"seed {seed}: training the {name} one, {flops.of(arch) / 1e6:.2f} MFLOPs", flush=True)
         facts = {**task.describe(arch), "name": name}
-        job = fpnas.Training(
-            fpnas.from_scratch(supernet, arch, seed), facts, data, epochs=EPOCHS[data.name][1], seed=seed
-        )
+        recipe = fpnas.Recipe(epochs=EPOCHS[data.name][1], **PLAIN)
+        job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, recipe=recipe, seed=seed)
         folder = out / name.replace(" ", "-")
         accuracy = fpnas.run(job, folder).accuracy
         is_found = name == "found"

@@ -1,6 +1,6 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
-from fpnas import data, elastic, spaces, tables
+from fpnas import data, elastic, parallel, spaces, tables
 from fpnas.cost import Budget, Flops, Params, layer_costs
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
@@ -10,7 +10,7 @@ from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
 from fpnas.runner import load, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
-from fpnas.train import Training, from_scratch, inherited
+from fpnas.train import Recipe, Training, from_scratch, inherited
 
 __all__ = [
     "Arch",
@@ -22,6 +22,7 @@ __all__ = [
     "FpnasError",
     "InputError",
     "Params",
+    "Recipe",
     "SampleSize",
     "Search",
     "SearchResult",
@@ -37,6 +38,7 @@ __all__ = [
     "layer_costs",
     "load",
     "methods",
+    "parallel",
     "run",
     "spaces",
     "tables",

@@ -106,7 +106,7 @@ def describe(line: dict[str, Any], last: int, seconds_a_step: float) -> str:
     for name, form, scale in shown:
         if line.get(name) is not None:
             parts.append(form.format(line[name] * scale))
-    parts.append("joint" if line.get("joined") else "factorised" if "joined" in line else f"lr {line.get('lr', 0):.3f}")
+    parts.append("joint" if line.get("joined") else "factorised" if "joined" in line else f"lr {line.get('lr', 0):.3g}")
     left = round((last - line["step"] - 1) * seconds_a_step)
     parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
     return "  ".join(parts)
