@@ -55,8 +55,8 @@ def cost(
         )
         operations = arch_latency(supernet, record.arch, shape, table)
         ms = sum(took for _, _, took in operations)
-        threads_used = "" if table.threads is None else f", {table.threads} threads"
-        conditions = f"{table.device}, batches of {table.batch_size}{threads_used}"
+        conditions = f"{table.device}, batch {table.batch_size}"
+        conditions += "" if table.threads is None else f", threads {table.threads}"
         rows_of = [{"operation": name, "count": count, "ms": took} for name, count, took in operations]
         found |= {"latency_ms": ms, "latency": {**table.conditions, "operations": rows_of}}
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -76,19 +77,24 @@ class Latency(AdditiveLatency):
 def arch_latency(
     supernet: Supernet, arch: Mapping[str, Option], input_shape: tuple[int, ...], table: LatencyTable
 ) -> list[tuple[str, int, float]]:
-    """The operations of one architecture: name, how often it runs, and the ms of all its runs, in order of definition.
+    """The operations of one architecture: name, how often it runs, and the ms of all its runs.
 
-    Nothing is interpolated, so the table need hold no others.
+    Interpolated where `Latency` would, if the table allows that; else the table must hold the operation itself.
 
     Raises:
         InputError: the table lacks one.
     """
-    sites = [site for site in operation_sites(supernet, input_shape, arch) if site.runs(arch)]
-    table = table.only([site.name(arch) for site in sites])
+    sites = [site for site in operation_sites(supernet, input_shape) if site.runs(arch)]
     counts: dict[str, int] = {}
+    ms = dict(table.operations)
     for site in sites:
-        counts[site.name(arch)] = counts.get(site.name(arch), 0) + site.repeats
-    return [(name, count, count * table.operations[name]) for name, count in counts.items()]
+        name = site.name(arch)
+        counts[name] = counts.get(name, 0) + site.repeats
+        if site.thinned and all(pick is None or site.name(pick) in table.operations for pick in site.picks()):
+            place = tuple(choice.index(arch[choice.name]) for choice in site.scope)
+            ms[name] = float(_over_scope(site, table.operations)[place])
+    replace(table, operations=ms).only(counts)
+    return [(name, count, count * ms[name]) for name, count in counts.items()]
 
 
 def _additive(space: SearchSpace, sites: Sequence[OperationSite], ms: Mapping[str, float]) -> AdditiveCost:
@@ -97,7 +103,7 @@ def _additive(space: SearchSpace, sites: Sequence[OperationSite], ms: Mapping[st
     known: dict[OperationSite, NDArray[np.float64]] = {}
     for site in sites:
         if site not in known:
-            known[site] = site.repeats * _over_scope(site, ms)
+            known[site] = np.asarray(site.repeats * _over_scope(site, ms))
         switches = dict.fromkeys(choice for dim, _ in site.conditions for choice in choices_in(dim))
         scope = (*site.scope, *(choice for choice in switches if choice not in site.scope))
         table = known[site].reshape(known[site].shape + (1,) * (len(scope) - len(site.scope)))

@@ -26,13 +26,12 @@ from fpnas.cost.recipes import (
     elastic_layers,
     flat,
     function_recipe,
-    is_leaf,
     module_recipe,
     network_recipe,
     sum_recipe,
 )
 from fpnas.cost.trace import Condition, Part, covering, members, satisfy
-from fpnas.cost.watch import ModuleCall, TensorLike, Watch
+from fpnas.cost.watch import ModuleCall, TensorLike, Watch, is_leaf
 from fpnas.elastic import ElasticStructure, Supernet
 from fpnas.elastic.dims import choices_in, resolve
 from fpnas.errors import SupernetError
@@ -69,16 +68,21 @@ class OperationSite:
         """The options of each choice of the scope at which it is measured: all, or some where there are many."""
         return _thinned(self.scope)
 
+    @property
+    def thinned(self) -> set[Choice]:
+        """The choices of the scope that are measured at some of their options alone."""
+        rows = zip(self.scope, self.measured, strict=True)
+        return {choice for choice, kept in rows if len(kept) < len(choice.options)}
+
     def picks(self) -> Iterator[dict[str, Option] | None]:
         """The product of `measured`, in order; None for combinations under which it never runs.
 
         Of conditions on thinned choices nothing is asked: what lies between two measured options may run.
         """
-        scope, measured = self.scope, self.measured
-        thinned = {choice for choice, kept in zip(scope, measured, strict=True) if len(kept) < len(choice.options)}
-        conditions = tuple(c for c in self.conditions if thinned.isdisjoint(choices_in(c[0])))
-        for row in itertools.product(*measured):
-            pick = {choice.name: option for choice, option in zip(scope, row, strict=True)}
+        conditions = tuple(c for c in self.conditions if self.thinned.isdisjoint(choices_in(c[0])))
+        names = [choice.name for choice in self.scope]
+        for row in itertools.product(*self.measured):
+            pick = dict(zip(names, row, strict=True))
             yield pick if satisfy(conditions, pick) is not None else None
 
     def name(self, arch: Mapping[str, Option]) -> str:
@@ -98,10 +102,8 @@ class Operation:
     build: Callable[[int, torch.device], Runnable] = field(compare=False)
 
 
-def operation_sites(
-    supernet: Supernet, input_shape: tuple[int, ...], arch: Mapping[str, Option] | None = None
-) -> tuple[OperationSite, ...]:
-    """All operations of a supernet at an input shape (C, H, W), or those that one architecture shows.
+def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[OperationSite, ...]:
+    """All operations of a supernet at an input shape (C, H, W).
 
     Raises:
         InputError: the supernet can't take `input_shape`.
@@ -111,7 +113,7 @@ def operation_sites(
     watch = Watch(supernet)
     before = supernet.arch
     try:
-        for shown in covering(supernet.space, parts, watch.calls) if arch is None else (arch,):
+        for shown in covering(supernet.space, parts, watch.calls):
             supernet.select(shown)
             watch.run(input_shape)
     finally:

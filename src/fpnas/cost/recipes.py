@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from fpnas.cost.watch import FunctionCall, TensorLike
+from fpnas.cost.watch import FunctionCall, TensorLike, is_leaf
 from fpnas.elastic import ElasticLayer, Supernet, initialise
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.space import Option
@@ -94,11 +94,6 @@ def flat(arguments: Sequence[Any]) -> Iterator[Any]:
             yield from argument
         else:
             yield argument
-
-
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module stays one in the extracted network."""
-    return isinstance(module, ElasticLayer) or next(module.children(), None) is None
 
 
 def elastic_layers(module: nn.Module) -> list[ElasticLayer]:

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_any, tree_map_only
 
 from fpnas.cost.trace import run_one_example
-from fpnas.elastic import Supernet
+from fpnas.elastic import ElasticLayer, Supernet
 from fpnas.space import Option
 
 
@@ -43,11 +43,17 @@ class FunctionCall:
     options: Mapping[str, Any]
 
 
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module stays one in the extracted network."""
+    return isinstance(module, ElasticLayer) or next(module.children(), None) is None
+
+
 class Watch:
     """Looks on while architectures run; everything is by a module's path.
 
     `calls` holds a module's first call under each architecture, `repeats` how often it was called in the first forward
-    pass that did so, `outputs` the shape of its first output, and `functions` what its own forward called in that pass.
+    pass that did so, `outputs` the shape of its first output, and `functions` what its own forward called in that
+    pass, unless it is a leaf.
     """
 
     def __init__(self, supernet: Supernet) -> None:
@@ -87,12 +93,17 @@ class Watch:
             def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 del types
                 result = func(*args, **(kwargs or {}))
-                if stack and stack[-1] not in known and tree_any(lambda x: isinstance(x, Tensor), result):
+                if (
+                    stack
+                    and stack[-1] not in known
+                    and not is_leaf(paths[stack[-1]])
+                    and tree_any(lambda x: isinstance(x, Tensor), result)
+                ):
                     call = FunctionCall(func, _without_tensors(args), _without_tensors(kwargs or {}))
                     functions.setdefault(stack[-1], []).append(call)
                 return result
 
-        functions = self.functions
+        functions, paths = self.functions, self._paths
         handles = [m.register_forward_pre_hook(enter(path), with_kwargs=True) for path, m in self._paths.items()]
         handles += [module.register_forward_hook(leave) for module in self._paths.values()]
         try:

@@ -72,7 +72,7 @@ def latency_table(
     """
     if batch_size < 1 or (threads is not None and threads < 1):
         raise InputError("a batch and threads of 1 or more", f"{batch_size} and {threads}", "correct them")
-    operations = distinct_operations(supernet, operation_sites(supernet, input_shape, arch), arch)
+    operations = distinct_operations(supernet, operation_sites(supernet, input_shape), arch)
     with _threads(threads):
         version = torch.__version__.partition("+")[0]
         known = LatencyTable({}, batch_size, device_name(device), torch.get_num_threads(), torch=version)
