@@ -3,10 +3,12 @@
 For each space: random architectures, spread evenly over the range of latencies that the table gives to many; the time
 of each, a median over rounds in which every network runs once, so that drift of the machine hits all alike; and how
 the two agree: Spearman's rank correlation, mean error in percent, and how far the sum is off on average. Also how long
-measuring the table took, and pricing 10,000 architectures. One thread.
+measuring the table took, and pricing 10,000 architectures. For a space of many widths: what interpolation adds. One
+thread.
 
     python benchmarks/latency_agreement.py [--spaces tiny:28:1 fbnetv2-f:128:3] [--archs 50] [--rounds 30] [--batch 1]
-        [--device cpu] [--clock wall] [--cache FOLDER] [--json] [--results FILE.md]
+        [--wide fpnas-l0:224:3] [--interpolated 5] [--device cpu] [--clock wall] [--cache FOLDER] [--json]
+        [--results FILE.md]
 
 On a machine that others use, `--clock cpu` counts the processor time of the thread in both: what the others take then
 doesn't count, though what they leave in the caches still does.
@@ -23,13 +25,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import fpnas
+from fpnas.cost.measure import measure
+from fpnas.cost.operations import Operation, OperationSite, distinct_operations, operation_sites
 from fpnas.runner.latency import device_name
+from fpnas.space import Option
 
 CANDIDATES = 4000
 """Random architectures of which the ones to run are taken, evenly spread in latency."""
@@ -80,13 +86,6 @@ def agreement(name: str, size: int, channels: int, arguments: argparse.Namespace
     shape = (channels, size, size)
     with torch.device("meta"):
         supernet = fpnas.spaces.by_name(name)(in_channels=channels)
-    clock = CLOCKS[arguments.clock]
-
-    def timer(run: Callable[[], object]) -> float:
-        started = clock()
-        run()
-        return clock() - started
-
     started = time.perf_counter()
     table = fpnas.latency_table(
         supernet,
@@ -94,7 +93,7 @@ def agreement(name: str, size: int, channels: int, arguments: argparse.Namespace
         batch_size=arguments.batch,
         device=arguments.device,
         cache=arguments.cache,
-        timer=timer if arguments.clock == "cpu" else None,
+        timer=_timer("cpu") if arguments.clock == "cpu" else None,
     )
     measuring = time.perf_counter() - started
     latency = fpnas.Latency(supernet, shape, table)
@@ -104,7 +103,9 @@ def agreement(name: str, size: int, channels: int, arguments: argparse.Namespace
         for arch in archs
     ]
     images = torch.randn(arguments.batch, *shape, generator=torch.Generator().manual_seed(0)).to(arguments.device)
-    real = run_times(networks, images.contiguous(memory_format=torch.channels_last), arguments.rounds, clock)
+    real = run_times(
+        networks, images.contiguous(memory_format=torch.channels_last), arguments.rounds, CLOCKS[arguments.clock]
+    )
     summed = np.array([latency.of(arch) for arch in archs])
     codes = torch.tensor([supernet.space.encode(arch) for arch in archs]).repeat(10_000 // len(archs) + 1, 1)[:10_000]
     pricing: list[float] = []
@@ -124,9 +125,75 @@ def agreement(name: str, size: int, channels: int, arguments: argparse.Namespace
     }
 
 
+def corners(site: OperationSite, arch: fpnas.Arch) -> list[tuple[float, fpnas.Arch]]:
+    """The measured neighbours of an operation and their weights: interpolation written out."""
+    found: list[tuple[float, dict[str, Option]]] = [(1.0, dict(arch))]
+    for choice, measured in zip(site.scope, site.measured, strict=True):
+        if choice not in site.thinned:
+            continue
+        value = float(arch[choice.name])
+        low = max(float(option) for option in measured if float(option) <= value)
+        high = min(float(option) for option in measured if float(option) >= value)
+        share = 0.0 if high == low else (value - low) / (high - low)
+        found = [
+            (weight * part, {**pick, choice.name: choice.options[choice.index(option)]})
+            for weight, pick in found
+            for part, option in ((1 - share, low), (share, high))
+            if part > 0
+        ]
+    return [(weight, fpnas.Arch(pick)) for weight, pick in found]
+
+
+def interpolation(name: str, size: int, channels: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """By how much interpolated operations, and sums over networks, differ from measured ones."""
+    with torch.device("meta"):
+        supernet = fpnas.spaces.by_name(name)(in_channels=channels)
+    sites = operation_sites(supernet, (channels, size, size))
+    random = torch.Generator().manual_seed(arguments.seed)
+    archs = [
+        supernet.space.decode([int(torch.randint(n, (), generator=random)) for n in supernet.space.cardinalities])
+        for _ in range(arguments.interpolated)
+    ]
+    wanted: dict[str, Operation] = {}
+    for arch in archs:
+        wanted |= distinct_operations(supernet, sites, arch)
+        for site in sites:
+            if site.runs(arch):
+                for _, pick in corners(site, arch):
+                    wanted.setdefault(site.name(pick), Operation(site.name(pick), partial(site.recipe.build, pick)))
+    ms = measure(list(wanted.values()), _timer(arguments.clock), batch_size=arguments.batch, device=torch.device("cpu"))
+    errors: list[float] = []
+    whole: list[float] = []
+    for arch in archs:
+        running = [site for site in sites if site.runs(arch)]
+        exact = [ms[site.name(arch)] for site in running]
+        summed = [sum(weight * ms[site.name(pick)] for weight, pick in corners(site, arch)) for site in running]
+        pairs = zip(running, exact, summed, strict=True)
+        errors += [abs(near / true - 1) for site, true, near in pairs if site.thinned]
+        whole.append(abs(sum(summed) / sum(exact) - 1))
+    return {
+        "interpolated_share": len(errors) / sum(site.runs(arch) for arch in archs for site in sites),
+        "operation_error_percent": 100 * statistics.mean(errors),
+        "network_error_percent": 100 * statistics.mean(whole),
+    }
+
+
+def _timer(name: str) -> Callable[[Callable[[], object]], float]:
+    clock = CLOCKS[name]
+
+    def timer(run: Callable[[], object]) -> float:
+        started = clock()
+        run()
+        return clock() - started
+
+    return timer
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spaces", nargs="+", default=["tiny:28:1", "fbnetv2-f:128:3"], help="name:pixels:channels")
+    parser.add_argument("--wide", default="fpnas-l0:224:3", help="the space whose interpolation is checked")
+    parser.add_argument("--interpolated", type=int, default=5, help="networks of it; 0 leaves the check out")
     parser.add_argument("--archs", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--batch", type=int, default=1)
@@ -162,6 +229,19 @@ def main() -> int:
             )
             if not arguments.json:
                 print(lines[-1], flush=True)
+    if arguments.interpolated and arguments.device == "cpu":
+        name, size, channels = arguments.wide.split(":")
+        found = interpolation(name, int(size), int(channels), arguments)
+        figures |= {f"{name.replace('-', '_')}_{key}": value for key, value in found.items()}
+        lines += [
+            "",
+            f"Interpolation, on {arguments.interpolated} random networks of {name} at {size} px:"
+            f" {100 * found['interpolated_share']:.0f} % of their operations are interpolated, with a mean error of"
+            f" {found['operation_error_percent']:.1f} %; that of a network's sum is"
+            f" {found['network_error_percent']:.1f} %.",
+        ]
+        if not arguments.json:
+            print(lines[-1], flush=True)
     if arguments.json:
         print(json.dumps(figures))
     if arguments.results:
@@ -169,7 +249,7 @@ def main() -> int:
             "# Latency from tables against the time of extracted networks",
             "",
             f"* Command: `python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}",
-            f"* Machine: {device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), one thread on one core;"
+            f"* Machine: {device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), one thread;"
             f" load average at the end {os.getloadavg()[0]:.1f}; clock: {arguments.clock}",
             f"* Python {platform.python_version()}, torch {torch.__version__}; float32, channels_last, batch"
             f" {arguments.batch}",
