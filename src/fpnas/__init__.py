@@ -1,13 +1,13 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
 from fpnas import data, elastic, parallel, spaces, tables
-from fpnas.cost import Budget, Flops, Params, layer_costs
+from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
-from fpnas.runner import load, run
+from fpnas.runner import latency_table, load, load_fbnet_latency, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Recipe, Training, from_scratch, inherited
@@ -21,6 +21,8 @@ __all__ = [
     "Flops",
     "FpnasError",
     "InputError",
+    "Latency",
+    "LatencyTable",
     "Params",
     "Recipe",
     "SampleSize",
@@ -35,8 +37,10 @@ __all__ = [
     "elastic",
     "from_scratch",
     "inherited",
+    "latency_table",
     "layer_costs",
     "load",
+    "load_fbnet_latency",
     "methods",
     "parallel",
     "run",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import (
     BatchSize,
     CheckpointEvery,
@@ -28,9 +29,7 @@ from fpnas.cli.options import (
 )
 from fpnas.cli.output import say_found
 from fpnas.cli.quantity import parse_quantity
-from fpnas.cost import Budget, Flops, Params
-from fpnas.data import ImageData
-from fpnas.elastic import Supernet
+from fpnas.cost import Budget, CostModel, Flops, Latency, Params
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import SupernetEvaluator
 from fpnas.runner import run
@@ -49,6 +48,11 @@ def search(
     target_params: Annotated[
         str | None, typer.Option("--target-params", help="Parameters wanted, such as 200k.")
     ] = None,
+    target_ms: Annotated[
+        str | None, typer.Option("--target-ms", help="Milliseconds wanted for a forward pass on --device, such as 3.5.")
+    ] = None,
+    latency_batch: LatencyBatch = None,
+    latency_file: LatencyFile = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the search.")] = 10,
     lam: Annotated[
         float, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy.")
@@ -81,21 +85,24 @@ def search(
     images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
     supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
     task = SupernetEvaluator(supernet, images, batch_size=batch_size, seed=seed, device=device, precision=precision)
-    budget = _budget(supernet, images, target_flops, target_params, beta)
+    targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
+    given = {flag: parse_quantity(text, flag) for flag, text in targets.items() if text is not None}
+    if len(given) > 1:
+        raise InputError("one target", " and ".join(given), "give the one that matters most")
+    if target_ms is None:
+        warn_without_use(latency_batch, latency_file, "--target-ms")
+    shape = (images.in_channels, images.image_size, images.image_size)
+    budget, keep = None, None
+    for flag, target in given.items():
+        cost: CostModel
+        if flag == "--target-ms":
+            table = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
+            cost = Latency(supernet, shape, table)
+            keep = {RUN_TABLE: cost.used.to_json()}
+        else:
+            cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
+        budget = Budget(cost, target, beta)
     job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
     warn_of_data(images, workers, skip_corrupt)
-    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every)
+    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep)
     say_found(out)
-
-
-def _budget(
-    supernet: Supernet, data: ImageData, target_flops: str | None, target_params: str | None, beta: float
-) -> Budget | None:
-    shape = (data.in_channels, data.image_size, data.image_size)
-    if target_flops is not None and target_params is not None:
-        raise InputError("one target", "--target-flops and --target-params", "give the one that matters most")
-    if target_flops is not None:
-        return Budget(Flops(supernet, shape), parse_quantity(target_flops, "--target-flops"), beta)
-    if target_params is not None:
-        return Budget(Params(supernet, shape), parse_quantity(target_params, "--target-params"), beta)
-    return None

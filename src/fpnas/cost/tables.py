@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.cost.trace import LayerSite
+from fpnas.cost.trace import Condition, LayerSite
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.space import Choice, SearchSpace
 
@@ -132,8 +132,15 @@ def site_tables(space: SearchSpace, sites: Sequence[LayerSite], cost: SiteCost) 
 def _site_table(site: LayerSite, cost: SiteCost) -> NDArray[np.float64]:
     scope = site.scope
     values = {name: _grid(dim, scope) for name, dim in site.dims.items()}
-    table = np.broadcast_to(np.asarray(cost(site, values), dtype=np.float64), [len(c.options) for c in scope])
-    for dim, allowed in site.conditions:
+    return where_it_runs(np.asarray(cost(site, values), dtype=np.float64), scope, site.conditions)
+
+
+def where_it_runs(
+    table: NDArray[np.float64], scope: Sequence[Choice], conditions: Sequence[Condition]
+) -> NDArray[np.float64]:
+    """`table`, which broadcasts to the product of the scope's options, with 0 where a condition doesn't hold."""
+    table = np.broadcast_to(table, [len(choice.options) for choice in scope])
+    for dim, allowed in conditions:
         table = table * np.isin(_grid(dim, scope), list(allowed))
     return np.ascontiguousarray(table)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Linear, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.errors import InputError, SupernetError
-from fpnas.space import Choice, Option
+from fpnas.space import Choice, Option, SearchSpace
 
 Condition = tuple[Dim, frozenset[Any]]
 """A `Dim` and the values of it under which something runs."""
@@ -75,7 +75,7 @@ def trace_sites(
     seen: dict[str, tuple[tuple[int, ...], int]] = {}
     before = supernet.arch
     try:
-        for shown in _covering(supernet, leaves, seen) if arch is None else (arch,):
+        for shown in covering(supernet.space, leaves, seen) if arch is None else (arch,):
             for name, facts in _forward(supernet.select(shown), leaves, input_shape).items():
                 if seen.setdefault(name, facts)[1] != facts[1]:
                     raise SupernetError(
@@ -89,22 +89,23 @@ def trace_sites(
     return tuple(LayerSite(name, layer, when, *seen[name]) for name, layer, when in leaves if name in seen)
 
 
-_Leaf = tuple[str, nn.Module, tuple[Condition, ...]]
+Part = tuple[str, nn.Module, tuple[Condition, ...]]
+"""A module within another: its path, itself, and the conditions under which it runs."""
 
 
-def _leaves(module: nn.Module, name: str = "", conditions: tuple[Condition, ...] = ()) -> Iterator[_Leaf]:
+def _leaves(module: nn.Module, name: str = "", conditions: tuple[Condition, ...] = ()) -> Iterator[Part]:
     if isinstance(module, ElasticLayer) or next(module.children(), None) is None:
         yield name, module, conditions
         return
     if next(module.parameters(recurse=False), None) is not None:
         yield name, module, conditions  # its own parameters, such as a class token
-    for local, child in _members(module):
+    for local, child in members(module):
         condition = module.condition(local) if isinstance(module, ElasticStructure) else None
         path = f"{name}.{local}" if name else local
         yield from _leaves(child, path, conditions if condition is None else (*conditions, condition))
 
 
-def _members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The children; those in a list or dict of modules count as the module's own."""
     for local, child in module.named_children():
         if isinstance(child, nn.ModuleList | nn.ModuleDict):
@@ -113,24 +114,24 @@ def _members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield local, child
 
 
-def _covering(supernet: Supernet, leaves: list[_Leaf], seen: Mapping[str, Any]) -> Iterator[Mapping[str, Option]]:
-    """Architectures that between them run each leaf: greedily, as many unseen leaves as agree in each."""
-    waiting = {name: conditions for name, _, conditions in leaves if name not in seen}
+def covering(space: SearchSpace, parts: list[Part], seen: Mapping[str, Any]) -> Iterator[Mapping[str, Option]]:
+    """Architectures that between them run each part: greedily, as many as agree and aren't in `seen` (by path) yet."""
+    waiting = {name: conditions for name, _, conditions in parts if name not in seen}
     while waiting:
         fixed: dict[str, Option] = {}
         aimed_at: list[str] = []
         for name, conditions in waiting.items():
-            pick = _satisfy(conditions, fixed)
+            pick = satisfy(conditions, fixed)
             if pick is not None:
                 fixed.update(pick)
             if pick is not None or not fixed:
                 aimed_at.append(name)  # where not even one alone can be satisfied, it never runs
-        yield {choice.name: fixed.get(choice.name, choice.options[-1]) for choice in supernet.space.choices}
+        yield {choice.name: fixed.get(choice.name, choice.options[-1]) for choice in space.choices}
         # What was aimed at and still isn't seen is a layer that forward doesn't call.
         waiting = {name: c for name, c in waiting.items() if name not in seen and name not in aimed_at}
 
 
-def _satisfy(conditions: tuple[Condition, ...], fixed: Mapping[str, Option]) -> dict[str, Option] | None:
+def satisfy(conditions: tuple[Condition, ...], fixed: Mapping[str, Option]) -> dict[str, Option] | None:
     """Options that make all conditions hold and agree with `fixed`, or None."""
     if not conditions:
         return {}
@@ -140,13 +141,13 @@ def _satisfy(conditions: tuple[Condition, ...], fixed: Mapping[str, Option]) -> 
     for picked in itertools.product(*options):
         pick = {choice.name: option for choice, option in zip(choices, picked, strict=True)}
         if resolve(dim, pick) in values:
-            more = _satisfy(tuple(rest), {**fixed, **pick})
+            more = satisfy(tuple(rest), {**fixed, **pick})
             if more is not None:
                 return {**pick, **more}
     return None
 
 
-def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ...]) -> dict[str, Any]:
+def _forward(supernet: Supernet, leaves: list[Part], input_shape: tuple[int, ...]) -> dict[str, Any]:
     """Shape and positions of each leaf that ran in a forward pass of one example."""
     facts: dict[str, tuple[tuple[int, ...], int]] = {}
 
@@ -163,6 +164,20 @@ def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ..
         return record
 
     handles = [layer.register_forward_hook(hook(name)) for name, layer, _ in leaves]
+    try:
+        run_one_example(supernet, input_shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return facts
+
+
+def run_one_example(supernet: Supernet, input_shape: tuple[int, ...]) -> None:
+    """The architecture in force on one example of zeros, in eval mode, for what hooks can see of it.
+
+    Raises:
+        InputError: the network can't take `input_shape`.
+    """
     training = supernet.training
     example = next(iter(supernet.parameters()), torch.zeros(()))
     try:
@@ -173,6 +188,3 @@ def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ..
         raise InputError("an input shape that the network takes", f"{input_shape} ({error})", fix) from error
     finally:
         supernet.train(training)
-        for handle in handles:
-            handle.remove()
-    return facts

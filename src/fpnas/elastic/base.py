@@ -54,6 +54,11 @@ class ElasticModule(nn.Module, ABC):
 class ElasticLayer(ElasticModule):
     """A leaf with weights of its own (or none, such as an activation)."""
 
+    @property
+    def width(self) -> Dim | None:
+        """The input's channels or features, the first argument unless a layer says otherwise; None where any do."""
+        return next(iter(self.dims.values()), None)
+
     @abstractmethod
     def extract(self) -> nn.Module:
         """The plain torch module that computes the same under the present values, with copies of the weights."""
@@ -70,6 +75,14 @@ class ElasticLayer(ElasticModule):
 
 class ElasticStructure(ElasticModule):
     """A module that decides which of its children run."""
+
+    @property
+    def sums(self) -> tuple[Dim, Dim] | None:
+        """The one sum of two tensors that its own forward may make: whether it does, and the channels of that sum.
+
+        It is of the output's shape. Latency counts it, beside what the children take.
+        """
+        return None
 
     def condition(self, child: str) -> tuple[Dim, frozenset[Any]] | None:
         """When the direct child of this name runs: a `Dim` and the values of it for which it does; None is always."""

@@ -71,6 +71,11 @@ class MBConv(ElasticStructure):
         residual = self.stride == 1 and self.values["in_channels"] == self.values["out_channels"]
         return x + y if residual else y
 
+    @property
+    def sums(self) -> tuple[Dim, Dim] | None:
+        ins, outs = self.dims["in_channels"], self.dims["out_channels"]
+        return (Derived(_equal, (ins, outs)), outs) if self.stride == 1 else None
+
 
 def searchable_mbconv(
     in_channels: Dim,
@@ -105,6 +110,10 @@ def searchable_mbconv(
 
 def _path(kernel: int, split: int) -> str:
     return f"split{split}" if kernel else "bypass"
+
+
+def _equal(ins: int, outs: int) -> bool:
+    return ins == outs
 
 
 def _shapes(ins: int, outs: int) -> str:

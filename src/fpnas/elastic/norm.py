@@ -86,6 +86,10 @@ class Activation(ElasticLayer):
             if name not in _ACTIVATIONS:
                 raise unknown_name("activation", str(name), _ACTIVATIONS)
 
+    @property
+    def width(self) -> Dim | None:
+        return None
+
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x) if self.values["kind"] == "relu" else F.silu(x)
 

@@ -1,6 +1,7 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
 from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supernet_weights, trained_folder
+from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.runner import run
 
@@ -8,8 +9,11 @@ __all__ = [
     "ArchRecord",
     "Progress",
     "Silent",
+    "latency_table",
     "load",
+    "load_fbnet_latency",
     "read_arch",
+    "read_latency_table",
     "run",
     "run_settings",
     "supernet_weights",

@@ -100,7 +100,10 @@ def describe(line: dict[str, Any], last: int, seconds_a_step: float) -> str:
         ("num_samples", "K {}", 1),
         ("train_loss", "train {:.3f}", 1),
         ("val_loss", "val {:.3f}", 1),
-        ("cost_mean", "cost {:.2f} M", 1e-6),
+        # Milliseconds are few; FLOPs and parameters are millions.
+        ("cost_mean", "cost {:.2f} M", 1e-6)
+        if (line.get("cost_mean") or 0) >= 1000
+        else ("cost_mean", "cost {:.3g}", 1),
         ("accuracy", "accuracy {:.2f} %", 1),
     )
     for name, form, scale in shown:

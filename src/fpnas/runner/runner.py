@@ -35,6 +35,7 @@ def run(
     max_steps: int | None = None,
     checkpoint_every: int = 100,
     settings: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Runs `job` to its end in `folder`, or goes on where the folder was left; a run that has ended is left alone.
@@ -45,6 +46,7 @@ def run(
         max_steps: end after so many steps from the run's first; a later call with more goes on.
         checkpoint_every: steps between checkpoints.
         settings: what else must agree for the folder to be this run's.
+        keep: JSON files that a run needs to go on, such as a measured table; written once.
         progress: shows the run; by default a line on stderr.
 
     Returns:
@@ -67,6 +69,10 @@ def run(
             job.load_state_dict(state["job"])
             sizes |= state["log_sizes"]
             seconds = state["seconds"]
+        if place is not None:
+            for name, content in (keep or {}).items():
+                if not (place.path / name).exists():
+                    place.write_json(name, content)
         ended = parallel.broadcast(place is not None and (place.path / "result.json").exists())
         if job.steps_done >= last and ended:
             show.already_ended(job, Path(folder))

@@ -178,7 +178,10 @@ class Search:
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""
         budget = self.budget
+        # A cost model whose numbers were measured has a digest of them; a folder's run is one of the same numbers.
+        digest = None if budget is None else getattr(budget.cost, "digest", None)
         return {
+            **({} if digest is None else {"cost_digest": digest}),
             **self.evaluator.settings(),
             "method": self.method,
             "epochs": self.epochs,
