@@ -1,13 +1,13 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
-from fpnas import data, elastic, spaces
+from fpnas import data, elastic, shipping, spaces
 from fpnas.cost import Budget, Flops, Params, layer_costs
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, SupernetEvaluator
-from fpnas.runner import load, run
+from fpnas.runner import export, load, predict, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Training, from_scratch, inherited
@@ -31,11 +31,14 @@ __all__ = [
     "Training",
     "data",
     "elastic",
+    "export",
     "from_scratch",
     "inherited",
     "layer_costs",
     "load",
     "methods",
+    "predict",
     "run",
+    "shipping",
     "spaces",
 ]

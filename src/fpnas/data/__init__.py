@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fpnas.data.images import HeldoutFrom, ImageData, ImageSet
 from fpnas.data.readers import READERS, Request
+from fpnas.data.spec import ImageSpec
 from fpnas.data.splits import EpochOrder, halves, stratified_split
 from fpnas.errors import InputError
 
@@ -19,6 +20,7 @@ __all__ = [
     "HeldoutFrom",
     "ImageData",
     "ImageSet",
+    "ImageSpec",
     "halves",
     "load",
     "stratified_split",

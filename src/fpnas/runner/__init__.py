@@ -1,14 +1,20 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
+from fpnas.runner.export import Exported, export
 from fpnas.runner.files import ArchRecord, load, read_arch, supernet_weights, trained_folder
+from fpnas.runner.predict import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.runner import run
 
 __all__ = [
     "ArchRecord",
+    "Exported",
+    "Prediction",
     "Progress",
     "Silent",
+    "export",
     "load",
+    "predict",
     "read_arch",
     "run",
     "supernet_weights",
