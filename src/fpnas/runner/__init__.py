@@ -1,10 +1,10 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
-from fpnas.runner.export import Exported, export
 from fpnas.runner.files import ArchRecord, load, read_arch, supernet_weights, trained_folder
-from fpnas.runner.predict import Prediction, predict
+from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.runner import run
+from fpnas.runner.ship import Exported, export
 
 __all__ = [
     "ArchRecord",

@@ -20,7 +20,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """The card of an exported network.
 
     Args:
-        facts: what lies beside the exported file as JSON, see `fpnas.runner.export`. "format", "file", "choices" and
+        facts: what lies beside the exported file as JSON, see `fpnas.export`. "format", "file", "choices" and
             the keys of `ImageSpec` are needed; of whatever else is missing, the card says nothing.
     """
     parts = [
@@ -94,10 +94,10 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
         ]
         for name, row in measured["files"].items()
     ]
-    data, source, runtime = (text(measured[name]) for name in ("data", "heldout_from", "runtime"))
+    data, source, runtime, machine = (text(measured[name]) for name in ("data", "heldout_from", "runtime", "machine"))
     where = [
         f"Measured when it was exported, on {measured['num_images']} held-out images ({source}) of {data}.",
-        f"Time: median of {measured['repeats']} runs of one image by {runtime} on one thread; {text(measured['machine'])}.",
+        f"Time: median of {measured['repeats']} runs of one image by {runtime} on one thread; {machine}.",
     ]
     head = ["file", "accuracy", "bytes", "ms an image", "same class as float"]
     return ["## As measured", "", *_table(head, rows), "", *where]
