@@ -1,4 +1,4 @@
-"""`fpnas predict`: images in, classes out, from a run and from exported files; a bad image is named, no more is said."""
+"""`fpnas predict`: images in, classes out, from a run and from exported files; a bad image is named, and that is it."""
 
 from __future__ import annotations
 

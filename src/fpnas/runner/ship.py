@@ -157,6 +157,9 @@ def _spec(record: ArchRecord, data: ImageData | None, folder: Path) -> ImageSpec
             expected, got = (f"{n} classes, {c} channels and {size} pixels a side" for n, c, size in (want, have))
             raise InputError(f"images of {expected}, as the network knows", got, "give the data it was trained on")
     if record.images is not None:
+        if data is not None and data.classes != record.images.classes:
+            expected, got = (f"{list(names)!s:.80}" for names in (record.images.classes, data.classes))
+            raise InputError(f"data of the network's classes, {expected}", got, "give the data it was trained on")
         return record.images
     if data is None:
         got = f"{folder} without"
