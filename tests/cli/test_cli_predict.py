@@ -12,6 +12,7 @@ from calling import Shipped, call, refused
 from PIL import Image
 
 import fpnas
+from fpnas.runner.prediction import read_image
 
 COUNT = 12
 
@@ -163,3 +164,23 @@ def test_an_onnx_file_whose_metadata_lies_is_refused(shipped: Shipped, pictures:
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "x.onnx")
     assert "names its classes" in refused(tmp_path, "predict", "x.onnx", pictures[0].name)
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_images_are_read_as_training_images_are(fit: str, tmp_path: Path) -> None:
+    """JPEGs of several shapes, from a class folder and one by one: the same pixels."""
+    rng = np.random.default_rng(0)
+    paths: dict[str, list[Path]] = {"train": [], "val": []}
+    for part, held in paths.items():
+        for number in range(4):
+            path = tmp_path / part / "ab"[number % 2] / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            size = (50 + 20 * number, 90, 3)
+            Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+            held.append(path)
+    data = fpnas.data.load(tmp_path, image_size=16, fit=fit)
+    spec = fpnas.data.ImageSpec.of(data)
+    for images, part in ((data.train.images, "train"), (data.heldout.images, "val")):
+        read = torch.cat([read_image(path, spec) for path in sorted(paths[part])])
+        assert torch.equal(read, images)
+    assert fpnas.data.ImageSpec.from_json(spec.to_json()) == spec

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fpnas.cli.options import Json, load_data
+from fpnas.cli.options import Classes, ClassesSeed, Json, SkipCorrupt, Workers, load_data, warn_of_data
 from fpnas.cli.output import print_json, print_table, printable
 from fpnas.cli.quantity import short
 from fpnas.runner import export as export_run
@@ -22,11 +22,20 @@ def export(
     data: Annotated[
         str | None, typer.Option("--data", help="Measures accuracy and time; --int8 calibrates with it.")
     ] = None,
+    classes: Classes = None,
+    classes_seed: ClassesSeed = 0,
+    skip_corrupt: SkipCorrupt = False,
+    workers: Workers = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Export a trained network, checked against torch, with a model card."""
-    images = None if data is None else load_data(data, read_arch(trained_folder(run)).image_size)
+    images = None
+    if data is not None:
+        record = read_arch(trained_folder(run))
+        fit = "crop" if record.images is None else record.images.fit
+        images = load_data(data, record.image_size, fit, classes, classes_seed, workers, skip_corrupt)
+        warn_of_data(images, workers, skip_corrupt)
     done = export_run(run, to, out, data=images, int8=int8, overwrite=overwrite)
     if as_json:
         print_json({**done.facts, "path": str(done.file), "facts": str(done.facts_file), "card": str(done.card)})

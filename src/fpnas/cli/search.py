@@ -10,17 +10,21 @@ import typer
 from fpnas.cli.options import (
     BatchSize,
     CheckpointEvery,
+    Classes,
+    ClassesSeed,
     Data,
     Device,
+    HowToFit,
     ImageSize,
     MaxSteps,
     Precision,
     Seed,
+    SkipCorrupt,
     Threads,
     Workers,
     load_data,
     set_up,
-    warn_of_workers,
+    warn_of_data,
 )
 from fpnas.cli.output import say_found
 from fpnas.cli.quantity import parse_quantity
@@ -58,10 +62,14 @@ def search(
     beta: Annotated[float, typer.Option("--beta", min=0, help="Weight of the cost term.")] = 0.3,
     seed: Seed = 0,
     image_size: ImageSize = None,
+    fit: HowToFit = "crop",
+    classes: Classes = None,
+    classes_seed: ClassesSeed = 0,
+    skip_corrupt: SkipCorrupt = False,
     batch_size: BatchSize = 64,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
-    workers: Workers = 0,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -70,12 +78,12 @@ def search(
     device, precision = set_up(threads, device, precision)
     if method != "fpnas":
         raise unknown_name("method", method, ["fpnas"])
-    images = load_data(data, image_size)
+    images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
     supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
     task = SupernetEvaluator(supernet, images, batch_size=batch_size, seed=seed, device=device, precision=precision)
     budget = _budget(supernet, images, target_flops, target_params, beta)
     job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
-    warn_of_workers(workers)
+    warn_of_data(images, workers, skip_corrupt)
     run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every)
     say_found(out)
 

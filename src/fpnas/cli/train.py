@@ -10,18 +10,22 @@ import typer
 from fpnas.cli.options import (
     BatchSize,
     CheckpointEvery,
+    Classes,
+    ClassesSeed,
     Data,
     Device,
+    HowToFit,
     ImageSize,
     MaxSteps,
     Precision,
     Seed,
+    SkipCorrupt,
     Threads,
     Workers,
     load_data,
     refuse_other_images,
     set_up,
-    warn_of_workers,
+    warn_of_data,
 )
 from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
@@ -40,10 +44,14 @@ def train(
     lr: Annotated[float, typer.Option("--lr", help="Greatest learning rate.")] = 0.2,
     seed: Seed = 0,
     image_size: ImageSize = None,
+    fit: HowToFit = "crop",
+    classes: Classes = None,
+    classes_seed: ClassesSeed = 0,
+    skip_corrupt: SkipCorrupt = False,
     batch_size: BatchSize = 128,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
-    workers: Workers = 0,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -51,9 +59,10 @@ def train(
     """Train a found architecture and judge it on the held-out images."""
     device, precision = set_up(threads, device, precision)
     record = read_arch(arch)
-    images = load_data(data, record.image_size if image_size is None else image_size)
+    size = record.image_size if image_size is None else image_size
+    images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
     if inherit:
-        refuse_other_images(images, record)
+        refuse_other_images(images, record, arch)
     supernet = record.supernet(images.num_classes, images.in_channels, "cpu" if inherit else "meta")
     check_fit(supernet, images)
     if inherit:
@@ -85,7 +94,7 @@ def train(
         precision=precision,
     )
     folder = out or (arch if arch.is_dir() else arch.parent) / "train"
-    warn_of_workers(workers)
+    warn_of_data(images, workers, skip_corrupt)
     found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every)
     seconds = read_json(folder / "result.json")["seconds"]
     print(

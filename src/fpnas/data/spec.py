@@ -13,7 +13,7 @@ from typing import Any, cast
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.images import ImageData, normalise
+from fpnas.data.images import Fit, ImageData, known_fit, normalise
 from fpnas.errors import InputError
 
 LARGEST_SIDE = 4096
@@ -31,6 +31,7 @@ class ImageSpec:
         in_channels: 1 for grey, 3 for colour.
         mean, std: of the training images scaled to 0..1, a number a channel.
         classes: the classes' names, in the order of the logits.
+        fit: how images that aren't square become so.
 
     Raises:
         InputError: numbers out of range, or not one for each channel.
@@ -41,6 +42,7 @@ class ImageSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         if not (1 <= self.image_size <= LARGEST_SIDE and 1 <= self.in_channels <= 1024):
@@ -57,7 +59,7 @@ class ImageSpec:
     @classmethod
     def of(cls, data: ImageData) -> ImageSpec:
         """That of a network which is trained on `data`."""
-        return cls(data.image_size, data.in_channels, data.mean, data.std, data.classes)
+        return cls(data.image_size, data.in_channels, data.mean, data.std, data.classes, data.fit)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ImageSpec | None:
@@ -84,6 +86,7 @@ class ImageSpec:
             tuple(float(value) for value in numbers["mean"]),
             tuple(float(value) for value in numbers["std"]),
             tuple(numbers["classes"]),
+            known_fit(str(record.get("fit", "stretch"))),  # runs and files from before there was a choice
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class ImageSpec:
             "mean": list(self.mean),
             "std": list(self.std),
             "classes": list(self.classes),
+            "fit": self.fit,
         }
 
     @property

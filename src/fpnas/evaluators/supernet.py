@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas.cost import Flops, Params
-from fpnas.data import EpochOrder, ImageData, ImageSet, halves
+from fpnas.data import EpochOrder, ImageData, halves
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
@@ -77,7 +77,8 @@ class SupernetEvaluator:
         self._parameters = list(supernet.parameters())
         self._optimiser = self._make_optimiser()
         first, second = halves(data.train, seed)
-        self._train, self._val = data.train.subset(first), data.train.subset(second)
+        # Indices, not copies: the images may be more than memory holds.
+        self._train, self._val = first, second
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
@@ -143,9 +144,7 @@ class SupernetEvaluator:
         """What decides a trajectory, beside the machine."""
         return {
             "space": self.supernet.name,
-            "data": self.data.name,
-            "data_digest": self.data.digest,
-            "image_size": self.data.image_size,
+            **self.data.settings(),
             "batch_size": self.batch_size,
             "optimiser": self.optimiser,
             "lr": self.lr,
@@ -193,8 +192,8 @@ class SupernetEvaluator:
             logits = self.supernet.select(self.space.decode(row))(images)
         return logits.float() if self.precision == "bf16" else logits
 
-    def _batch(self, images: ImageSet, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
-        batch = images.subset(order.batch(self._steps if step is None else step))
+    def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
+        batch = self.data.train.subset(half[order.batch(self._steps if step is None else step)])
         return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
 
 

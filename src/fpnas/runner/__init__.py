@@ -1,6 +1,6 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
-from fpnas.runner.files import ArchRecord, load, read_arch, supernet_weights, trained_folder
+from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supernet_weights, trained_folder
 from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.runner import run
@@ -17,6 +17,7 @@ __all__ = [
     "predict",
     "read_arch",
     "run",
+    "run_settings",
     "supernet_weights",
     "trained_folder",
 ]

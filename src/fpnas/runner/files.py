@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
@@ -110,6 +110,13 @@ def trained_folder(path: str | Path) -> Path:
         )
     got = f"{place}, which has no model.safetensors"
     raise RunFolderError("the folder of a training, or of a search with train/ in it", got, "run fpnas train first")
+
+
+def run_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a folder's run.json; {} where there is none."""
+    file = Path(path) / "run.json"
+    settings = read_json(file).get("settings") if file.exists() else None
+    return cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
 
 
 def load(path: str | Path) -> nn.Module:

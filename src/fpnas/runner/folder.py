@@ -167,10 +167,10 @@ def read_json(path: Path, limit: int = 64 * 2**20) -> dict[str, Any]:
 
 
 def _refuse_other(path: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    # The digest last: where another setting explains why the images differ, that one is named.
-    for name in sorted(set(known) | set(wanted), key=lambda name: (name == "data_digest", name)):
+    # What follows from the images last: where another setting explains why they differ, that one is named.
+    for name in sorted(set(known) | set(wanted), key=lambda name: (name.startswith("data_"), name)):
         if known.get(name) != wanted.get(name):
-            got = f"{name} {wanted.get(name)!r} where the run in {path} has {known.get(name)!r}"
+            got = f"{name} {wanted.get(name)!r:.200} where the run in {path} has {known.get(name)!r:.200}"
             raise RunFolderError("the settings of the run that the folder holds", got, "choose another --out")
 
 

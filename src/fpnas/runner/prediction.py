@@ -8,18 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from fpnas.data import ImageSet, ImageSpec
+from fpnas.data import ImageSpec
+from fpnas.data.decode import UnreadableImage, decode
+from fpnas.data.images import resize_images
 from fpnas.errors import InputError, RunFolderError
 from fpnas.runner.files import load, read_arch, trained_folder
 from fpnas.shipping.check import Run
 from fpnas.shipping.onnx import LARGEST_FILE, onnx_run, read_onnx_spec
 
 _BATCH = 64
-_LARGEST_PIXELS = 64 * 2**20
-"""Of an image; a larger claim is taken for a decompression bomb."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def predict(source: str | Path, images: Iterable[str | Path], *, top: int = 3) -
 
     Args:
         source: the folder of a training, of a search with train/ in it, or an exported .onnx or .safetensors.
-        images: files that Pillow can read; brought to the network's size and colours as the data readers do.
+        images: JPEG, PNG or WebP files; brought to the network's size and colours as the data readers do.
         top: how many classes of each image, at most.
 
     Raises:
@@ -70,22 +69,16 @@ def predict(source: str | Path, images: Iterable[str | Path], *, top: int = 3) -
 
 
 def read_image(path: Path, spec: ImageSpec) -> Tensor:
-    """An image file as the network's training images are: (1, C, H, W) uint8.
+    """An image file as the readers of training images bring it: (1, C, H, W) uint8.
 
     Raises:
         InputError: it can't be read; the error names it.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > _LARGEST_PIXELS:
-                raise ValueError(f"it claims {image.width} x {image.height} pixels")
-            upright = ImageOps.exif_transpose(image).convert("L" if spec.in_channels == 1 else "RGB")
-    except Exception as error:  # Pillow's decoders raise a dozen kinds on broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError("images that can be read", f"'{path}' ({reason:.200})", "mend it or leave it out") from error
-    array = np.array(upright)
-    pixels = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)[None]
-    return ImageSet(pixels.contiguous(), torch.zeros(1, dtype=torch.int64)).resized(spec.image_size).images
+        pixels = decode(path, spec.in_channels, 2 * spec.image_size)
+    except UnreadableImage as error:
+        raise InputError("images that can be read", f"'{path}' ({error})", "mend it or leave it out") from error
+    return resize_images(torch.from_numpy(np.array(pixels))[None], spec.image_size, spec.fit)
 
 
 def _network(source: Path) -> tuple[ImageSpec, Run]:

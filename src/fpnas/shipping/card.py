@@ -106,11 +106,12 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
 def _input(facts: Mapping[str, Any]) -> list[str]:
     size, channels = facts["image_size"], facts["in_channels"]
     colour = {1: "grey", 3: "red, green, blue"}.get(channels, f"{channels} channels")
+    fit = "stretch to" if facts.get("fit") == "stretch" else "cut out the central square and resize it to"
     names = [text(name) for name in facts["classes"][:_CLASSES_SHOWN]]
     more = len(facts["classes"]) - len(names)
     return [
         f"* Images: float32, N x {channels} x {size} x {size} ({colour}), any N from 1 on.",
-        f"* Resize to {size} x {size} pixels first: bilinear, antialiased where the image shrinks.",
+        f"* First {fit} {size} x {size} pixels: bilinear, antialiased where the image shrinks.",
         f"* Normalise: (pixel / 255 - mean) / std; mean {_numbers(facts['mean'])}, std {_numbers(facts['std'])}.",
         f"* Logits: float32, N x {len(facts['classes'])}; softmax makes probabilities of them.",
         f"* Classes, in order: {', '.join(names)}{f', and {more} more (beside the file)' if more else ''}.",
@@ -122,11 +123,15 @@ def _running(facts: Mapping[str, Any]) -> list[str]:
     mean, std = ([float(value) for value in facts[name]] for name in ("mean", "std"))
     mode = "L" if facts["in_channels"] == 1 else "RGB"
     size = facts["image_size"]
+    square = f"ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)"
+    if facts.get("fit") == "stretch":
+        square = f"image.resize(({size}, {size}), Image.Resampling.BILINEAR)"
     prepare = [
         "import numpy as np",
-        "from PIL import Image",
+        "from PIL import Image, ImageOps",
         "",
-        f'image = Image.open("image.png").convert("{mode}").resize(({size}, {size}), Image.Resampling.BILINEAR)',
+        f'image = Image.open("image.png").convert("{mode}")',
+        f"image = {square}",
         f"pixels = np.asarray(image, dtype=np.float32).reshape({size}, {size}, {facts['in_channels']}) / 255",
         f"images = ((pixels - {mean}) / {std}).astype(np.float32).transpose(2, 0, 1)[None]",
     ]

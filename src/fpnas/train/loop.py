@@ -139,9 +139,7 @@ class Training:
         return {
             "space": self.facts.get("space"),
             "choices": self.facts.get("choices"),
-            "data": self.data.name,
-            "data_digest": self.data.digest,
-            "image_size": self.data.image_size,
+            **self.data.settings(),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "lr": self.lr,
