@@ -1,13 +1,13 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
-from fpnas import data, elastic, parallel, spaces, tables
+from fpnas import data, elastic, parallel, shipping, spaces, tables
 from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
-from fpnas.runner import latency_table, load, load_fbnet_latency, run
+from fpnas.runner import export, latency_table, load, load_fbnet_latency, predict, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Recipe, Training, from_scratch, inherited
@@ -35,6 +35,7 @@ __all__ = [
     "Training",
     "data",
     "elastic",
+    "export",
     "from_scratch",
     "inherited",
     "latency_table",
@@ -43,7 +44,9 @@ __all__ = [
     "load_fbnet_latency",
     "methods",
     "parallel",
+    "predict",
     "run",
+    "shipping",
     "spaces",
     "tables",
 ]

@@ -15,6 +15,7 @@ from fpnas.data.from_torch import from_dataset
 from fpnas.data.images import ClassSubset, Fit, HeldoutFrom, ImageData, ImageSet, known_fit
 from fpnas.data.readers import READERS
 from fpnas.data.request import Request
+from fpnas.data.spec import ImageSpec
 from fpnas.data.splits import EpochOrder, halves, stratified_split
 from fpnas.errors import InputError
 
@@ -25,6 +26,7 @@ __all__ = [
     "HeldoutFrom",
     "ImageData",
     "ImageSet",
+    "ImageSpec",
     "from_dataset",
     "halves",
     "load",

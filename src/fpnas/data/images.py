@@ -242,15 +242,22 @@ class ImageData:
 
     def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(images / 255 - mean) / std, in channels-last memory, on the images' device."""
-        assert images.shape[1] == self.in_channels, f"{images.shape[1]} channels, not {self.in_channels}"
-        scales = [1 / (255 * std) for std in self.std]
-        shifts = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
-        scale = torch.tensor(scales, device=images.device).view(1, -1, 1, 1)
-        shift = torch.tensor(shifts, device=images.device).view(1, -1, 1, 1)
-        # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
-        values = images.float().mul_(scale).add_(shift)
-        # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.
-        return torch.empty_like(values, memory_format=torch.channels_last).copy_(values)
+        return normalise(images, self.mean, self.std)
+
+
+def normalise(
+    images: UInt8[Tensor, "n c h w"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float32[Tensor, "n c h w"]:
+    """(images / 255 - mean) / std, a number a channel, in channels-last memory, on the images' device."""
+    assert images.shape[1] == len(mean), f"{images.shape[1]} channels, not {len(mean)}"
+    scales = [1 / (255 * value) for value in std]
+    shifts = [-middle / value for middle, value in zip(mean, std, strict=True)]
+    scale = torch.tensor(scales, device=images.device).view(1, -1, 1, 1)
+    shift = torch.tensor(shifts, device=images.device).view(1, -1, 1, 1)
+    # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
+    values = images.float().mul_(scale).add_(shift)
+    # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.
+    return torch.empty_like(values, memory_format=torch.channels_last).copy_(values)
 
 
 def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,16 +2,22 @@
 
 from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supernet_weights, trained_folder
 from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
+from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.runner import run
+from fpnas.runner.ship import Exported, export
 
 __all__ = [
     "ArchRecord",
+    "Exported",
+    "Prediction",
     "Progress",
     "Silent",
+    "export",
     "latency_table",
     "load",
     "load_fbnet_latency",
+    "predict",
     "read_arch",
     "read_latency_table",
     "run",

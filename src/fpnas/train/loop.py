@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fpnas import parallel
-from fpnas.data import EpochOrder, ImageData
+from fpnas.data import EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
 from fpnas.job import Step
 from fpnas.streams import as_global, generator
@@ -142,7 +142,8 @@ class Training:
             "heldout_from": self.data.heldout_from,
         }
         result |= {name: self.facts[name] for name in ("flops", "params") if name in self.facts}
-        return {"arch.json": self.facts, "result.json": result, "model.safetensors": self.trained.state_dict()}
+        arch = {**self.facts, **ImageSpec.of(self.data).to_json(), "num_classes": self.data.num_classes}
+        return {"arch.json": arch, "result.json": result, "model.safetensors": self.trained.state_dict()}
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory."""
