@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from fpnas.cli.options import ImageSize, Json
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import layer_costs
+from fpnas.cost import layer_costs, layer_table
 from fpnas.errors import InputError
 from fpnas.runner import read_arch
 
@@ -29,13 +28,12 @@ def cost(
         raise InputError("an image size, in the file or by flag", "none", "give --image-size")
     if not least <= size <= most:
         raise InputError(f"an image size of {least} to {most} for the space {record.space!r}", str(size), "correct it")
-    layers = layer_costs(supernet, record.arch, (record.in_channels, size, size))
-    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
+    shape = (record.in_channels, size, size)
     if as_json:
-        print_json(
-            {"flops": flops, "params": params, "image_size": size, "layers": [asdict(layer) for layer in layers]}
-        )
+        print_json(layer_table(supernet, record.arch, shape))
         return
+    layers = layer_costs(supernet, record.arch, shape)
+    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
     rows = [
         [
             layer.name,
