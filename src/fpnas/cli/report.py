@@ -11,7 +11,8 @@ import typer
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of searches or trainings.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The page; by default report.html, in the run's folder if there is one.")
+        Path | None,
+        typer.Option("--out", help="The page; by default report.html, in the run's folder if there is one."),
     ] = None,
 ) -> None:
     """Show one run, or several side by side, as a page that opens offline."""

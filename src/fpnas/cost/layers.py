@@ -1,4 +1,4 @@
-"""The cost of one architecture layer by layer, and the document of it that runs leave and `fpnas cost --json` prints."""
+"""The cost of one architecture layer by layer, and layers.json, which runs leave and `fpnas cost --json` prints."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def layer_table(supernet: Supernet, arch: Mapping[str, Option], input_shape: tup
 
 
 def _group(site: LayerSite) -> str:
-    """The outermost switch knows it; without one, the widths do, but for the input's, which belongs to the layer before."""
+    """The outermost switch knows it; without one, the widths do, but the input's is of the layer before."""
     own = [dim for name, dim in site.dims.items() if not name.startswith("in_")]
     for dim in (*(dim for dim, _ in site.conditions), *own):
         for choice in choices_in(dim):

@@ -82,12 +82,13 @@ def read_history(path: Path, arch: Json, problems: list[str]) -> History:
     codes_kept: dict[int, tuple[int, ...]] = {}
     kept = total = odd = 0
     for line in read_lines(path, problems):
-        names, options = _named(line, names, options)
-        cards = [len(labels) for labels in options] or _guessed(line)
-        table = _marginals(line, cards)
+        named = _named(line, names, options)
+        cards = [len(labels) for labels in named[1]] or _guessed(line)
+        table = None if names and named != (names, options) else _marginals(line, cards)
         if table is None or (tables and [len(row) for row in tables[0]] != [len(row) for row in table]):
             odd += 1
         else:
+            names, options = named
             epochs.append(number(line.get("epoch")))
             tables.append(table)
         epoch, cost, score, codes = _sampled(line)
@@ -95,7 +96,7 @@ def read_history(path: Path, arch: Json, problems: list[str]) -> History:
         known = np.flatnonzero(np.isfinite(cost) & np.isfinite(score))
         parts.append((np.full(len(known), epoch), cost[known], score[known]))
         for index in front(cost[known], score[known]):
-            codes_kept[kept + index] = codes[int(known[index])]
+            codes_kept[kept + index] = _code(codes[int(known[index])])
         kept += len(known)
     if odd:
         problems.append(f"{odd} lines of {path.name} hold logits that don't fit their choices; they aren't shown")
@@ -104,10 +105,14 @@ def read_history(path: Path, arch: Json, problems: list[str]) -> History:
         winners = mapping(arch.get("choices"))
         names = list(winners) if len(winners) == len(tables[0]) else [f"choice {n + 1}" for n in range(len(tables[0]))]
         options = [[f"no. {n + 1}" for n in range(len(row))] for row in tables[0]]
-    histories = [
-        ChoiceHistory(name, tuple(labels), np.stack([table[index] for table in tables]))
-        for index, (name, labels) in enumerate(zip(names, options, strict=True))
-    ] if tables else []
+    histories = (
+        [
+            ChoiceHistory(name, tuple(labels), np.stack([table[index] for table in tables]))
+            for index, (name, labels) in enumerate(zip(names, options, strict=True))
+        ]
+        if tables
+        else []
+    )
     columns = [np.concatenate(column) if parts else np.zeros(0) for column in zip(*parts, strict=True)] if parts else []
     epoch, cost, score = columns or (np.zeros(0), np.zeros(0), np.zeros(0))
     return History(np.array(epochs), tuple(histories), Samples(epoch, cost, score, codes_kept, total))
@@ -135,7 +140,7 @@ def _guessed(line: Json) -> list[int]:
     partition, logits = sequence(line.get("partition")), sequence(line.get("logits"))
     if all(len(sequence(cell)) == 1 for cell in partition):
         return [len(sequence(row)) for row in logits]
-    codes = [row for row in _codes(line) if row]
+    codes = [_code(row) for row in sequence(mapping(line.get("samples")).get("codes"))]
     return [max(column) + 1 for column in zip(*codes, strict=False)]
 
 
@@ -162,17 +167,26 @@ def _marginals(line: Json, cards: list[int]) -> list[Column] | None:
     return table if sorted(seen) == list(range(len(cards))) else None
 
 
-def _sampled(line: Json) -> tuple[float, Column, Column, list[tuple[int, ...]]]:
-    """Epoch, costs, scores and codes of a line's samples, cut to the shortest of the lists."""
-    samples, codes = mapping(line.get("samples")), _codes(line)
-    cost, score = (np.array([number(v) for v in sequence(samples.get(name))]) for name in ("cost", "score"))
+def _sampled(line: Json) -> tuple[float, Column, Column, list[Any]]:
+    """Epoch, costs, scores and codes (as they came) of a line's samples, cut to the shortest of the lists."""
+    samples = mapping(line.get("samples"))
+    codes = sequence(samples.get("codes"))
+    cost, score = _column(samples.get("cost")), _column(samples.get("score"))
     count = min(len(codes), len(cost), len(score))
     return number(line.get("epoch")), cost[:count], score[:count], codes[:count]
 
 
-def _codes(line: Json) -> list[tuple[int, ...]]:
-    rows = sequence(mapping(line.get("samples")).get("codes"))
-    return [tuple(code for code in sequence(row) if isinstance(code, int) and 0 <= code < MAX_OPTIONS) for row in rows]
+def _column(value: Any) -> Column:
+    """A list of numbers, NaN for what is none; the quick way first, as there may be a million."""
+    try:
+        column = np.array(sequence(value), dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        column = np.array([number(item) for item in sequence(value)])
+    return column if column.ndim == 1 else np.zeros(0)
+
+
+def _code(row: Any) -> tuple[int, ...]:
+    return tuple(code for code in sequence(row) if isinstance(code, int) and 0 <= code < MAX_OPTIONS)
 
 
 def thin(history: History, columns: int = COLUMNS) -> tuple[list[Any], list[int]]:

@@ -1,4 +1,4 @@
-"""Curves of a run, thinned so that a hundred thousand steps are as light as a thousand, and what fewer samples saved."""
+"""Curves of a run, thinned so that 100,000 steps are as light as a thousand, and what fewer samples saved."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One HTML file of one or several runs, which opens without a network.
 
 The page holds all it needs: style, the plotting library (d3 and Observable Plot, `vendor/`), and the plots' figures as
-JSON. Whatever came from a run's files is escaped, and a content security policy lets only the page's own scripts run and
-nothing be fetched, so that a hostile name stays a name.
+JSON. Whatever came from a run's files is escaped, and a content security policy lets the page's own scripts alone run
+and nothing be fetched, so that a hostile name stays a name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fpnas.errors import InputError
-from fpnas.report.choices import History, read_history
+from fpnas.report.choices import COLUMNS, History, read_history
 from fpnas.report.plots import Plot, scatter, search_curves, training_curves
 from fpnas.report.reading import RunRecord, read_run
 from fpnas.report.views import choice_table, comparison, view
@@ -57,7 +58,9 @@ def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -
         os.replace(temporary, target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise InputError("a place that can be written", f"{target} ({error.strerror})", "choose another --out") from None
+        raise InputError(
+            "a place that can be written", f"{target} ({error.strerror})", "choose another --out"
+        ) from None
     return target
 
 
@@ -72,7 +75,7 @@ def render(records: Sequence[RunRecord]) -> str:
         histories.append(history or read_history_of_none())
         if run.training is not None:
             problems += [f"train/: {problem}" for problem in run.training.problems if "layers.json" not in problem]
-        views.append(view(run, history, colour, problems))
+        views.append(view(run, history, colour, problems, COLUMNS // math.isqrt(len(runs))))
     plots: dict[str, Plot] = {}
 
     def keep(plot: Plot) -> str:
@@ -151,4 +154,6 @@ def _refuse_to_overwrite(target: Path) -> None:
     if target.exists():
         with target.open("rb") as file:
             if MARK.encode() not in file.read(4096):
-                raise InputError("a new file, or an earlier report", f"{target}, which is neither", "choose another --out")
+                raise InputError(
+                    "a new file, or an earlier report", f"{target}, which is neither", "choose another --out"
+                )

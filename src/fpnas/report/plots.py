@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from fpnas.report.choices import ChoiceHistory, History, front, thin
+from fpnas.report.choices import COLUMNS, ChoiceHistory, History, front, thin
 from fpnas.report.curves import POINTS, excerpt, rounded, thinned
 from fpnas.report.reading import RunRecord, Steps, number
 from fpnas.report.text import NONE, share, short
 
 DOTS = 1500
-"""Sampled architectures drawn for a run at most; those of the front are drawn always."""
+"""Sampled architectures drawn for a run at most; the front is drawn beside them."""
+
+FRONT = 80
+"""Points of a run's front at most."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +128,13 @@ def _excerpt(steps: Steps, panels: Sequence[Panel]) -> Table:
     return Table(["step", *(panel.title.lower() for panel in panels)], cells)
 
 
-def heat_maps(history: History, choices: dict[str, Any]) -> list[Plot]:
+def heat_maps(history: History, choices: dict[str, Any], columns: int = COLUMNS) -> list[Plot]:
     """For each group, the probability of each option over the epochs, the option that won marked."""
     plots: list[Plot] = []
     groups: dict[str, list[ChoiceHistory]] = {}
     for choice in history.choices:
         groups.setdefault(choice.group, []).append(choice)
-    epochs, picked = thin(history) if groups else ([], [])
+    epochs, picked = thin(history, columns) if groups else ([], [])
     for group, members in groups.items():
         rows: list[dict[str, Any]] = []
         cells: list[list[str]] = []
@@ -166,16 +169,18 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
         best = front(samples.cost, samples.score)
         drawn = np.unique(np.linspace(0, count - 1, max(100, DOTS // len(runs))).astype(np.int64))
         name = run.name
+        shown = best if len(best) <= FRONT else [best[i] for i in np.linspace(0, len(best) - 1, FRONT).astype(int)]
+        points = [
+            (rounded(np.array([samples.cost[i], samples.score[i]])), _words(history, samples.codes.get(i)))
+            for i in shown
+        ]
         line = {
             "name": name,
             "colour": colour,
             "cost": rounded(samples.cost[drawn], 4),
             "score": rounded(samples.score[drawn], 4),
             "epoch": [int(epoch) + 1 if math.isfinite(epoch) else 0 for epoch in samples.epoch[drawn]],
-            "front": [
-                [float(f"{samples.cost[i]:.5g}"), float(f"{samples.score[i]:.5g}"), _words(history, samples.codes.get(i))]
-                for i in best
-            ],
+            "front": [[*place, words] for place, words in points],
             "found": _or_none(number(run.result.get("cost"))),
         }
         series.append(line)
@@ -185,7 +190,7 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
             f"the front has {len(best)}, from {samples.score[cheapest]:.3f} at {short(samples.cost[cheapest])} "
             f"to {samples.score[dearest]:.3f} at {short(samples.cost[dearest])}."
         )
-        rows += [[name, short(cost), f"{score:.4f}", text or NONE] for cost, score, text in line["front"][-8:]]
+        rows += [[name, short(cost), f"{score:.4f}", words or NONE] for (cost, score), words in points[-8:]]
         target = number(run.settings.get("target"))
         if math.isfinite(target) and target not in targets:
             targets.append(target)
@@ -196,8 +201,9 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
     legend = [(str(line["name"]), int(line["colour"])) for line in series] if len(series) > 1 else []
     spec = {"kind": "scatter", "unit": unit, "series": series, "targets": targets}
     note = (
-        "Each dot is an architecture as it was sampled, scored by the shared weights of its moment on one batch: later "
-        "epochs (darker) score higher as the weights learn, and single scores are noisy. The line is the Pareto front."
+        "Each dot is an architecture as it was sampled, scored by the shared weights of its moment on one batch: "
+        "later epochs (stronger) score higher as the weights learn, and single scores are noisy. "
+        "The line is the Pareto front."
     )
     table = Table(["run", unit, "score", "architecture"], rows)
     return Plot("Score against cost", "Score against cost. " + " ".join(phrases), spec, legend, note, table)

@@ -1,7 +1,7 @@
 """Reading run folders for a report: whatever is there, in the order it was written, and a list of what is missing.
 
-Nothing in a folder is trusted and nothing in it is needed: a file may be absent, empty, cut off in the midst of a line or
-hold something else. What can be read is kept; the rest is said in `problems`. No torch: a report opens in a second.
+Nothing in a folder is trusted and nothing in it is needed: a file may be absent, empty, cut off in the midst of a line
+or hold something else. What can be read is kept; the rest is said in `problems`.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ class RunView:
     problems: list[str]
 
 
-def view(run: RunRecord, history: History | None, colour: int, problems: Sequence[str]) -> RunView:
-    """The view of one run."""
+def view(run: RunRecord, history: History | None, colour: int, problems: Sequence[str], columns: int) -> RunView:
+    """The view of one run; `columns` of its heat maps at most."""
     saved = savings(run.steps) if run.is_search else None
     choices = mapping(run.arch.get("choices"))
     blocks = read_blocks(run.layers, choices)
@@ -74,7 +74,7 @@ def view(run: RunRecord, history: History | None, colour: int, problems: Sequenc
         saved_words=_saved_words(saved),
         blocks=_drawn(blocks),
         choices=[(name, plain(option)) for name, option in choices.items()],
-        heat_maps=[] if history is None else heat_maps(history, choices),
+        heat_maps=[] if history is None else heat_maps(history, choices, columns),
         layers=[layer for block in blocks for layer in block.layers if layer.flops or layer.params],
         command=plain(run.run.get("command") or ""),
         facts=_facts(run),
@@ -132,28 +132,27 @@ def _saved_words(saved: Savings | None) -> str:
     )
     return words + (
         f"The steps took {duration(saved.seconds)}; at K = {saved.k0} they would have taken about "
-        f"{duration(saved.seconds_fixed)} ({share(saved.seconds_saved)} saved), by the seconds that steps took at each K."
+        f"{duration(saved.seconds_fixed)} ({share(saved.seconds_saved)} saved), "
+        "by the seconds that steps took at each K."
     )
 
 
 def _drawn(blocks: Sequence[Block]) -> list[BlockView]:
     widest = max((block.hidden for block in blocks), default=1) or 1
     flops, params = (max((getattr(block, name) for block in blocks), default=1) or 1 for name in ("flops", "params"))
-    views: list[BlockView] = []
-    for block in blocks:
-        views.append(
-            BlockView(
-                block,
-                _block_words(block),
-                100 * math.sqrt(block.hidden / widest),
-                100 * math.sqrt(block.width / widest),
-                short(block.flops),
-                short(block.params),
-                100 * block.flops / flops,
-                100 * block.params / params,
-            )
+    return [
+        BlockView(
+            block,
+            _block_words(block),
+            100 * math.sqrt(block.hidden / widest),
+            100 * math.sqrt(block.width / widest),
+            short(block.flops),
+            short(block.params),
+            100 * block.flops / flops,
+            100 * block.params / params,
         )
-    return views
+        for block in blocks
+    ]
 
 
 def _block_words(block: Block) -> list[str]:

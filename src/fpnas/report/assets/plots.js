@@ -11,17 +11,18 @@
 
   function curve(spec, width) {
     const height = Math.round(Math.max(190, Math.min(240, width * 0.5)));
-    const marks = [Plot.gridY({ strokeOpacity: 0.12 }), Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: si })];
-    marks.push(Plot.axisX({ label: null, tickSize: 0, ticks: Math.max(3, Math.floor(width / 90)), tickFormat: si }));
+    const whole = spec.unit === "K" && d3.max(spec.series, (line) => d3.max(line.high) ?? 0) < 12 ? { interval: 1 } : { ticks: 5 };
+    const marks = [Plot.gridY({ strokeOpacity: 0.12, ...whole }), Plot.axisY({ label: null, tickSize: 0, tickFormat: si, ...whole })];
+    marks.push(Plot.axisX({ label: "step", labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: Math.max(3, Math.floor(width / 90)), tickFormat: si }));
     const points = [];
     for (const line of spec.series) {
       const rows = line.x.map((x, i) => ({ x, y: line.y[i], low: line.low[i], high: line.high[i], name: line.name }));
       points.push(...rows);
       const fill = colour(line.colour);
       if (rows.some((row) => row.low !== row.high)) {
-        marks.push(Plot.areaY(rows, { x: "x", y1: "low", y2: "high", fill, fillOpacity: spec.series.length > 2 ? 0.08 : 0.18 }));
+        marks.push(Plot.areaY(rows, { x: "x", y1: "low", y2: "high", curve: spec.unit === "K" ? "step-after" : "linear", fill, fillOpacity: spec.series.length > 2 ? 0.08 : 0.18 }));
       }
-      marks.push(Plot.lineY(rows, { x: "x", y: "y", stroke: fill, strokeWidth: 1.8, strokeDasharray: dash(line.colour) }));
+      marks.push(Plot.lineY(rows, { x: "x", y: "y", stroke: fill, strokeWidth: 1.8, curve: spec.unit === "K" ? "step-after" : "linear", strokeDasharray: dash(line.colour) }));
       if (rows.length === 1) marks.push(Plot.dot(rows, { x: "x", y: "y", fill, r: 3 }));
     }
     for (const rule of spec.rules) {
@@ -38,7 +39,7 @@
     }
     const tip = (row) => `${spec.series.length > 1 ? row.name + "\n" : ""}step ${d3.format(",.0f")(row.x)}\n${si(row.y)} ${spec.unit}`;
     marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: tip, fill: "var(--card)", stroke: "var(--line)" })));
-    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 12, marginTop: 12, marginBottom: 24, y: { nice: true, zero: false }, marks });
+    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 12, marginTop: 12, marginBottom: 36, y: { nice: true }, marks });
   }
 
   function heat(spec, width) {
@@ -52,7 +53,7 @@
     const ticks = d3.range(0, columns, step);
     const tip = (cell) => `${cell.value.variable} ${cell.value.option}\nepoch ${spec.epochs[cell.x]}\n${d3.format(".1%")(cell.p)}`;
     return Plot.plot({
-      ...base(width), height: domain.length * row + 40, marginLeft: 118, marginRight: 20, marginTop: 6, marginBottom: 30,
+      ...base(width), height: domain.length * row + 44, marginLeft: 118, marginRight: 20, marginTop: 6, marginBottom: 38,
       x: { type: "band", domain: d3.range(columns), padding: columns > 20 ? 0 : 0.03 },
       y: { type: "band", domain, padding: 0.06, axis: null },
       marks: [
@@ -60,7 +61,8 @@
         Plot.cell(cells, { x: "x", y: "y", fill: "var(--empty)" }),
         Plot.cell(cells, { x: "x", y: "y", fill: "var(--heat)", fillOpacity: "p" }),
         Plot.text(rows.filter((d) => d.first), { y: "key", frameAnchor: "left", text: "variable", textAnchor: "start", dx: -116, fill: "var(--ink-soft)" }),
-        Plot.text(rows, { y: "key", frameAnchor: "left", text: "option", textAnchor: "end", dx: -6, fontWeight: (d) => (d.won ? 700 : 400), fill: "var(--ink)" }),
+        Plot.text(rows.filter((d) => !d.won), { y: "key", frameAnchor: "left", text: "option", textAnchor: "end", dx: -6, fill: "var(--ink)" }),
+        Plot.text(rows.filter((d) => d.won), { y: "key", frameAnchor: "left", text: "option", textAnchor: "end", dx: -6, fill: "var(--ink)", fontWeight: 700 }),
         Plot.dot(rows.filter((d) => d.won), { y: "key", frameAnchor: "right", dx: 10, r: 3.5, fill: "var(--heat)" }),
         Plot.tip(cells, Plot.pointer({ x: "x", y: "y", title: tip, fill: "var(--card)", stroke: "var(--line)" })),
       ],
@@ -108,7 +110,14 @@
     const width = Math.floor(element.clientWidth);
     if (!spec || width < 40 || element.dataset.width === `${width}`) return;
     element.dataset.width = `${width}`;
-    const svg = kinds[spec.kind](spec, width);
+    let svg;
+    try {
+      svg = kinds[spec.kind](spec, width);
+    } catch (error) {
+      console.error(`${element.dataset.plot} can't be drawn`, error); // the others can
+      element.textContent = element.getAttribute("aria-label");
+      return;
+    }
     svg.setAttribute("aria-hidden", "true"); // the element around it has the alt text
     element.replaceChildren(svg);
   }
