@@ -13,6 +13,7 @@ from fpnas.cli.options import (
     Data,
     Device,
     ImageSize,
+    Log,
     MaxSteps,
     Precision,
     Seed,
@@ -29,7 +30,7 @@ from fpnas.data import ImageData
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import SupernetEvaluator
-from fpnas.runner import run
+from fpnas.runner import run, trackers_by_name
 from fpnas.search import methods
 from fpnas.spaces import by_name
 
@@ -65,9 +66,11 @@ def search(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    log: Log = None,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     device, precision = set_up(threads, device, precision)
+    callbacks = trackers_by_name(log)
     if method != "fpnas":
         raise unknown_name("method", method, ["fpnas"])
     images = load_data(data, image_size)
@@ -76,7 +79,7 @@ def search(
     budget = _budget(supernet, images, target_flops, target_params, beta)
     job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
     warn_of_workers(workers)
-    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every)
+    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, callbacks=callbacks)
     say_found(out)
 
 

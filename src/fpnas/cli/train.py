@@ -13,6 +13,7 @@ from fpnas.cli.options import (
     Data,
     Device,
     ImageSize,
+    Log,
     MaxSteps,
     Precision,
     Seed,
@@ -26,7 +27,7 @@ from fpnas.cli.options import (
 from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
 from fpnas.evaluators.supernet import check_fit
-from fpnas.runner import read_arch, run, supernet_weights
+from fpnas.runner import read_arch, run, supernet_weights, trackers_by_name
 from fpnas.runner.folder import read_json
 from fpnas.train import Training, from_scratch, inherited
 
@@ -47,9 +48,11 @@ def train(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    log: Log = None,
 ) -> None:
     """Train a found architecture and judge it on the held-out images."""
     device, precision = set_up(threads, device, precision)
+    callbacks = trackers_by_name(log)
     record = read_arch(arch)
     images = load_data(data, record.image_size if image_size is None else image_size)
     if inherit:
@@ -86,7 +89,7 @@ def train(
     )
     folder = out or (arch if arch.is_dir() else arch.parent) / "train"
     warn_of_workers(workers)
-    found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every)
+    found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every, callbacks=callbacks)
     seconds = read_json(folder / "result.json")["seconds"]
     print(
         f"{found.accuracy:.2f} % of {found.num_images} held-out images ({images.heldout_from}), "

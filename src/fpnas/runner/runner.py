@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from fpnas.errors import InputError
 from fpnas.job import Job
+from fpnas.runner.callbacks import Callback, Told, steps_logged
 from fpnas.runner.checkpoint import load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
 from fpnas.runner.progress import Progress, progress_for_terminal
@@ -35,6 +36,7 @@ def run(
     checkpoint_every: int = 100,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Any:
     """Runs `job` to its end in `folder`, or goes on where the folder was left; a run that has ended is left alone.
 
@@ -44,7 +46,8 @@ def run(
         max_steps: end after so many steps from the run's first; a later call with more goes on.
         checkpoint_every: steps between checkpoints.
         settings: what else must agree for the folder to be this run's.
-        progress: shows the run; by default a line on stderr.
+        progress: shows the run; by default on stderr.
+        callbacks: hear of each step, such as trackers; one that fails is warned about once and left out.
 
     Returns:
         The job's result.
@@ -58,7 +61,8 @@ def run(
         raise InputError("1 step or more", got, "correct them")
     show = progress if progress is not None else progress_for_terminal()
     last = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
-    with RunFolder(folder, job.kind, {**job.settings(), **(settings or {})}, _facts()) as place:
+    resolved = {**job.settings(), **(settings or {})}
+    with RunFolder(folder, job.kind, resolved, {**_facts(), "steps_total": job.steps_total}) as place:
         state = load_checkpoint(place.path, set_aside=True)
         sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
         seconds = 0.0
@@ -70,6 +74,7 @@ def run(
         if job.steps_done >= last and ended.exists():
             show.already_ended(job, place.path)
             return job.result()
+        told = Told(callbacks, steps_logged(place.path / "metrics.jsonl"))
         for name, size in sizes.items():
             place.cut_log(name, size)
         ended.unlink(missing_ok=True)
@@ -77,26 +82,32 @@ def run(
         def checkpoint() -> None:
             save_checkpoint(place, {"job": job.state_dict(), "log_sizes": dict(sizes), "seconds": seconds})
 
-        with _deferred_signals() as pending, show.shown(job, last):
-            while job.steps_done < last:
-                started = time.perf_counter()
-                step = job.step()
-                took = time.perf_counter() - started
-                seconds += took
-                line = {**step.metrics, "seconds": round(took, 6)}
-                for name, content in {"metrics.jsonl": line, **step.logs}.items():
-                    sizes[name] = place.append(name, content)
-                show.stepped(line)
-                if pending or job.steps_done % checkpoint_every == 0 or job.steps_done == last:
-                    checkpoint()
-                if pending:
-                    raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(128 + pending[0])
-        _leave_files(place, job, seconds)
+        result: Mapping[str, Any] | None = None
+        told.start(place.path, job.kind, resolved, job.steps_done, last)
+        try:
+            with _deferred_signals() as pending, show.shown(job, last):
+                while job.steps_done < last:
+                    started = time.perf_counter()
+                    step = job.step()
+                    took = time.perf_counter() - started
+                    seconds += took
+                    line = {**step.metrics, "seconds": round(took, 6)}
+                    for name, content in {"metrics.jsonl": line, **step.logs}.items():
+                        sizes[name] = place.append(name, content)
+                    show.stepped(line)
+                    told.step(line)
+                    if pending or job.steps_done % checkpoint_every == 0 or job.steps_done == last:
+                        checkpoint()
+                    if pending:
+                        raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(128 + pending[0])
+            result = _leave_files(place, job, seconds)
+        finally:
+            told.end(result)
         return job.result()
 
 
-def _leave_files(place: RunFolder, job: Job, seconds: float) -> None:
-    """Writes what the job leaves behind; result.json, the sign that the run has ended, last."""
+def _leave_files(place: RunFolder, job: Job, seconds: float) -> Mapping[str, Any]:
+    """Writes what the job leaves behind; result.json, the sign that the run has ended, last. Returns its content."""
     files = job.files()
     files["result.json"] = {**files["result.json"], "seconds": round(seconds, 3), "peak_memory_mb": _peak_memory_mb()}
     for name, content in sorted(files.items(), key=lambda item: item[0] == "result.json"):
@@ -105,6 +116,7 @@ def _leave_files(place: RunFolder, job: Job, seconds: float) -> None:
             place.write_bytes(name, safetensors_bytes(tensors))
         else:
             place.write_json(name, content)
+    return files["result.json"]
 
 
 def _peak_memory_mb() -> float:
