@@ -10,15 +10,26 @@ import pytest
 from calling import SEARCH, Found, call, refused
 
 
-def test_report_of_a_real_run(copied: Path) -> None:
-    called = call("report", copied)
-    assert (called.code, called.err) == (0, "")
-    assert called.out == f"{copied / 'report.html'}\n"
-    html = (copied / "report.html").read_text()
-    assert "What is missing" not in html.replace("the last epoch", "")
-    arch = json.loads((copied / "arch.json").read_text())
+@pytest.mark.usefixtures("small")
+def test_report_of_a_real_run(tmp_path: Path) -> None:
+    """Nothing is missing in what a search leaves, and a second call writes over the first one's page."""
+    run = tmp_path / "run"
+    whole = ("--epochs", "1", "--max-steps", "99", "--target-flops", "30k", "--log", "none")
+    assert call(*SEARCH, *whole, "--out", run).code == 0
+    for _ in range(2):
+        called = call("report", run)
+        assert (called.code, called.err) == (0, "")
+        assert called.out == f"{run / 'report.html'}\n"
+    html = (run / "report.html").read_text()
+    assert "What is missing" not in html
+    arch = json.loads((run / "arch.json").read_text())
     assert f"{arch['flops']:,}" in html or f"{arch['flops'] / 1e3:.4g} k" in html
+    assert all(f">{name.partition('.')[0]}</h3>" in html for name in arch["choices"])
+
+
+def test_report_of_a_run_without_a_whole_epoch(copied: Path) -> None:
     assert call("report", copied).code == 0
+    assert "distribution.jsonl is missing" in (copied / "report.html").read_text()
 
 
 def test_report_of_two_goes_where_it_is_told(copied: Path, tmp_path: Path) -> None:
