@@ -86,7 +86,7 @@ def savings(steps: Steps) -> Savings | None:
 
 
 def _slope(k: Column, seconds: Column) -> float:
-    """Seconds a sample: by least squares through the median at each K, weighed by how many steps had it; 0 or more."""
+    """Seconds a sample: least squares through the medians at each K, weighed by how many steps had it; 0 to proportional."""
     if not len(k):
         return 0.0
     values, counts = np.unique(k, return_counts=True)
@@ -95,7 +95,9 @@ def _slope(k: Column, seconds: Column) -> float:
         return float(medians[0] / values[0]) if values[0] else 0.0
     centre, level = np.average(values, weights=counts), np.average(medians, weights=counts)
     spread = float((counts * (values - centre) ** 2).sum())
-    return max(0.0, float((counts * (values - centre) * (medians - level)).sum()) / spread)
+    slope = float((counts * (values - centre) * (medians - level)).sum()) / spread
+    # Above level / centre, steps of no samples would take less than no time: the machine had changed its pace.
+    return min(max(0.0, slope), float(level / centre))
 
 
 def excerpt(steps: Steps, names: tuple[str, ...], rows: int = 8) -> list[dict[str, Any]]:

@@ -203,7 +203,7 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
     note = (
         "Each dot is an architecture as it was sampled, scored by the shared weights of its moment on one batch: "
         "later epochs (stronger) score higher as the weights learn, and single scores are noisy. "
-        "The line is the Pareto front."
+        "The stepped line is the Pareto front; a solid upright one is the network that was found."
     )
     table = Table(["run", unit, "score", "architecture"], rows)
     return Plot("Score against cost", "Score against cost. " + " ".join(phrases), spec, legend, note, table)

@@ -91,7 +91,7 @@
       marks.push(Plot.dot(front, { x: "x", y: "y", r: 3.2, fill: stroke, stroke: "var(--card)" }));
       if (line.found !== null) {
         marks.push(Plot.ruleX([line.found], { stroke, strokeWidth: 1.4 }));
-        marks.push(Plot.text([line.found], { x: (d) => d, frameAnchor: "bottom", text: ["found"], fill: stroke, fontWeight: 600, dx: -5, dy: -6, textAnchor: "end", stroke: "var(--card)", strokeWidth: 4 }));
+        if (spec.series.length === 1) marks.push(Plot.text([line.found], { x: (d) => d, frameAnchor: "bottom", text: ["found"], fill: stroke, fontWeight: 600, dx: -5, dy: -6, textAnchor: "end", stroke: "var(--card)", strokeWidth: 4 }));
       }
     }
     for (const target of spec.targets) {
