@@ -86,7 +86,7 @@ def savings(steps: Steps) -> Savings | None:
 
 
 def _slope(k: Column, seconds: Column) -> float:
-    """Seconds a sample: least squares through the medians at each K, weighed by how many steps had it; 0 to proportional."""
+    """Seconds a sample: least squares through the medians at each K, weighed by the steps; 0 to proportional."""
     if not len(k):
         return 0.0
     values, counts = np.unique(k, return_counts=True)
