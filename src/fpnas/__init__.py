@@ -7,7 +7,7 @@ from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
-from fpnas.runner import export, latency_table, load, load_fbnet_latency, predict, run
+from fpnas.runner import Callback, export, latency_table, load, load_fbnet_latency, predict, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Recipe, Training, from_scratch, inherited
@@ -16,6 +16,7 @@ __all__ = [
     "Arch",
     "ArchDistribution",
     "Budget",
+    "Callback",
     "Choice",
     "Evaluator",
     "Flops",

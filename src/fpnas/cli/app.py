@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from fpnas.cli import bench, cost, evaluate, export, predict, search, spaces, train
+from fpnas.cli import bench, cost, evaluate, export, predict, report, search, spaces, train, watch
 from fpnas.errors import FpnasError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ for command in (
     cost.cost,
     export.export,
     predict.predict,
+    report.report,
+    watch.watch,
     bench.bench,
 ):
     app.command()(command)

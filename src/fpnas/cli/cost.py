@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import Device, ImageSize, Json, Threads, set_up
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import arch_latency, layer_costs
+from fpnas.cost import arch_latency, layer_costs, layer_table
 from fpnas.errors import InputError
 from fpnas.runner import read_arch
 
@@ -39,9 +38,7 @@ def cost(
     if not least <= size <= most:
         raise InputError(f"an image size of {least} to {most} for the space {record.space!r}", str(size), "correct it")
     shape = (record.in_channels, size, size)
-    layers = layer_costs(supernet, record.arch, shape)
-    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
-    found: dict[str, Any] = {"flops": flops, "params": params, "image_size": size}
+    found: dict[str, Any] = layer_table(supernet, record.arch, shape)
     ms, conditions = 0.0, ""
     if latency:
         table = table_for(
@@ -62,8 +59,10 @@ def cost(
     else:
         warn_without_use(latency_batch, latency_file, "--latency")
     if as_json:
-        print_json({**found, "layers": [asdict(layer) for layer in layers]})
+        print_json(found)
         return
+    layers = layer_costs(supernet, record.arch, shape)
+    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
     rows = [
         [
             layer.name,

@@ -43,6 +43,12 @@ Threads = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16; auto is bf16 on a GPU.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of everything random.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log", help="tensorboard, wandb, mlflow, trackio or none; may be repeated. By default tensorboard, if there."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 _NAMED = 20

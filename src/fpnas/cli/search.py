@@ -17,6 +17,7 @@ from fpnas.cli.options import (
     Device,
     HowToFit,
     ImageSize,
+    Log,
     MaxSteps,
     Precision,
     Seed,
@@ -32,7 +33,7 @@ from fpnas.cli.quantity import parse_quantity
 from fpnas.cost import Budget, CostModel, Flops, Latency, Params
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import SupernetEvaluator
-from fpnas.runner import run
+from fpnas.runner import run, trackers_by_name
 from fpnas.search import methods
 from fpnas.spaces import by_name
 
@@ -77,9 +78,11 @@ def search(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    log: Log = None,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     device, precision = set_up(threads, device, precision)
+    callbacks = trackers_by_name(log)
     if method != "fpnas":
         raise unknown_name("method", method, ["fpnas"])
     images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
@@ -104,5 +107,5 @@ def search(
         budget = Budget(cost, target, beta)
     job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
     warn_of_data(images, workers, skip_corrupt)
-    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep)
+    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
     say_found(out)

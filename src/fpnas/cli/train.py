@@ -18,6 +18,7 @@ from fpnas.cli.options import (
     Device,
     HowToFit,
     ImageSize,
+    Log,
     MaxSteps,
     Precision,
     Seed,
@@ -33,7 +34,7 @@ from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
 from fpnas.data import ImageData
 from fpnas.evaluators.supernet import check_fit
-from fpnas.runner import load, read_arch, run, supernet_weights, trained_folder
+from fpnas.runner import load, read_arch, run, supernet_weights, trackers_by_name, trained_folder
 from fpnas.runner.folder import read_json
 from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited
 from fpnas.train.recipe import Crop, Optimiser
@@ -92,6 +93,7 @@ def train(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    log: Log = None,
 ) -> None:
     """Train a found architecture and judge it on the held-out images; several processes share it under torchrun."""
     recipe = Recipe(
@@ -112,6 +114,7 @@ def train(
         teacher_weight=teacher_weight,
     )
     device, precision = set_up(threads, device, precision)
+    callbacks = trackers_by_name(log)
     record = read_arch(arch)
     size = record.image_size if image_size is None else image_size
     images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
@@ -149,7 +152,7 @@ def train(
             device=device,
             precision=precision,
         )
-        found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every)
+        found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every, callbacks=callbacks)
         if parallel.rank() > 0:
             return
     seconds = read_json(folder / "result.json")["seconds"]

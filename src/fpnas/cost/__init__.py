@@ -4,7 +4,7 @@ from fpnas.cost.budget import Budget
 from fpnas.cost.fbnet import fbnet_latency
 from fpnas.cost.latency import AdditiveLatency, Latency, arch_latency
 from fpnas.cost.latency_table import LatencyTable
-from fpnas.cost.layers import LayerCost, layer_costs
+from fpnas.cost.layers import LayerCost, layer_costs, layer_table
 from fpnas.cost.models import CostModel, Flops, Params
 from fpnas.cost.tables import AdditiveCost
 
@@ -21,4 +21,5 @@ __all__ = [
     "arch_latency",
     "fbnet_latency",
     "layer_costs",
+    "layer_table",
 ]

@@ -19,7 +19,10 @@ class Learned:
 
 
 class Evaluator(Protocol):
-    """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another."""
+    """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another.
+
+    One that knows its networks' layers may have `layers(arch)` as well: the content of layers.json, for reports.
+    """
 
     @property
     def space(self) -> SearchSpace:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost import Flops, Params
+from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import EpochOrder, ImageData, halves
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
@@ -139,6 +139,10 @@ class SupernetEvaluator:
             "flops": self._costs[0].of(arch),
             "params": self._costs[1].of(arch),
         }
+
+    def layers(self, arch: Arch) -> dict[str, Any]:
+        """What each layer costs, for layers.json."""
+        return layer_table(self.supernet, arch, self._input_shape)
 
     def settings(self) -> dict[str, Any]:
         """What decides a trajectory, beside the machine."""

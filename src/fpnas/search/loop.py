@@ -152,7 +152,7 @@ class Search:
         return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution, self.budget, seen)
 
     def files(self) -> dict[str, Any]:
-        """arch.json, the most probable architecture within the budget, and result.json."""
+        """arch.json, the most probable architecture within the budget, its layers.json, and result.json."""
         found, answer = self.result(), self.answer()
         facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
         result: dict[str, Any] = {
@@ -173,7 +173,9 @@ class Search:
                 "cost": answer.cost,
                 "mode_cost": float(self.budget.cost(mode)),
             }
-        return {"arch.json": facts, "result.json": result}
+        layers = getattr(self.evaluator, "layers", None)
+        more = {} if layers is None else {"layers.json": layers(answer.arch)}
+        return {"arch.json": facts, **more, "result.json": result}
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""
@@ -231,6 +233,7 @@ class Search:
             "epoch": epoch,
             "step": self.steps_done - 1,
             "joined": self.joined,
+            "choices": {choice.name: list(choice.options) for choice in distribution.space.choices},
             "partition": [list(cell) for cell in distribution.partition],
             "logits": rows,
             "samples": samples,
