@@ -16,8 +16,9 @@ from fpnas.elastic import Linear, MBConv, Repeat, conv_norm, searchable_mbconv
 def counted(supernet: Supernet, arch: Arch, shape: tuple[int, ...]) -> tuple[int, int]:
     """Multiply-adds (torch counts two FLOPs for each) and parameters of the extracted network."""
     network = supernet.extract(arch).eval()
+    device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, *shape))
+        network(torch.zeros(1, *shape, device=device))
     assert counter.get_total_flops() % 2 == 0
     return counter.get_total_flops() // 2, sum(parameter.numel() for parameter in network.parameters())
 

@@ -54,7 +54,7 @@ class MBConv(ElasticStructure):
         self.stride = stride
         hidden = scaled(in_channels, expansion)
         self.expand = conv_norm(in_channels, hidden, act=act) if expand else None
-        # Separate convolutions: quicker on a CPU, in trials, than one grouped convolution of r * hidden channels.
+        # Separate convolutions: quicker on a CPU than one of r * hidden channels (benchmarks/split_convolutions.py).
         self.depthwise = nn.ModuleList(
             nn.Sequential(DepthwiseConv2d(hidden, kernel_size, stride), BatchNorm2d(hidden), Activation(act))
             for _ in range(max(1, splits))
