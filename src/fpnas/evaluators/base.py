@@ -39,6 +39,11 @@ class Evaluator(Protocol):
         """Over how many images a log-likelihood is summed: the temperature "mean" divides by it."""
         ...
 
+    @property
+    def stationary(self) -> bool:
+        """Whether an architecture has the same score at every look; False where weights learn or batches change."""
+        ...
+
     def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search."""
         ...

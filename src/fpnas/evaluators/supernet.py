@@ -95,6 +95,10 @@ class SupernetEvaluator:
         return self._train_order.steps_per_epoch
 
     @property
+    def stationary(self) -> bool:
+        return False
+
+    @property
     def num_images(self) -> int:
         """B of the last validation batch; batches differ by one image at most."""
         return len(self._val_order.batch(max(0, self._steps - 1)))

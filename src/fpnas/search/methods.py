@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from fpnas.cost import Budget
@@ -50,7 +51,7 @@ def fpnas(
             on the K scores of the moment.
         temperature: of the likelihood (open in the paper, ours).
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
-        lr: of alpha, or of the budget's part of it (ours).
+        lr: of alpha, with "eq7" (ours).
         warmup: fraction of the epochs with weights only (ours).
         within: draw only architectures within the budget (ours); by default with "posterior" alone.
         memory: of "posterior"; by default one that suits the evaluator.
@@ -59,7 +60,7 @@ def fpnas(
         raise unknown_name("update", update, ("posterior", "eq7"))
     move: Move = Likelihood(lr, temperature, baseline)
     if update == "posterior":
-        move = Posterior(lr, memory or _memory(evaluator, epochs), temperature)
+        move = Posterior(memory or _memory(evaluator, epochs), temperature)
     within = update == "posterior" if within is None else within
     size = SampleSize.adaptive(lam, at_least)
     strategy = Sampling(ArchDistribution(evaluator.space), size, move, join_at=join_at, within=within)
@@ -137,10 +138,16 @@ def evolution(
 
 def _memory(evaluator: Evaluator, epochs: int) -> Memory:
     """A table's scores never age and come from no batch; a supernet's age as its weights learn."""
-    if getattr(evaluator, "stationary", False):
+    if evaluator.stationary:
         return Memory(evaluator.space, batch_effect=0.0)
     return Memory(evaluator.space, half_life=max(20.0, 0.1 * epochs * evaluator.steps_per_epoch))
 
 
-METHODS = {"fpnas": fpnas, "parsec": parsec, "reinforce": reinforce, "random": random, "evolution": evolution}
+METHODS: dict[str, Callable[..., Search]] = {
+    "fpnas": fpnas,
+    "parsec": parsec,
+    "reinforce": reinforce,
+    "random": random,
+    "evolution": evolution,
+}
 """Name -> method, as the command line knows them."""
