@@ -56,10 +56,10 @@ class Uniform(Strategy):
         return {"num": self.num}
 
     def state_dict(self) -> dict[str, Any]:
-        return {}
+        return {"mu": self._within.mu}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        del state
+        self._within.mu = state["mu"]
 
 
 class Evolution(Uniform):
@@ -107,7 +107,8 @@ class Evolution(Uniform):
         return {**super().settings(), "population": self.population, "tournament": self.tournament}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"codes": self._codes, "scores": self._scores}
+        return {**super().state_dict(), "codes": self._codes, "scores": self._scores}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self._codes, self._scores = state["codes"], state["scores"]

@@ -80,6 +80,7 @@ class Sampling(Strategy):
             "partition": self.distribution.partition,
             "logits": self.distribution.logits.detach().clone(),
             "move": self.move.state_dict(),
+            "mu": None if self.within is None else self.within.mu,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -87,3 +88,5 @@ class Sampling(Strategy):
         self.distribution.set_logits(state["logits"])
         self.move.start(self.distribution)
         self.move.load_state_dict(state["move"])
+        if self.within is not None:
+            self.within.mu = state["mu"]

@@ -23,13 +23,17 @@ SHARE = 0.25
 
 _TRIED = 256
 _SAMPLES = 4096
-_STEEPEST = 1e6
+_FLATTEST, _STEEPEST = 1e-3, 1e6
 
 
 class Within:
-    """Draws within one budget; holds what the cost's tilt needs for one partition of the choices."""
+    """Draws within one budget; holds what the cost's tilt needs for one partition of the choices.
+
+    `mu` is the last tilt, from which the next is looked for: part of a search's state.
+    """
 
     def __init__(self) -> None:
+        self.mu = 1.0
         self._slopes: tuple[object, Tensor] | None = None
         self._proposal: ArchDistribution | None = None
 
@@ -48,12 +52,13 @@ class Within:
             proposal.set_logits(base - mu * slopes)
             return _share(proposal, budget, draws) >= SHARE
 
-        low, high = 0.0, 1.0
+        high = self.mu
         while not met(high) and high < _STEEPEST:
-            low, high = high, 2 * high
-        for _ in range(5):
-            middle = (low + high) / 2
-            low, high = (low, middle) if met(middle) else (middle, high)
+            high *= 2
+        while high > _FLATTEST and met(high / 2):
+            high /= 2
+        middle = 0.75 * high
+        self.mu = high = middle if met(middle) else high
         proposal.set_logits(base - high * slopes)
         return feasible(proposal.sample(max(num, DRAWS), draws), budget, num)
 
