@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fpnas.cost.models import layer_flops, layer_params
+import torch
+
+from fpnas.cost.models import site_flops, site_params
 from fpnas.cost.trace import trace_sites
 from fpnas.elastic import Supernet
 from fpnas.elastic.dims import resolve
@@ -23,14 +25,22 @@ class LayerCost:
     output_shape: tuple[int, ...]
 
 
-def layer_costs(supernet: Supernet, arch: Mapping[str, Option], input_shape: tuple[int, ...]) -> tuple[LayerCost, ...]:
-    """The layers of `arch` at `input_shape` (C, H, W) that have parameters or multiply-adds, in order of definition."""
+def layer_costs(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+) -> tuple[LayerCost, ...]:
+    """The layers of `arch` at `input_shape`, such as (C, H, W), that have parameters or multiply-adds, in order of
+    definition. The parameters of a layer that has several names are under the first."""
     costs: list[LayerCost] = []
-    for site in trace_sites(supernet, input_shape, arch):
+    counted: set[int] = set()
+    for site in trace_sites(supernet, input_shape, arch, input_dtype):
         if site.runs(arch):
             values = {name: resolve(dim, arch) for name, dim in site.dims.items()}
-            flops = layer_flops(site.layer, values, site.positions)
-            params = layer_params(site.layer, values)
+            flops = site_flops(site, values)
+            params = 0 if id(site.layer) in counted else site_params(site, values)
+            counted.add(id(site.layer))
             if flops or params:
                 costs.append(LayerCost(site.name, type(site.layer).__name__, flops, params, site.output_shape))
     return tuple(costs)
