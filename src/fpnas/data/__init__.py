@@ -1,6 +1,7 @@
 """Image data for a search and for training: `load` takes a name or a folder and gives an `ImageData`.
 
-`images` says what that is, `splits` cuts and orders it, `readers` lists the kinds of data. Batches, augmentation and
+`images` says what that is, `tensors` does so for whatever else has classes (`TensorData`), `splits` cuts and orders
+either, `readers` lists the kinds of data. Batches, augmentation and
 devices are left to the training.
 """
 
@@ -12,13 +13,18 @@ from pathlib import Path
 from fpnas.data.images import HeldoutFrom, ImageData, ImageSet
 from fpnas.data.readers import READERS, Request
 from fpnas.data.splits import EpochOrder, halves, stratified_split
+from fpnas.data.tensors import Data, LabelledSet, TensorData, TensorSet
 from fpnas.errors import InputError
 
 __all__ = [
+    "Data",
     "EpochOrder",
     "HeldoutFrom",
     "ImageData",
     "ImageSet",
+    "LabelledSet",
+    "TensorData",
+    "TensorSet",
     "halves",
     "load",
     "stratified_split",

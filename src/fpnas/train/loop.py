@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fpnas.data import EpochOrder, ImageData
+from fpnas.data import Data, EpochOrder
 from fpnas.errors import InputError
 from fpnas.job import Step
 from fpnas.train.evaluate import Accuracy, accuracy
@@ -43,7 +43,7 @@ class Training:
         self,
         network: nn.Module,
         facts: dict[str, Any],
-        data: ImageData,
+        data: Data,
         *,
         epochs: int,
         batch_size: int = 128,
@@ -140,7 +140,7 @@ class Training:
             "choices": self.facts.get("choices"),
             "data": self.data.name,
             "data_digest": self.data.digest,
-            "image_size": self.data.image_size,
+            "image_size": self.data.describe().get("image_size"),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "lr": self.lr,
