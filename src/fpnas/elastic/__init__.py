@@ -3,6 +3,7 @@
 from fpnas.elastic.attention import SplitAttention, SqueezeExcite
 from fpnas.elastic.base import ElasticLayer, ElasticModule, ElasticStructure
 from fpnas.elastic.conv import Conv1d, Conv2d, DepthwiseConv2d, Linear
+from fpnas.elastic.convert import make_elastic
 from fpnas.elastic.dims import Derived, Dim, scaled
 from fpnas.elastic.init import initialise
 from fpnas.elastic.mbconv import MBConv, conv_norm, searchable_mbconv
@@ -41,6 +42,7 @@ __all__ = [
     "batch_statistics",
     "conv_norm",
     "initialise",
+    "make_elastic",
     "scaled",
     "searchable_mbconv",
 ]
