@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fpnas.cost.models import layer_flops, layer_params
+import torch
+
+from fpnas.cost.models import site_flops, site_params
 from fpnas.cost.trace import LayerSite, trace_sites
 from fpnas.elastic import Supernet
 from fpnas.elastic.dims import choices_in, resolve
@@ -37,36 +39,55 @@ class LayerCost:
 
 
 def layer_costs(
-    supernet: Supernet, arch: Mapping[str, Option], input_shape: tuple[int, ...], with_free: bool = False
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+    *,
+    with_free: bool = False,
 ) -> tuple[LayerCost, ...]:
-    """The layers of `arch` at `input_shape` (C, H, W), in order of definition.
+    """The layers of `arch` at `input_shape`, such as (C, H, W), in order of definition.
+
+    The parameters of a layer that has several names are under the first.
 
     Args:
         supernet: left as it was.
         arch: one of its architectures.
         input_shape: of one example.
+        input_dtype: of the input; by default that of the parameters. Tokens are torch.int64.
         with_free: also layers without parameters and multiply-adds, such as activations and the identities of skipped
             blocks.
     """
     costs: list[LayerCost] = []
-    for site in trace_sites(supernet, input_shape, arch):
+    counted: set[int] = set()
+    for site in trace_sites(supernet, input_shape, arch, input_dtype):
         if site.runs(arch):
             values = {name: resolve(dim, arch) for name, dim in site.dims.items()}
-            flops = layer_flops(site.layer, values, site.positions)
-            params = layer_params(site.layer, values)
+            flops = site_flops(site, values)
+            params = 0 if id(site.layer) in counted else site_params(site, values)
+            counted.add(id(site.layer))
             if flops or params or with_free:
                 kind = type(site.layer).__name__
                 costs.append(LayerCost(site.name, kind, flops, params, site.output_shape, _group(site), values))
     return tuple(costs)
 
 
-def layer_table(supernet: Supernet, arch: Mapping[str, Option], input_shape: tuple[int, ...]) -> dict[str, Any]:
-    """`layer_costs`, layers without cost included, as plain JSON with the sums: layers.json."""
-    layers = layer_costs(supernet, arch, input_shape, with_free=True)
+def layer_table(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+) -> dict[str, Any]:
+    """`layer_costs`, layers without cost included, as plain JSON with the sums: layers.json.
+
+    It has the image size where the input is (C, H, W), else the input's shape.
+    """
+    layers = layer_costs(supernet, arch, input_shape, input_dtype, with_free=True)
+    size = {"image_size": input_shape[-1]} if len(input_shape) == 3 else {"input_shape": list(input_shape)}
     return {
         "flops": sum(layer.flops for layer in layers),
         "params": sum(layer.params for layer in layers),
-        "image_size": input_shape[-1],
+        **size,
         "layers": [asdict(layer) for layer in layers],
     }
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fpnas.cost.parts import Condition, Part, children, covering, holds, is_leaf, parts_of, satisfy
 from fpnas.cost.recipes import (
     Inputs,
     Recipe,
@@ -30,8 +31,7 @@ from fpnas.cost.recipes import (
     network_recipe,
     sum_recipe,
 )
-from fpnas.cost.trace import Condition, Part, covering, members, satisfy
-from fpnas.cost.watch import ModuleCall, TensorLike, Watch, is_leaf
+from fpnas.cost.watch import ModuleCall, TensorLike, Watch
 from fpnas.elastic import ElasticStructure, Supernet
 from fpnas.elastic.dims import choices_in, resolve
 from fpnas.errors import SupernetError
@@ -91,7 +91,7 @@ class OperationSite:
 
     def runs(self, arch: Mapping[str, Option]) -> bool:
         """Whether it runs under `arch`."""
-        return all(resolve(dim, arch) in values for dim, values in self.conditions)
+        return holds(self.conditions, arch)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[O
         InputError: the supernet can't take `input_shape`.
         SupernetError: an operation can't be called by itself.
     """
-    parts = list(_parts("", supernet.module, ()))
+    parts = list(parts_of(Part("", supernet.module), _whole))
     watch = Watch(supernet)
     before = supernet.arch
     try:
@@ -144,21 +144,6 @@ def distinct_operations(
 # ------------------------------------------------------------------------------------------ from modules to operations
 
 
-def _parts(path: str, module: nn.Module, conditions: tuple[Condition, ...]) -> Iterator[Part]:
-    """The modules that may make operations, each before what it holds."""
-    yield path, module, conditions
-    if not _whole(module):
-        for child in _children(path, module, conditions):
-            yield from _parts(*child)
-
-
-def _children(path: str, module: nn.Module, conditions: tuple[Condition, ...]) -> Iterator[Part]:
-    for local, child in members(module):
-        condition = module.condition(local) if isinstance(module, ElasticStructure) else None
-        own = conditions if condition is None else (*conditions, condition)
-        yield f"{path}.{local}" if path else local, child, own
-
-
 def _whole(module: nn.Module) -> bool:
     """Whether a module is one operation: a leaf, or without switches inside and with few distinct arguments."""
     if is_leaf(module):
@@ -185,7 +170,7 @@ def _some(options: tuple[Option, ...]) -> tuple[Option, ...]:
 
 
 def _sites_of(part: Part, watch: Watch, supernet: Supernet) -> Iterator[OperationSite]:
-    path, module, conditions = part
+    path, module, conditions = part.path, part.module, part.conditions
     if path not in watch.calls:
         return  # no forward pass calls it: it is no part of any network
     if _whole(module):
@@ -195,7 +180,7 @@ def _sites_of(part: Part, watch: Watch, supernet: Supernet) -> Iterator[Operatio
             return
         if is_leaf(module):
             raise SupernetError("layers that take tensors or lists of them", f"{path} with others", "wrap it")
-        for child in _children(path, module, conditions):
+        for child in children(part):
             yield from _sites_of(child, watch, supernet)
     if isinstance(module, ElasticStructure):
         if module.sums is not None:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from fpnas.cost.watch import FunctionCall, TensorLike, is_leaf
+from fpnas.cost.parts import is_leaf
+from fpnas.cost.watch import FunctionCall, TensorLike
 from fpnas.elastic import ElasticLayer, Supernet, initialise
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.space import Option

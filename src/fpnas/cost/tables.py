@@ -15,7 +15,8 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.cost.trace import Condition, LayerSite
+from fpnas.cost.parts import Condition
+from fpnas.cost.trace import LayerSite
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.space import Choice, SearchSpace
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_any, tree_map_only
 
-from fpnas.cost.trace import run_one_example
-from fpnas.elastic import ElasticLayer, Supernet
+from fpnas.cost.parts import is_leaf
+from fpnas.cost.passes import run_one_example
+from fpnas.elastic import Supernet
 from fpnas.space import Option
 
 
@@ -41,11 +42,6 @@ class FunctionCall:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     options: Mapping[str, Any]
-
-
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module stays one in the extracted network."""
-    return isinstance(module, ElasticLayer) or next(module.children(), None) is None
 
 
 class Watch:

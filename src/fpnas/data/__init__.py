@@ -1,8 +1,9 @@
 """Image data for a search and for training: `load` takes a name, a folder or a file and gives an `ImageData`;
 `from_dataset` takes torch data sets.
 
-`images` says what an `ImageData` is, `readers` lists the kinds of data, `assemble` makes the one of the other, `splits`
-cuts and orders it. Batches, augmentation and devices are left to the training.
+`images` says what an `ImageData` is, `tensors` does so for whatever else has classes (`TensorData`), `readers` lists
+the kinds of images, `assemble` makes the data of what they read, `splits` cuts and orders either. Batches, augmentation
+and devices are left to the training.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from fpnas.data.readers import READERS
 from fpnas.data.request import Request
 from fpnas.data.spec import ImageSpec
 from fpnas.data.splits import EpochOrder, halves, stratified_split
+from fpnas.data.tensors import Data, LabelledSet, TensorData, TensorSet
 from fpnas.errors import InputError
 
 __all__ = [
     "ClassSubset",
+    "Data",
     "EpochOrder",
     "Fit",
     "HeldoutFrom",
     "ImageData",
     "ImageSet",
     "ImageSpec",
+    "LabelledSet",
+    "TensorData",
+    "TensorSet",
     "from_dataset",
     "halves",
     "load",

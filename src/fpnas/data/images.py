@@ -240,6 +240,20 @@ class ImageData:
         """Pixels a side."""
         return self.train.images.shape[2]
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image as a network takes it."""
+        return self.in_channels, self.image_size, self.image_size
+
+    @property
+    def input_dtype(self) -> torch.dtype | None:
+        """None: floats of whatever precision the network has."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The facts of the input that go into arch.json."""
+        return {"image_size": self.image_size, "in_channels": self.in_channels}
+
     def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(images / 255 - mean) / std, in channels-last memory, on the images' device."""
         return normalise(images, self.mean, self.std)

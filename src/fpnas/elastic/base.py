@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from fpnas.elastic.dims import Dim, choices_in, resolve, values_of
 from fpnas.elastic.soft import Mixture
@@ -32,7 +33,13 @@ class Pick:
 
 
 class ElasticModule(nn.Module, ABC):
-    """What layers and structures share: named arguments that the architecture in force resolves."""
+    """What layers and structures share: named arguments that the architecture in force resolves.
+
+    Attributes:
+        channel_axis: of the output; all its other axes are positions.
+    """
+
+    channel_axis = 1
 
     mixes = False
     """Whether it can run under a soft pick."""
@@ -70,6 +77,17 @@ class ElasticModule(nn.Module, ABC):
         values = {name: values_of(dim) for name, dim in self.dims.items()}
         return {n: max(v) if all(isinstance(o, int | float) for o in v) else v[0] for n, v in values.items()}
 
+    def flops(self, values: Values, positions: int) -> Any:
+        """Multiply-adds for one example that the module does itself, beside its children."""
+        del values, positions
+        return 0
+
+    def positions(self, inputs: tuple[Any, ...], output: Any) -> int:
+        """What a call's multiply-adds are proportional to, for a batch of one: the output's places (height x width, or
+        tokens)."""
+        del inputs
+        return output.numel() // output.shape[self.channel_axis] if isinstance(output, Tensor) and output.dim() else 0
+
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(dim, 'name', dim)}" for name, dim in self.dims.items())
 
@@ -90,11 +108,6 @@ class ElasticLayer(ElasticModule):
     def num_params(self, values: Values) -> Any:
         """Learnable parameters under `values`."""
 
-    def flops(self, values: Values, positions: int) -> Any:
-        """Multiply-adds for one example, `positions` being the output's places (height x width, or tokens)."""
-        del values, positions
-        return 0
-
 
 class ElasticStructure(ElasticModule):
     """A module that decides which of its children run."""
@@ -111,3 +124,19 @@ class ElasticStructure(ElasticModule):
         """When the direct child of this name runs: a `Dim` and the values of it for which it does; None is always."""
         del child
         return None
+
+
+def plain_layer(kind: type[nn.Module], tensors: Mapping[str, Tensor], *sizes: Any, **options: Any) -> nn.Module:
+    """A torch layer that holds copies of the tensors; its own initialisation, which draws random numbers, is left out.
+
+    Args:
+        kind: the class of torch.
+        tensors: all its parameters and buffers, by name.
+        sizes: its positional arguments.
+        options: its keyword arguments.
+    """
+    example = next(iter(tensors.values()))
+    layer = skip_init(kind, *sizes, device=example.device, dtype=example.dtype, **options)
+    # strict: an argument that makes other parameters than are given would leave them unset.
+    layer.load_state_dict({name: value.detach() for name, value in tensors.items()}, strict=True)
+    return layer

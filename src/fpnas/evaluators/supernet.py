@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas.cost import Flops, Params, layer_table
-from fpnas.data import EpochOrder, ImageData, halves
+from fpnas.data import Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
@@ -53,7 +53,7 @@ class SupernetEvaluator:
     def __init__(
         self,
         supernet: Supernet,
-        data: ImageData,
+        data: Data,
         *,
         batch_size: int = 64,
         optimiser: str = "adamw",
@@ -83,7 +83,8 @@ class SupernetEvaluator:
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
-        self._costs = Flops(supernet, self._input_shape), Params(supernet, self._input_shape)
+        example = data.input_shape, data.input_dtype
+        self._costs = Flops(supernet, *example), Params(supernet, *example)
         divisor(temperature, batch_size)
         self._check_classes()
 
@@ -173,8 +174,7 @@ class SupernetEvaluator:
         """Space, input, choices, FLOPs and parameters."""
         return {
             "space": self.supernet.name,
-            "image_size": self.data.image_size,
-            "in_channels": self.data.in_channels,
+            **self.data.describe(),
             "num_classes": self.data.num_classes,
             "choices": dict(arch),
             "flops": self._costs[0].of(arch),
@@ -183,7 +183,7 @@ class SupernetEvaluator:
 
     def layers(self, arch: Arch) -> dict[str, Any]:
         """What each layer costs, for layers.json."""
-        return layer_table(self.supernet, arch, self._input_shape)
+        return layer_table(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
 
     def settings(self) -> dict[str, Any]:
         """What decides a trajectory, beside the machine."""
@@ -228,10 +228,6 @@ class SupernetEvaluator:
             )
         return torch.optim.AdamW(self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
 
-    @property
-    def _input_shape(self) -> tuple[int, int, int]:
-        return self.data.in_channels, self.data.image_size, self.data.image_size
-
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with self._autocast():
             logits = self.supernet.select(self.space.decode(row))(images)
@@ -250,9 +246,13 @@ def default_lr(optimiser: str) -> float:
     return rates[optimiser]
 
 
-def check_fit(supernet: Supernet, data: ImageData) -> None:
+def check_fit(supernet: Supernet, data: Data) -> None:
     """`InputError` where the space can't take the data's image size."""
-    least, most = supernet.image_sizes or (1, data.image_size)
-    if not least <= data.image_size <= most:
+    if supernet.image_sizes is None:
+        return
+    least, most = supernet.image_sizes
+    size = data.describe().get("image_size")
+    if size is None or not least <= size <= most:
         expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
-        raise InputError(expected, str(data.image_size), "give --image-size, or take another space")
+        got = f"examples of shape {data.input_shape}" if size is None else str(size)
+        raise InputError(expected, got, "give --image-size, or take another space")

@@ -14,9 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from fpnas.data import Data, ImageData
 from fpnas.errors import InputError
 from fpnas.streams import as_global
 from fpnas.train.recipe import Recipe
+
+OF_IMAGES = ("crop", "flip", "randaugment", "erase", "mixup", "cutmix")
+"""Fields of a recipe that are for images alone, and off by default."""
 
 RANDAUGMENT_OPERATIONS = 2
 RANDAUGMENT_GROUP = 32
@@ -72,6 +76,22 @@ class Augmentation:
             return images
         with as_global(stream), torch.no_grad():
             return self._erase(images)
+
+
+def augmentation(recipe: Recipe, data: Data) -> Augmentation | None:
+    """What a recipe does to the images of `data`; None where it has no images, but a table, say.
+
+    Raises:
+        InputError: the recipe changes or mixes images there, or asks for what can't be done to these.
+    """
+    if isinstance(data, ImageData):
+        return Augmentation(recipe, data.input_shape)
+    plain = Recipe()
+    changed = [name for name in OF_IMAGES if getattr(recipe, name) != getattr(plain, name)]
+    if changed:
+        got = f"{', '.join(changed)} for {data.name!r}, whose examples are no images"
+        raise InputError("a recipe without augmentation", got, "leave out these fields")
+    return None
 
 
 def padded_crop(images: Tensor, pad: int, stream: Generator) -> Tensor:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fpnas import parallel
-from fpnas.data import EpochOrder, ImageData, ImageSpec
+from fpnas.data import Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
 from fpnas.job import Step
 from fpnas.streams import as_global, generator
-from fpnas.train.augment import Augmentation
+from fpnas.train.augment import augmentation
 from fpnas.train.average import averaged
 from fpnas.train.distil import Teacher, distillation_loss, fingerprint, taught_logits
 from fpnas.train.drop_path import with_drop_path
@@ -56,7 +56,7 @@ class Training:
         self,
         network: nn.Module,
         facts: dict[str, Any],
-        data: ImageData,
+        data: Data,
         *,
         recipe: Recipe | None = None,
         teacher: Teacher | None = None,
@@ -73,8 +73,7 @@ class Training:
         self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
         self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
         self._check_ranks()
-        shape = (data.in_channels, data.image_size, data.image_size)
-        self._augment = Augmentation(self.recipe, shape)
+        self._augment = augmentation(self.recipe, data)
         self._optimiser = self._make_optimiser()
         self._average = averaged(self.network, self.recipe.ema) if self.recipe.ema else None
         running = with_drop_path(self.network, self.recipe.drop_path) if self.recipe.drop_path else self.network
@@ -142,7 +141,8 @@ class Training:
             "heldout_from": self.data.heldout_from,
         }
         result |= {name: self.facts[name] for name in ("flops", "params") if name in self.facts}
-        arch = {**self.facts, **ImageSpec.of(self.data).to_json(), "num_classes": self.data.num_classes}
+        spec = ImageSpec.of(self.data).to_json() if isinstance(self.data, ImageData) else self.data.describe()
+        arch = {**self.facts, **spec, "num_classes": self.data.num_classes}
         return {"arch.json": arch, "result.json": result, "model.safetensors": self.trained.state_dict()}
 
     def settings(self) -> dict[str, Any]:
@@ -178,9 +178,10 @@ class Training:
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented, normalised images, and targets: labels, or (n, classes) where images are mixed."""
         batch, stream = self.data.train.subset(indices), self._stream("augment")
-        labels = batch.labels.to(self.device)
-        images = self.data.normalise(self._augment(batch.images.to(self.device), stream))
-        images = self._augment.erased(images, stream)
+        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
+        if self._augment is None:
+            return self.data.normalise(images), labels
+        images = self._augment.erased(self.data.normalise(self._augment(images, stream)), stream)
         mixup, cutmix = self.recipe.mixup, self.recipe.cutmix
         if not mixup and not cutmix:
             return images, labels
