@@ -54,6 +54,11 @@ class ElasticModule(nn.Module, ABC):
             self._values_of = arch
         return self._values
 
+    @property
+    def width(self) -> Dim | None:
+        """The input's channels or features; None where any do."""
+        return None
+
     def flops(self, values: Values, positions: int) -> Any:
         """Multiply-adds for one example that the module does itself, beside its children."""
         del values, positions
@@ -74,7 +79,7 @@ class ElasticLayer(ElasticModule):
 
     @property
     def width(self) -> Dim | None:
-        """The input's channels or features, the first argument unless a layer says otherwise; None where any do."""
+        """The first argument, unless a layer says otherwise."""
         return next(iter(self.dims.values()), None)
 
     @abstractmethod
