@@ -24,6 +24,7 @@ from fpnas.spaces import SPACES
 from fpnas.train import accuracy
 
 DOCUMENTED = ["name", "choices", "size", "entropy", "k0", "alpha_joint", "alpha_factorised"]
+DOCUMENTED += ["image_size", "blocks", "median_flops", "published"]
 
 
 # -------------------------------------------------------------------------------------------------------------- spaces
@@ -56,6 +57,11 @@ def test_python_m_fpnas_spaces_prints_one_json_document_and_nothing_else() -> No
             size *= count
         assert record["size"] == size
         assert record["alpha_factorised"] == sum(counts)
+        assert record["median_flops"] is None, "measured with --flops alone: it takes too long"
+    assert (by_name["fpnas-l1"]["image_size"], by_name["fpnas-l1"]["blocks"]) == (240, 32)
+    printed = by_name["fpnas-l1"]["published"]
+    assert (printed["size"], printed["image_size"], printed["blocks"], printed["median_flops"]) == (1e36, 240, 32, 9e8)
+    assert tiny["published"] is None
 
 
 def test_spaces_lists_them_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +69,21 @@ def test_spaces_lists_them_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(SPACES, name)
     called = call("spaces")
     assert (called.code, called.err) == (0, "")
-    for word in ("tiny", "fbnetv2-f", "2.696e+24", "56.25", "3,624"):
+    for word in ("tiny", "fbnetv2-f", "2.696e+24", "56.25", "3,624", "2.7e+24 / 6e+25", "224 / 224", "17 / -"):
         assert word in called.out
+    assert max(map(len, called.out.splitlines())) <= 80, "a table for a terminal of 80 columns"
+
+
+def test_spaces_measures_median_flops_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nasbench-macro: the median over all of its 6,561 networks is near that over 10,000 random ones."""
+    for name in set(SPACES) - {"nasbench-macro"}:
+        monkeypatch.delitem(SPACES, name)
+    (record,) = json.loads(call("spaces", "--flops", "--json").out)
+    with torch.device("meta"):
+        supernet = SPACES["nasbench-macro"]()
+    codes = torch.cartesian_prod(*[torch.arange(3)] * 8)
+    assert record["median_flops"] == pytest.approx(float(fpnas.Flops(supernet, (3, 32, 32))(codes).median()), rel=0.01)
+    assert "6,561 / 6,561" in call("spaces", "--flops").out
 
 
 def test_help_names_every_command() -> None:

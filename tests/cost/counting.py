@@ -20,8 +20,9 @@ def counted(
 ) -> tuple[int, int]:
     """Multiply-adds (torch counts two FLOPs for each) and parameters of the extracted network."""
     network = supernet.extract(arch).eval()
+    device = next(network.parameters()).device
     with seen_through(), FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, *shape, dtype=dtype))
+        network(torch.zeros(1, *shape, dtype=dtype, device=device))
     assert counter.get_total_flops() % 2 == 0
     return counter.get_total_flops() // 2, sum(parameter.numel() for parameter in network.parameters())
 

@@ -1,8 +1,9 @@
 """A selected architecture of a space and its extracted network are one function, and the latter needs no fpnas.
 
 Logits to 1e-5 of the largest in float32 and to 1e-10 in float64, in train and in eval mode, and batch norm's running
-statistics after a step; on a sample of each space, and on 200 networks of each as a soak. Saved whole, or as .pt2, the
-network gives the same outputs in a process in which fpnas can't be imported.
+statistics after a step; on a sample of each space, and as a soak on 200 networks of each: float32 at the space's own
+input size, float64 at an odd one (one space alone: `pytest -m soak -k "200_networks and fpnas-l0"`). Saved whole, or as
+.pt2, the network gives the same outputs in a process in which fpnas can't be imported.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from fpnas import Arch, Supernet
 from fpnas.elastic import BatchNorm2d, batch_statistics
 from fpnas.spaces import SPACES
+from fpnas.spaces.published import IMAGE_SIZES
 
 SIZE, BATCH, CLASSES = 32, 8, 10
 QUICK = ("tiny", "fbnetv2-f")
@@ -48,7 +50,8 @@ def supernet(name: str) -> Supernet:
 def architectures(net: Supernet, count: int) -> Iterator[Arch]:
     """All blocks skipped, all options the last (the largest), and random ones."""
     last = net.space.decode([n - 1 for n in net.space.cardinalities])
-    yield Arch({name: 0 if name.endswith(".kernel") else option for name, option in last.items()})
+    skips = {"kernel": 0, "operation": "identity"}
+    yield Arch({name: skips.get(name.rpartition(".")[2], option) for name, option in last.items()})
     yield last
     rng = random.Random(0)
     for _ in range(count - 2):
@@ -64,7 +67,7 @@ def assert_one_function(net: Supernet, arch: Arch, x: Tensor) -> None:
     plain = net.train().extract(arch)
     net.select(arch)
     for training in (True, False):
-        with torch.no_grad():
+        with torch.inference_mode():
             expected, output = net.train(training)(x), plain.train(training)(x)
         assert output.shape == (len(x), CLASSES)
         difference = (output - expected).abs().max() / expected.abs().max()
@@ -81,33 +84,43 @@ def assert_one_function(net: Supernet, arch: Arch, x: Tensor) -> None:
         assert norm.num_batches_tracked == mine.num_batches_tracked
 
 
-def check(name: str, count: int, size: int) -> None:
-    net, x = supernet(name), images(size)
-    for dtype in TOLERANCE:
-        for arch in architectures(net, count):
-            assert_one_function(net.to(dtype), arch, x.to(dtype))
-
-
 spaces = pytest.mark.parametrize("name", QUICK)
+every_space = pytest.mark.parametrize("name", SPACES)
 
 
 @spaces
 def test_select_equals_extract(name: str) -> None:
-    check(name, 6, SIZE)
+    net, x = supernet(name), images(SIZE)
+    for dtype in TOLERANCE:
+        for arch in architectures(net, 6):
+            assert_one_function(net.to(dtype), arch, x.to(dtype))
 
 
-@spaces
-def test_select_equals_extract_at_an_odd_image_size(name: str) -> None:
+def odd_size(name: str) -> int:
+    """2^n + 1 px: odd before every stride of 2 on the way through."""
+    return 17 if IMAGE_SIZES[name] <= 32 else 65
+
+
+@every_space
+def test_select_equals_extract_in_every_space(name: str) -> None:
+    """All skipped and the largest at an odd image size, a random one at the space's own."""
     net = supernet(name)
-    for arch in architectures(net, 3):
-        assert_one_function(net, arch, images(45))
+    *extremes, sampled = architectures(net, 3)
+    for arch in extremes:
+        assert_one_function(net, arch, images(odd_size(name), batch=2))
+    assert_one_function(net, sampled, images(IMAGE_SIZES[name], batch=2))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", SPACES)
-def test_select_equals_extract_on_200_networks(name: str) -> None:
-    check(name, 200, SIZE)
+@every_space
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "float64"])
+def test_select_equals_extract_on_200_networks(name: str, dtype: torch.dtype) -> None:
+    """All skipped, the largest and 198 random ones: float32 at the space's own image size, float64 at an odd one."""
+    net = supernet(name).to(dtype)
+    x = images(IMAGE_SIZES[name] if dtype == torch.float32 else odd_size(name), batch=2).to(dtype)
+    for arch in architectures(net, 200):
+        assert_one_function(net, arch, x)
 
 
 @spaces

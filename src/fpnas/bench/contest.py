@@ -27,7 +27,12 @@ MakeSearch = Callable[..., Search]
 
 METHODS: Mapping[str, MakeSearch] = {
     # A table has no weights to warm up, and its log-likelihoods are those of `scale` images.
-    "fpnas": partial(methods.fpnas, lam=2.0, temperature="product", warmup=0.0),
+    "fpnas": partial(methods.fpnas, lam=1.0, warmup=0.0),
+    "fpnas-eq7": partial(methods.fpnas, update="eq7", lam=2.0, lr=0.1, warmup=0.0),
+    "parsec": partial(methods.parsec, num_samples=16, temperature="product", lr=0.1, warmup=0.0),
+    "reinforce": partial(methods.reinforce, num_samples=4, lr=0.1, warmup=0.0),
+    "random": partial(methods.random, num_samples=4, warmup=0.0),
+    "evolution": partial(methods.evolution, num_samples=1, warmup=0.0),
 }
 """The methods by name, with the settings that suit a table; one line each."""
 
@@ -142,6 +147,10 @@ class _Watched:
     def num_images(self) -> int:
         return self.judge.num_images
 
+    @property
+    def stationary(self) -> bool:
+        return self.judge.stationary
+
     def learn(self, codes: Tensor, progress: float) -> Learned:
         return self.judge.learn(codes, progress)
 
@@ -171,7 +180,7 @@ def regret_of(contest: Contest, task: Task) -> Outcome:
     """Runs the task to its end."""
     search, judge = contest.search(task.method, task.rotation, task.seed)
     watched = _Watched(judge, contest.checkpoints)
-    watched.answer = partial(_answer, search)
+    watched.answer = lambda: search.answer().arch
     search.evaluator = watched
     quiet = 0
     while watched.pending and search.steps_done < search.steps_total and quiet < PATIENCE:
@@ -179,19 +188,13 @@ def regret_of(contest: Contest, task: Task) -> Outcome:
         search.step()
         quiet = 0 if judge.queries > before else quiet + 1
     if watched.pending:  # it has settled: its answer is the same from here on
-        watched.answers += [_answer(search)] * len(watched.pending)
+        watched.answers += [search.answer().arch] * len(watched.pending)
     codes = torch.tensor([judge.space.encode(arch) for arch in watched.answers])
     truth = judge.truth(codes)
     if search.budget is not None:
         truth = torch.where(search.budget.cost(codes) <= search.budget.target, truth, 0.0)
     regret = 100 * (contest.best[task.rotation] - truth)
     return Outcome(task, tuple(regret.tolist()), judge.queries, search.steps_done)
-
-
-def _answer(search: Search) -> Arch:
-    """What a search would answer now, within its budget where it has one."""
-    found = search.result()
-    return found.arch if search.budget is None else found.best_within().arch
 
 
 def _budget(table: KnownTable, cost_column: str | None, target: float | None) -> Budget | None:

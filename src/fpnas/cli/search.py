@@ -42,7 +42,7 @@ def search(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; where it holds this run already, it goes on.")],
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces.")] = "tiny",
-    method: Annotated[str, typer.Option("--method", help="fpnas.")] = "fpnas",
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     target_flops: Annotated[
         str | None, typer.Option("--target-flops", help="Multiply-adds wanted, such as 3M or 2.5e6.")
     ] = None,
@@ -83,8 +83,8 @@ def search(
     """Search a space for the architecture that suits your images and your budget."""
     device, precision = set_up(threads, device, precision)
     callbacks = trackers_by_name(log)
-    if method != "fpnas":
-        raise unknown_name("method", method, ["fpnas"])
+    if method not in methods.METHODS:
+        raise unknown_name("method", method, methods.METHODS)
     images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
     supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
     task = SupernetEvaluator(supernet, images, batch_size=batch_size, seed=seed, device=device, precision=precision)
@@ -105,7 +105,8 @@ def search(
         else:
             cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
         budget = Budget(cost, target, beta)
-    job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
+    options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
+    job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
     warn_of_data(images, workers, skip_corrupt)
     run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
     say_found(out)

@@ -1,24 +1,37 @@
-"""`fpnas spaces`: what can be searched."""
+"""`fpnas spaces`: what can be searched, and what the papers print of it beside our own figures."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import torch
+import typer
 
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
+from fpnas.cli.quantity import short
+from fpnas.cost import Flops
 from fpnas.distribution import ArchDistribution, groups
+from fpnas.elastic import Supernet
 from fpnas.estimators import SampleSize
-from fpnas.spaces import SPACES
+from fpnas.spaces import IMAGE_SIZES, PUBLISHED, SPACES
+from fpnas.spaces.macro import MacroNet
+from fpnas.streams import generator
+
+WithFlops = Annotated[
+    bool, typer.Option("--flops", help="Also the median FLOPs of 10,000 random architectures; takes a minute.")
+]
 
 
-def spaces(as_json: Json = False) -> None:
-    """List the search spaces: choices, size, entropy, K0 and the size of alpha."""
-    records = [_record(name) for name in SPACES]
+def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
+    """List the search spaces: choices, size, entropy, K0, the size of alpha, and published figures beside ours."""
+    records = [describe(name, with_flops) for name in SPACES]
     if as_json:
         print_json(records)
         return
+    columns = ["space", "choices", "size", "H0\nin nats", "K0\nat 1/4", "alpha\njoint / factorised"]
     rows = [
         [
             record["name"],
@@ -30,13 +43,23 @@ def spaces(as_json: Json = False) -> None:
         ]
         for record in records
     ]
-    columns = ["space", "choices", "architectures", "H0 (nats)", "K0 at 1/4", "alpha joint / factorised"]
     print_table("Search spaces", columns, rows)
+    columns = ["space", "input in px", "blocks", "architectures", "median FLOPs"]
+    print_table("Ours / as its paper prints it (- where it prints nothing)", columns, [_beside(r) for r in records])
+    if not with_flops:
+        print("--flops measures the median FLOPs of our networks")
 
 
-def _record(name: str) -> dict[str, Any]:
+def describe(name: str, with_flops: bool = False) -> dict[str, Any]:
+    """A space in figures: what `fpnas spaces --json` prints of it.
+
+    Args:
+        name: of the space.
+        with_flops: with the median multiply-adds of 10,000 random architectures at the space's own input size.
+    """
     with torch.device("meta"):  # no memory for weights that nobody reads
-        space = SPACES[name]().space
+        supernet = SPACES[name]()
+    space, published = supernet.space, PUBLISHED.get(name)
     return {
         "name": name,
         "choices": {choice.name: list(choice.options) for choice in space.choices},
@@ -45,4 +68,33 @@ def _record(name: str) -> dict[str, Any]:
         "k0": SampleSize.adaptive(0.25)(space.max_entropy),
         "alpha_joint": ArchDistribution(space, groups(space)).num_logits,
         "alpha_factorised": ArchDistribution(space).num_logits,
+        "image_size": IMAGE_SIZES[name],
+        "blocks": len(supernet.module.blocks) if isinstance(supernet.module, MacroNet) else None,
+        "median_flops": _median_flops(supernet, IMAGE_SIZES[name]) if with_flops else None,
+        "published": None if published is None else asdict(published),
     }
+
+
+def _median_flops(supernet: Supernet, image_size: int) -> float:
+    flops = Flops(supernet, (3, image_size, image_size))
+    codes = ArchDistribution(supernet.space).sample(10_000, generator(0, "median FLOPs"))
+    return float(flops(codes).quantile(0.5))
+
+
+def _beside(record: dict[str, Any]) -> list[str]:
+    """A row of the second table: each figure of ours / as printed."""
+    printed: dict[str, Any] = record["published"] or {}
+    shown = {"image_size": str, "blocks": str, "size": _count, "median_flops": short}
+    pairs = [
+        f"{_or(show, record[key], '?' if key == 'median_flops' else '-')} / {_or(show, printed.get(key), '-')}"
+        for key, show in shown.items()
+    ]
+    return [record["name"], *pairs]
+
+
+def _or(show: Callable[[Any], str], value: Any, otherwise: str) -> str:
+    return otherwise if value is None else show(value)
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"

@@ -59,6 +59,19 @@ class AdditiveCost:
         indices = (codes.double() @ self._strides + self._offsets).long()
         return self._flat[indices].sum(dim=1) + self.constant
 
+    def expected(self, weights: Sequence[Tensor]) -> Tensor:
+        """The mean cost where each choice is drawn by itself with these weights of its options; differentiable.
+
+        For costs that are products of widths this is the cost at the expected widths, as FBNetV2 counts.
+        """
+        total = torch.tensor(self.constant, dtype=torch.float64)
+        for factor in self.factors:
+            table = torch.from_numpy(factor.table)
+            for index in reversed(factor.scope):
+                table = table @ weights[index].double()
+            total = total + table
+        return total
+
     def extreme(self, sign: int) -> tuple[float, tuple[int, ...]]:
         """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
 

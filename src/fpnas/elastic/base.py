@@ -15,7 +15,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from fpnas.elastic.dims import Dim, resolve
+from fpnas.elastic.dims import Dim, choices_in, resolve, values_of
+from fpnas.elastic.soft import Mixture
+from fpnas.errors import SupernetError
 from fpnas.space import Option
 
 Values = Mapping[str, Any]
@@ -23,10 +25,11 @@ Values = Mapping[str, Any]
 
 
 class Pick:
-    """The architecture in force, shared by the elastic modules of one supernet."""
+    """The architecture in force, or the mixture of all, shared by the elastic modules of one supernet."""
 
     def __init__(self) -> None:
         self.arch: Mapping[str, Option] = {}
+        self.mixture: Mixture | None = None
 
 
 class ElasticModule(nn.Module, ABC):
@@ -38,6 +41,9 @@ class ElasticModule(nn.Module, ABC):
 
     channel_axis = 1
 
+    mixes = False
+    """Whether it can run under a soft pick."""
+
     def __init__(self, **dims: Dim) -> None:
         super().__init__()
         self.dims: dict[str, Dim] = dims
@@ -47,7 +53,12 @@ class ElasticModule(nn.Module, ABC):
 
     @property
     def values(self) -> Values:
-        """The arguments under the architecture in force, resolved once for each architecture."""
+        """The arguments under the architecture in force, resolved once for each architecture.
+
+        Under a soft pick widths are the largest; what else depends on choices is asked of the mixture.
+        """
+        if self.pick.mixture is not None:
+            return self._largest()
         arch = self.pick.arch
         if self._values_of is not arch:
             self._values = {name: resolve(dim, arch) for name, dim in self.dims.items()}
@@ -58,6 +69,18 @@ class ElasticModule(nn.Module, ABC):
     def width(self) -> Dim | None:
         """The input's channels or features; None where any do."""
         return None
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """The soft pick in force, if it is one."""
+        return self.pick.mixture
+
+    def _largest(self) -> Values:
+        if not self.mixes and any(choices_in(dim) for dim in self.dims.values()):
+            got = f"a {type(self).__name__} that reads {', '.join(self.dims)}"
+            raise SupernetError("layers that a soft pick can mix", got, "search it with a method that samples")
+        values = {name: values_of(dim) for name, dim in self.dims.items()}
+        return {n: max(v) if all(isinstance(o, int | float) for o in v) else v[0] for n, v in values.items()}
 
     def flops(self, values: Values, positions: int) -> Any:
         """Multiply-adds for one example that the module does itself, beside its children."""

@@ -1,9 +1,12 @@
 """Elastic convolutions and linear layers: the first c channels, one weight for each kernel size (METHOD 3.3).
 
-Slicing the first channels computes what FBNetV2's channel masks do, at the sampled architecture's cost.
+Slicing the first channels computes what FBNetV2's channel masks do, at the sampled architecture's cost. Under a soft
+pick (`soft`) the masks themselves are laid over the output, unless `mask` is off since the layer behind it does so.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +33,22 @@ def _bias(wanted: bool, channels: Dim) -> nn.Parameter | None:
     return nn.Parameter(torch.zeros(largest(channels))) if wanted else None
 
 
+def _mixed(
+    kernels: Mapping[int, Tensor], weights: nn.ParameterDict, x: Tensor, stride: int, padding: int | None, groups: int
+) -> Tensor:
+    """The convolutions of all kernel sizes above 0, at their largest width, summed by the kernels' weights.
+
+    Size 0 is a bypass that runs elsewhere, so the weights are those given that it doesn't.
+    """
+    run = {k: weight for k, weight in kernels.items() if k > 0}
+    total = torch.stack(list(run.values())).sum().clamp_min(1e-12)
+    pads = {k: k // 2 if padding is None else padding for k in run}
+    outputs = [F.conv2d(x, weights[str(k)], None, stride, pads[k], 1, groups) for k in run]
+    if len(outputs) == 1:
+        return outputs[0]
+    return torch.stack([y * (w / total).to(y) for y, w in zip(outputs, run.values(), strict=True)]).sum(dim=0)
+
+
 class Conv2d(ElasticLayer):
     """A convolution: (N, in, H, W) -> (N, out, H/s, W/s), padded to keep the size at stride 1.
 
@@ -39,7 +58,10 @@ class Conv2d(ElasticLayer):
         stride: in both directions.
         bias: whether it has one.
         padding: of each side, where that is not kernel_size // 2.
+        mask: whether a soft pick's mask is laid over the output; not needed where the layer behind does so.
     """
+
+    mixes = True
 
     def __init__(
         self,
@@ -49,9 +71,10 @@ class Conv2d(ElasticLayer):
         stride: int = 1,
         bias: bool = False,
         padding: int | None = None,
+        mask: bool = True,
     ) -> None:
         super().__init__(in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.mask = stride, padding, mask
         self.weights = _weights(kernel_size, 2, largest(out_channels), largest(in_channels))
         self.bias = _bias(bias, out_channels)
 
@@ -64,6 +87,10 @@ class Conv2d(ElasticLayer):
         return self.values["kernel_size"] // 2 if self.padding is None else self.padding
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.mixture is not None:
+            y = _mixed(self.mixture.of(self.dims["kernel_size"]), self.weights, x, self.stride, self.padding, 1)
+            y = y if self.bias is None else y + self.bias[:, None, None]
+            return y * self.mixture.mask(self.dims["out_channels"], y, 1) if self.mask else y
         slices, stride, padding = self._slices(), self.stride, self._padding()
         weight = slices["weight"]
         if stride > 1 and weight.shape[-1] == 1 and not padding and weight.shape[1] < NARROW and x.is_cpu:
@@ -85,11 +112,19 @@ class Conv2d(ElasticLayer):
 class DepthwiseConv2d(ElasticLayer):
     """A depthwise convolution: (N, C, H, W) -> (N, C, H/stride, W/stride); arguments as those of `Conv2d`."""
 
+    mixes = True
+
     def __init__(
-        self, channels: Dim, kernel_size: Dim, stride: int = 1, bias: bool = False, padding: int | None = None
+        self,
+        channels: Dim,
+        kernel_size: Dim,
+        stride: int = 1,
+        bias: bool = False,
+        padding: int | None = None,
+        mask: bool = True,
     ) -> None:
         super().__init__(channels=channels, kernel_size=kernel_size)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.mask = stride, padding, mask
         self.weights = _weights(kernel_size, 2, largest(channels), 1)
         self.bias = _bias(bias, channels)
 
@@ -101,6 +136,11 @@ class DepthwiseConv2d(ElasticLayer):
         return self.values["kernel_size"] // 2 if self.padding is None else self.padding
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.mixture is not None:
+            kernels = self.mixture.of(self.dims["kernel_size"])
+            y = _mixed(kernels, self.weights, x, self.stride, self.padding, x.shape[1])
+            y = y if self.bias is None else y + self.bias[:, None, None]
+            return y * self.mixture.mask(self.dims["channels"], y, 1) if self.mask else y
         slices = self._slices()
         return F.conv2d(
             x, slices["weight"], slices.get("bias"), self.stride, self._padding(), 1, self.values["channels"]
@@ -153,9 +193,11 @@ class Linear(ElasticLayer):
     """A linear layer: (..., in) -> (..., out)."""
 
     channel_axis = -1
+    mixes = True
 
-    def __init__(self, in_features: Dim, out_features: Dim, bias: bool = True) -> None:
+    def __init__(self, in_features: Dim, out_features: Dim, bias: bool = True, mask: bool = True) -> None:
         super().__init__(in_features=in_features, out_features=out_features)
+        self.mask = mask
         self.weight = nn.Parameter(torch.empty(largest(out_features), largest(in_features)))
         self.bias = nn.Parameter(torch.empty(largest(out_features))) if bias else None
 
@@ -165,7 +207,10 @@ class Linear(ElasticLayer):
         return {"weight": weight} if self.bias is None else {"weight": weight, "bias": self.bias[:outs]}
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, **self._slices())
+        y = F.linear(x, **self._slices())
+        if self.mixture is not None and self.mask:
+            return y * self.mixture.mask(self.dims["out_features"], y, -1)
+        return y
 
     def extract(self) -> nn.Module:
         slices = self._slices()

@@ -26,8 +26,11 @@ class BatchNorm(ElasticLayer, ABC):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, channels: Dim, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    mixes = True
+
+    def __init__(self, channels: Dim, momentum: float = 0.1, eps: float = 1e-5, mask: bool = True) -> None:
         super().__init__(channels=channels)
+        self.mask = mask
         width = largest(channels)
         self.momentum, self.eps = momentum, eps
         self.weight = nn.Parameter(torch.ones(width))
@@ -43,6 +46,10 @@ class BatchNorm(ElasticLayer, ABC):
         """torch's own class."""
 
     def forward(self, x: Tensor) -> Tensor:
+        y = self._normed(x)
+        return y if self.mixture is None or not self.mask else y * self.mixture.mask(self.dims["channels"], y, 1)
+
+    def _normed(self, x: Tensor) -> Tensor:
         if x.is_meta:  # shapes alone matter there, and torch's way to them is slow
             return x
         width = self.values["channels"]
@@ -121,10 +128,18 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU, "
 
 
 class Activation(ElasticLayer):
-    """The nonlinearity of a given name: "relu", "swish" (SiLU) or "gelu"."""
+    """The nonlinearity of a given name: "relu", "swish" (SiLU) or "gelu".
 
-    def __init__(self, kind: Dim) -> None:
+    Args:
+        kind: the name.
+        channels: the width of its input, where a soft pick's mask belongs behind it (METHOD 2, FBNetV2).
+    """
+
+    mixes = True
+
+    def __init__(self, kind: Dim, channels: Dim | None = None) -> None:
         super().__init__(kind=kind)
+        self.channels = channels
         for name in values_of(kind):
             if name not in _ACTIVATIONS:
                 raise unknown_name("activation", str(name), _ACTIVATIONS)
@@ -134,6 +149,10 @@ class Activation(ElasticLayer):
         return None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.mixture is not None:
+            kinds = self.mixture.of(self.dims["kind"])
+            y = torch.stack([_ACTIVATIONS[kind]()(x) * weight.to(x) for kind, weight in kinds.items()]).sum(dim=0)
+            return y if self.channels is None else y * self.mixture.mask(self.channels, y, 1)
         kind = self.values["kind"]
         return F.relu(x) if kind == "relu" else F.silu(x) if kind == "swish" else F.gelu(x)
 

@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 from fpnas.elastic import checks
 from fpnas.elastic.base import ElasticLayer, ElasticModule, Pick
 from fpnas.elastic.init import initialise
-from fpnas.errors import SupernetError
+from fpnas.elastic.soft import Mixture
+from fpnas.errors import InputError, SupernetError
 from fpnas.space import Arch, Choice, Option, SearchSpace
 from fpnas.streams import generator
 
@@ -88,7 +89,23 @@ class Supernet(nn.Module):
         Raises:
             InputError: `arch` is not of this space.
         """
-        self._pick.arch = self.space.decode(self.space.encode(arch))
+        self._pick.arch, self._pick.mixture = self.space.decode(self.space.encode(arch)), None
+        return self
+
+    def mix(self, weights: Mapping[str, Tensor]) -> Supernet:
+        """Makes a mixture of all architectures the one in force, until the next `select`: DARTS's and FBNetV2's pick.
+
+        Args:
+            weights: choice -> weights of its options, summing to 1; the output is differentiable in them.
+
+        Raises:
+            InputError: not one weight for each option of each choice.
+        """
+        wanted = {choice.name: len(choice.options) for choice in self.space.choices}
+        given = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if given != {name: (count,) for name, count in wanted.items()}:
+            raise InputError("a weight for each option of each choice", f"shapes {given}", f"give {wanted}")
+        self._pick.mixture = Mixture(weights)
         return self
 
     def forward(self, x: Tensor) -> Tensor:

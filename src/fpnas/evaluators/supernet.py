@@ -7,6 +7,7 @@ Everything is run with the batch's own statistics. One network at a time is in m
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -96,16 +97,17 @@ class SupernetEvaluator:
         return self._train_order.steps_per_epoch
 
     @property
+    def stationary(self) -> bool:
+        return False
+
+    @property
     def num_images(self) -> int:
         """B of the last validation batch; batches differ by one image at most."""
         return len(self._val_order.batch(max(0, self._steps - 1)))
 
     def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """One SGD step on the next batch of the weights' half; repeated architectures are run once."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
-        images, labels = self._batch(self._train, self._train_order)
-        self._steps += 1
+        images, labels = self._next_batch(progress)
         scale = len(labels) / divisor(self.temperature, len(labels))
         weights = OnlineWeights(self._parameters, self.negligible)
         rows, counts = codes.unique(dim=0, return_counts=True)
@@ -115,9 +117,48 @@ class SupernetEvaluator:
                 loss = F.cross_entropy(self._logits(row, images), labels)
                 weights.add(loss, -scale * float(loss.detach()), count)
         loss_mean = weights.finish()
+        self._move_weights()
+        return Learned(loss_mean)
+
+    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+        """One step on the next batch of the weights' half, under a mixture of all architectures."""
+        images, labels = self._next_batch(progress)
+        self._optimiser.zero_grad()
+        loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, images, labels)
+        loss.backward()
+        self._move_weights()
+        return Learned(float(loss.detach()))
+
+    def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Mean cross-entropy of the alpha half's batch that goes with the last step; differentiable in `weights`."""
+        images, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        for parameter in self._parameters:  # the graph is for alpha alone
+            parameter.requires_grad_(False)
+        try:
+            return self._soft_loss(weights, images, labels)
+        finally:
+            for parameter in self._parameters:
+                parameter.requires_grad_(True)
+
+    def _soft_loss(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        self.supernet.train()
+        with batch_statistics(self.supernet), self._autocast():
+            logits = self.supernet.mix(weights)(images)
+        return F.cross_entropy(logits.float() if self.precision == "bf16" else logits, labels)
+
+    def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
+        batch = self._batch(self._train, self._train_order)
+        self._steps += 1
+        return batch
+
+    def _move_weights(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
         self._optimiser.step()
-        return Learned(loss_mean)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
     @torch.no_grad()
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
@@ -188,7 +229,7 @@ class SupernetEvaluator:
         return torch.optim.AdamW(self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
 
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+        with self._autocast():
             logits = self.supernet.select(self.space.decode(row))(images)
         return logits.float() if self.precision == "bf16" else logits
 

@@ -63,6 +63,11 @@ class TableEvaluator:
         return max(1, round(self.scale))
 
     @property
+    def stationary(self) -> bool:
+        """A table's scores never age."""
+        return True
+
+    @property
     def queries(self) -> int:
         """Architectures looked at so far; looking again is free."""
         return len(self._seen)

@@ -10,12 +10,13 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator
-from fpnas.search.strategy import Moment, Strategy, Told, feasible
+from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.search.within import Within, feasible
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
 
-DRAWS = 4096
-"""Architectures drawn, and mutations tried, to find some within the budget."""
+MUTATIONS = 256
+"""Mutations tried to find one within the budget."""
 
 
 class Uniform(Strategy):
@@ -33,6 +34,7 @@ class Uniform(Strategy):
         if num < 1:
             raise InputError("1 architecture a step or more", str(num), "use 4, say")
         self.num = num
+        self._within = Within()
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
         """Draws, trains the shared weights, scores."""
@@ -45,7 +47,7 @@ class Uniform(Strategy):
 
     def propose(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """The step's architectures, (num, V)."""
-        return feasible(self.distribution.sample(DRAWS, draws), budget, self.num)
+        return self._within.draw(self.distribution, budget, self.num, draws)
 
     def tell(self, codes: Tensor, score: Tensor) -> None:
         """What became of them; random search doesn't care."""
@@ -54,10 +56,10 @@ class Uniform(Strategy):
         return {"num": self.num}
 
     def state_dict(self) -> dict[str, Any]:
-        return {}
+        return {"mu": self._within.mu}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        del state
+        self._within.mu = state["mu"]
 
 
 class Evolution(Uniform):
@@ -95,7 +97,7 @@ class Evolution(Uniform):
         options = torch.tensor(self.distribution.space.cardinalities)
         free = (options > 1).nonzero()[:, 0]
         # Each row changes one choice to another option; the first row within the budget is the child.
-        rows = parent.repeat(DRAWS // 16, 1)
+        rows = parent.repeat(MUTATIONS, 1)
         where = free[torch.randint(len(free), (len(rows),), generator=draws)]
         shift = (torch.rand(len(rows), generator=draws, dtype=torch.float64) * (options[where] - 1)).long() + 1
         rows[torch.arange(len(rows)), where] = (rows[torch.arange(len(rows)), where] + shift) % options[where]
@@ -105,7 +107,8 @@ class Evolution(Uniform):
         return {**super().settings(), "population": self.population, "tournament": self.tournament}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"codes": self._codes, "scores": self._scores}
+        return {**super().state_dict(), "codes": self._codes, "scores": self._scores}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self._codes, self._scores = state["codes"], state["scores"]

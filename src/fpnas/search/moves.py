@@ -16,7 +16,39 @@ from fpnas.memory import Memory
 
 
 class Move(ABC):
-    """Moves alpha by Adam, betas (.5, .999); a kind says what the likelihood adds to the loss.
+    """What becomes of the scores of K architectures."""
+
+    @abstractmethod
+    def start(self, distribution: ArchDistribution) -> None:
+        """Called with the distribution that will be moved, and again when it is joined."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        distribution: ArchDistribution,
+        codes: Tensor,
+        loglik: Tensor,
+        num_images: int,
+        budget: Budget | None,
+        generator: torch.Generator,
+    ) -> None:
+        """Moves alpha by K scores: codes (K, V), log-likelihoods (K,) in nats, summed over `num_images`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What decides its course, plain JSON."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What changes."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+
+
+class Gradient(Move):
+    """A step of Adam, betas (.5, .999), on a loss and the budget's term.
 
     Args:
         lr: of alpha.
@@ -32,7 +64,7 @@ class Move(ABC):
         self._optimiser: torch.optim.Optimizer | None = None
 
     def start(self, distribution: ArchDistribution) -> None:
-        """Called with the distribution whose logits will be moved, again when it is joined: Adam's state is rebuilt."""
+        """Adam's state begins anew."""
         self._optimiser = torch.optim.Adam(distribution.parameters(), lr=self.lr, betas=(0.5, 0.999))
 
     def __call__(
@@ -44,38 +76,29 @@ class Move(ABC):
         budget: Budget | None,
         generator: torch.Generator,
     ) -> None:
-        """Moves alpha by K scores: codes (K, V), log-likelihoods (K,) in nats, summed over `num_images`."""
+        """One step."""
         loss = self.loss(distribution, codes, loglik, num_images, budget)
         if budget is not None:
             loss = loss + budget.loss(distribution, generator)
-        if loss.requires_grad:
-            assert self._optimiser is not None
-            self._optimiser.zero_grad()
-            loss.backward()
-            self._optimiser.step()
+        assert self._optimiser is not None
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
 
     @abstractmethod
     def loss(
-        self,
-        distribution: ArchDistribution,
-        codes: Tensor,
-        loglik: Tensor,
-        num_images: int,
-        budget: Budget | None,
+        self, distribution: ArchDistribution, codes: Tensor, loglik: Tensor, num_images: int, budget: Budget | None
     ) -> Tensor:
         """A surrogate whose gradient is the likelihood's part."""
 
     def settings(self) -> dict[str, Any]:
-        """What decides its course, plain JSON."""
         return {"alpha_lr": self.lr}
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes."""
         assert self._optimiser is not None
         return {"alpha_optimiser": self._optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
         assert self._optimiser is not None
         self._optimiser.load_state_dict(state["alpha_optimiser"])
 
@@ -83,7 +106,7 @@ class Move(ABC):
 Baseline = Literal["none", "mean", "leave-one-out"]
 
 
-class Likelihood(Move):
+class Likelihood(Gradient):
     """Eq. 7: sum_k m_k * grad(-log P(A_k|alpha)), m_k = q_k - beta * share_k.
 
     Args:
@@ -121,7 +144,7 @@ class Likelihood(Move):
         return {"temperature": self.temperature, "baseline": self.baseline, **super().settings()}
 
 
-class ScoreFunction(Move):
+class ScoreFunction(Gradient):
     """REINFORCE: the gradient of the mean reward, log-likelihood an image, with a moving baseline (Williams 1992).
 
     Args:
@@ -166,49 +189,41 @@ class ScoreFunction(Move):
 class Posterior(Move):
     """Ours: alpha's logits are those nearest to the posterior given all past scores; see `memory.Memory`.
 
-    The budget's term moves them further by Adam, and stays when the fit changes.
+    The budget is a prior that leaves out what exceeds it, so it has no term here: what is drawn and what is answered
+    lies within it.
 
     Args:
-        lr: of the budget's term.
         memory: of past scores.
         temperature: of the likelihood.
     """
 
-    def __init__(self, lr: float, memory: Memory, temperature: Temperature) -> None:
-        super().__init__(lr)
+    def __init__(self, memory: Memory, temperature: Temperature) -> None:
         divisor(temperature, 1)
         self.memory = memory
         self.temperature: Temperature = temperature
-        self._fit: Tensor | None = None
 
     def start(self, distribution: ArchDistribution) -> None:
-        super().start(distribution)
-        # Joined logits are sums of their parts, and so is the fit that they hold: only its later changes are added.
-        self._fit = self.memory.logits(distribution)
+        """Nothing: joined logits are sums of their parts, and so is the memory's fit."""
 
-    def loss(
+    def __call__(
         self,
         distribution: ArchDistribution,
         codes: Tensor,
         loglik: Tensor,
         num_images: int,
         budget: Budget | None,
-    ) -> Tensor:
-        del budget
+        generator: torch.Generator,
+    ) -> None:
+        """Remembers the scores and reads the logits off the memory."""
+        del budget, generator
         self.memory.add(distribution, codes, loglik / divisor(self.temperature, num_images))
-        fit = self.memory.logits(distribution)
-        assert self._fit is not None
-        distribution.set_logits(distribution.logits.detach() + fit - self._fit)
-        self._fit = fit
-        return torch.zeros((), dtype=torch.float64)
+        distribution.set_logits(self.memory.logits(distribution))
 
     def settings(self) -> dict[str, Any]:
-        return {"temperature": self.temperature, **self.memory.settings(), **super().settings()}
+        return {"temperature": self.temperature, **self.memory.settings()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"memory": self.memory.state_dict(), "fit": self._fit, **super().state_dict()}
+        return {"memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load_state_dict(state["memory"])
-        self._fit = state["fit"]
-        super().load_state_dict(state)

@@ -15,11 +15,9 @@ from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator
 from fpnas.search.moves import Move
-from fpnas.search.strategy import Moment, Strategy, Told, feasible
+from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.search.within import Within
 from fpnas.streams import generator
-
-DRAWS = 1024
-"""Architectures drawn to find K within the budget."""
 
 
 class Sampling(Strategy):
@@ -30,7 +28,7 @@ class Sampling(Strategy):
         sample_size: entropy -> K.
         move: what becomes of the scores.
         join_at: theta, as a share of the search: there the distribution is joined to one table a group. 1 is never.
-        within: draw from P(A|alpha, cost within the target), by rejection (ours); the paper draws from P(A|alpha).
+        within: draw from P(A|alpha, cost <= target) (ours, see `within`); the paper draws from P(A|alpha).
     """
 
     def __init__(
@@ -40,7 +38,8 @@ class Sampling(Strategy):
         if not 0 <= join_at <= 1:
             raise InputError("join_at as a fraction of the epochs, 0 to 1", f"{join_at:g}", "correct it")
         self.distribution = distribution
-        self.sample_size, self.move, self.join_at, self.within = sample_size, move, join_at, within
+        self.sample_size, self.move, self.join_at = sample_size, move, join_at
+        self.within = Within() if within else None
         move.start(distribution)
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
@@ -61,9 +60,9 @@ class Sampling(Strategy):
 
     def _draw(self, num: int, budget: Budget | None, moment: Moment) -> Tensor:
         draws = generator(moment.seed, "architectures", moment.number)
-        if not self.within:
+        if self.within is None:
             return self.distribution.sample(num, draws)
-        return feasible(self.distribution.sample(max(num, DRAWS), draws), budget, num)
+        return self.within.draw(self.distribution, budget, num, draws)
 
     def settings(self) -> dict[str, Any]:
         size = self.sample_size
@@ -72,7 +71,7 @@ class Sampling(Strategy):
             "at_least": size.at_least,
             "at_most": size.at_most,
             "join_at": self.join_at,
-            "within": self.within,
+            "within": self.within is not None,
             **self.move.settings(),
         }
 
@@ -81,6 +80,7 @@ class Sampling(Strategy):
             "partition": self.distribution.partition,
             "logits": self.distribution.logits.detach().clone(),
             "move": self.move.state_dict(),
+            "mu": None if self.within is None else self.within.mu,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -88,3 +88,5 @@ class Sampling(Strategy):
         self.distribution.set_logits(state["logits"])
         self.move.start(self.distribution)
         self.move.load_state_dict(state["move"])
+        if self.within is not None:
+            self.within.mu = state["mu"]

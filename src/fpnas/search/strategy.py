@@ -77,12 +77,3 @@ class Strategy(ABC):
     def check(self, evaluator: Evaluator) -> None:
         """`InputError` where `evaluator` can't do what the method needs."""
         del evaluator
-
-
-def feasible(codes: Tensor, budget: Budget | None, wanted: int) -> Tensor:
-    """The first `wanted` of `codes` within the budget; where these are too few, the nearest to it fill up."""
-    if budget is None or not budget.binds:
-        return codes[:wanted]
-    excess = budget.excess(codes)
-    within = (excess <= 0).nonzero()[:wanted, 0]
-    return codes[within if len(within) == wanted else excess.argsort(stable=True)[:wanted].sort().values]

@@ -9,6 +9,7 @@ from fpnas.errors import unknown_name
 from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
 from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
 from fpnas.spaces.nasbench import nasbench_macro
+from fpnas.spaces.published import IMAGE_SIZES, PUBLISHED, Published
 from fpnas.spaces.tiny import tiny
 
 SPACES: dict[str, Callable[..., Supernet]] = {
@@ -31,7 +32,10 @@ def by_name(name: str) -> Callable[..., Supernet]:
 
 
 __all__ = [
+    "IMAGE_SIZES",
+    "PUBLISHED",
     "SPACES",
+    "Published",
     "by_name",
     "fbnetv2_f",
     "fbnetv2_f_fine",

@@ -1,0 +1,76 @@
+"""docs/spaces.md says what the code says; printed figures are METHOD's, and our rows meet those they are made for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from fpnas.spaces import IMAGE_SIZES, PUBLISHED, SPACES
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "spaces.md"
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, str]:
+    """The generated tables."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import space_tables
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    assert space_tables.PAGE == PAGE
+    return space_tables.tables()
+
+
+def test_the_page_holds_the_tables_that_the_code_gives(parts: dict[str, str]) -> None:
+    page = PAGE.read_text()
+    for name, part in parts.items():
+        assert f"<!-- table {name} -->\n\n{part}\n\n<!-- end -->" in page, (
+            f"{name}: run python benchmarks/space_tables.py"
+        )
+    assert page.count("<!-- table ") == page.count("<!-- end -->") == len(parts)
+
+
+def test_medians_and_sizes_of_the_large_spaces_are_near_the_printed_ones(parts: dict[str, str]) -> None:
+    """Median FLOPs of 10,000 random networks within 5 %, sizes within a factor of 1.5; read off the table."""
+    lines = [line.strip("| ").split(" | ") for line in parts["printed"].splitlines()]
+    rows = {line[0].strip("`"): line for line in lines}
+    for name, printed in (("fpnas-l0", (2e32, 390)), ("fpnas-l1", (1e36, 900)), ("fpnas-l2", (1e36, 1100))):
+        _, _, _, size, our_size, _, median, our_median, _ = (cell.replace(",", "") for cell in rows[name])
+        assert (float(size), float(median)) == printed
+        assert abs(float(our_median) / float(median) - 1) < 0.05
+        assert 1 / 1.5 < float(our_size) / float(size) < 1.5
+
+
+def test_published_figures_are_those_of_the_papers() -> None:
+    """METHOD 3.3, by hand."""
+    assert {name: p.size for name, p in PUBLISHED.items()} == {
+        "fbnetv2-f": 6e25,
+        "fbnetv2-f-fine": 1e45,
+        "fbnetv2-fpp": None,
+        "fpnas-l0": 2e32,
+        "fpnas-l1": 1e36,
+        "fpnas-l2": 1e36,
+        "nasbench-macro": 6561,
+    }
+    large = [PUBLISHED[f"fpnas-l{n}"] for n in range(3)]
+    assert [(p.image_size, p.blocks, p.median_flops) for p in large] == [
+        (224, 27, 0.39e9),
+        (240, 32, 0.9e9),
+        (256, 32, 1.1e9),
+    ]
+    assert PUBLISHED["fbnetv2-fpp"].largest_flops == (128, 122e6)
+    assert set(IMAGE_SIZES) == set(SPACES)
+    assert set(PUBLISHED) == set(SPACES) - {"tiny"}
+
+
+def test_the_drawing_is_a_picture_with_words_for_those_who_cannot_see_it() -> None:
+    svg = ElementTree.parse(ROOT / "docs" / "images" / "split_attention.svg").getroot()
+    names = {element.tag.rpartition("}")[2] for element in svg.iter()}
+    assert {"title", "desc"} <= names
+    assert not names & {"script", "image", "foreignObject"}
+    assert "prefers-color-scheme: dark" in "".join(svg.itertext())
