@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from fpnas.cost.parts import Condition, Part, children, covering, holds, is_leaf, parts_of, satisfy
+from fpnas.cost.parts import Condition, Part, children, holds, is_leaf, parts_of, satisfy
 from fpnas.cost.recipes import (
     Inputs,
     Recipe,
     Runnable,
     Shape,
-    elastic_layers,
+    elastic_members,
     flat,
     function_recipe,
     module_recipe,
@@ -32,8 +32,8 @@ from fpnas.cost.recipes import (
     sum_recipe,
 )
 from fpnas.cost.watch import ModuleCall, TensorLike, Watch
-from fpnas.elastic import ElasticStructure, Supernet
-from fpnas.elastic.dims import choices_in, resolve
+from fpnas.elastic import ElasticModule, ElasticStructure, Supernet
+from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.errors import SupernetError
 from fpnas.space import Choice, Option
 
@@ -109,17 +109,10 @@ def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[O
         InputError: the supernet can't take `input_shape`.
         SupernetError: an operation can't be called by itself.
     """
-    parts = list(parts_of(Part("", supernet.module), _whole))
     watch = Watch(supernet)
-    before = supernet.arch
-    try:
-        for shown in covering(supernet.space, parts, watch.calls):
-            supernet.select(shown)
-            watch.run(input_shape)
-    finally:
-        supernet.select(before)
+    watch.run(input_shape)
     sites = [OperationSite(network_recipe(), (), 1)]
-    for part in parts:
+    for part in parts_of(Part("", supernet.module), _whole):
         sites += _sites_of(part, watch, supernet)
     return tuple(sites)
 
@@ -150,7 +143,7 @@ def _whole(module: nn.Module) -> bool:
         return True
     if any(isinstance(member, ElasticStructure) for member in module.modules()):
         return False
-    dims = [dim for layer in elastic_layers(module) for dim in layer.dims.values()]
+    dims = [dim for layer in elastic_members(module) for dim in layer.dims.values()]
     scope = tuple(dict.fromkeys(choice for dim in dims for choice in choices_in(dim)))
     return math.prod(len(options) for options in _thinned(scope)) <= MAX_EXACT
 
@@ -176,7 +169,7 @@ def _sites_of(part: Part, watch: Watch, supernet: Supernet) -> Iterator[Operatio
     if _whole(module):
         shapes = _input_shapes(module, watch.calls[path])
         if shapes is not None:
-            yield OperationSite(module_recipe(supernet, module, shapes), conditions, watch.repeats[path])
+            yield OperationSite(module_recipe(supernet, module, shapes), conditions, len(watch.first[path]))
             return
         if is_leaf(module):
             raise SupernetError("layers that take tensors or lists of them", f"{path} with others", "wrap it")
@@ -185,38 +178,58 @@ def _sites_of(part: Part, watch: Watch, supernet: Supernet) -> Iterator[Operatio
     if isinstance(module, ElasticStructure):
         if module.sums is not None:
             happens, channels = module.sums
-            recipe = sum_recipe((channels, *watch.outputs[path][2:]))
+            recipe = sum_recipe((channels, *watch.first[path][0].output[2:]))
             yield OperationSite(recipe, (*conditions, (happens, frozenset({True}))), 1)
         return
-    for call in watch.functions.get(path, []):
+    for call in (function for first in watch.first[path] for function in first.functions):
         yield OperationSite(function_recipe(call), conditions, 1)
 
 
 def _input_shapes(module: nn.Module, calls: Sequence[ModuleCall]) -> Inputs | None:
     """The shapes of the inputs, channels as a `Dim`; None where they can't be told.
 
-    The channels are the width of the first layer that has one, on the first axis that agrees with it each time.
+    The channels are the width of the first elastic module that has one, on the first axis that agrees with it each
+    time; of a leaf's inputs that vary otherwise, such as a state, another of its arguments.
     """
     if any(call.options for call in calls):
         return None
     rows = [list(flat(call.arguments)) for call in calls]
-    if any(not isinstance(item, TensorLike) for row in rows for item in row):
+    columns = list(zip(*rows, strict=False))
+    if len({len(row) for row in rows}) > 1:
         return None
-    width = next((layer.width for layer in elastic_layers(module) if layer.width is not None), None)
-    if width is None or not choices_in(width):
-        return _shaped(calls[0].arguments, [item.shape[1:] for item in rows[0]])
-    shapes: list[Shape] = []
-    for number, item in enumerate(rows[0]):
-        shape = item.shape[1:]
-        axes = range(len(shape)) if len(shape) != 2 else (1, 0)  # (tokens, features)
-        widths = [resolve(width, call.arch) for call in calls]
-        fits = [axis for axis in axes if [row[number].shape[axis + 1] for row in rows] == widths]
-        if not fits and not is_leaf(module):
+    members = elastic_members(module)
+    width = next((member.width for member in members if member.width is not None), None)
+    others = module.dims.values() if isinstance(module, ElasticModule) else ()
+    shapes: list[Shape | None] = []
+    for column in columns:
+        if all(item is None for item in column):
+            shapes.append(None)
+            continue
+        seen = [item.shape[1:] for item in column if isinstance(item, TensorLike)]
+        if len(seen) < len(column) or len({len(shape) for shape in seen}) > 1:
             return None
-        shapes.append((*shape[: fits[0]], width, *shape[fits[0] + 1 :]) if fits else shape)
+        shape = seen[0]
+        if width is not None:
+            varies = is_leaf(module) and any(other != shape for other in seen)
+            dims = [dim for dim in (width, *(others if varies else ())) if choices_in(dim)]
+            fits = next((found for dim in dims if (found := _with_channels(seen, dim, calls)) is not None), None)
+            if fits is None and (varies or (dims and not is_leaf(module))):
+                return None
+            shape = fits or shape
+        shapes.append(shape)
     return _shaped(calls[0].arguments, shapes)
 
 
-def _shaped(arguments: Sequence[Any], shapes: Sequence[Shape]) -> Inputs:
+def _with_channels(seen: Sequence[tuple[int, ...]], dim: Dim, calls: Sequence[ModuleCall]) -> Shape | None:
+    """The shape with `dim` on the first axis that has its value in each call; None where there is none."""
+    wanted = [resolve(dim, call.arch) for call in calls]
+    first = seen[0]
+    for axis in range(len(first)) if len(first) != 2 else (1, 0):  # (tokens, features)
+        if [shape[axis] for shape in seen] == wanted:
+            return *first[:axis], dim, *first[axis + 1 :]
+    return None
+
+
+def _shaped(arguments: Sequence[Any], shapes: Sequence[Shape | None]) -> Inputs:
     left = iter(shapes)
     return tuple([next(left) for _ in a] if isinstance(a, list | tuple) else next(left) for a in arguments)

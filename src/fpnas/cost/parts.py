@@ -7,15 +7,16 @@ and to `operations` (latency).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
 from fpnas.elastic import ElasticStructure
 from fpnas.elastic.checks import stays_whole
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.errors import SupernetError
 from fpnas.space import Option, SearchSpace
 
 Condition = tuple[Dim, frozenset[Any]]
@@ -79,9 +80,17 @@ def _members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield local, child
 
 
-def covering(space: SearchSpace, parts: Sequence[Part], seen: Container[str]) -> Iterator[Mapping[str, Option]]:
-    """Architectures that between them run each part: greedily, as many as agree and whose paths aren't `seen` yet."""
-    waiting = {part.path: part.conditions for part in parts if part.path not in seen}
+def showing(space: SearchSpace, parts: Sequence[Part], seen: Container[str]) -> Iterator[Mapping[str, Option]]:
+    """Architectures that between them run each part, then two that can contradict them: one at the small end of the
+    choices, and one at mixed ends. `seen` holds the paths of the parts that have run, and grows meanwhile."""
+    yield from _covering(space, parts, seen)
+    yield space.decode([0] * len(space))
+    yield space.decode([(n - 1) * (position % 2) for position, n in enumerate(space.cardinalities)])
+
+
+def _covering(space: SearchSpace, parts: Sequence[Part], seen: Container[str]) -> Iterator[Mapping[str, Option]]:
+    """Greedily, as many parts as agree and aren't seen yet."""
+    waiting = {part.path: part.conditions for part in parts}
     while waiting:
         fixed: dict[str, Option] = {}
         aimed_at: set[str] = set()
@@ -110,3 +119,68 @@ def satisfy(conditions: Sequence[Condition], fixed: Mapping[str, Option]) -> dic
             if more is not None:
                 return {**pick, **more}
     return None
+
+
+class Called(Protocol):
+    """A call of a module that was looked at."""
+
+    @property
+    def callers(self) -> tuple[int, ...]:
+        """The ids of the modules looked at that were running, from the outermost in."""
+        ...
+
+    @property
+    def kind(self) -> object:
+        """Equal for calls that are alike."""
+        ...
+
+
+Call = TypeVar("Call", bound=Called)
+
+
+def dealt(
+    parts: Iterable[Part], calls: Mapping[int, Sequence[Call]], arch: Mapping[str, Option]
+) -> Iterator[tuple[Part, list[Call]]]:
+    """The parts that run under `arch`, each with its share of its module's calls in one forward pass of that.
+
+    Args:
+        parts: all that were looked at.
+        calls: of each module, by its id, in order.
+        arch: the architecture that ran.
+
+    Raises:
+        SupernetError: a module ran where its conditions forbid it, or the calls of one that has several names can't be
+            told apart.
+    """
+    places: dict[int, list[Part]] = {}
+    for part in parts:
+        places.setdefault(id(part.module), []).append(part)
+    for identity, group in places.items():
+        found = list(calls.get(identity, []))
+        running = [part for part in group if part.runs(arch)]
+        if not running and found:
+            got = f"{group[0].path!r}, which ran under {dict(arch)}"
+            raise SupernetError("layers that run only when the structures above them say so", got, "use a Switch")
+        if len(running) == 1:
+            yield running[0], found
+            continue
+        if {call.callers for call in found} - {part.above for part in running}:
+            got = f"{_names(running)}, one layer, called by none of the modules above"
+            raise SupernetError("a shared layer that the modules which hold it call", got, "call it under one name")
+        for above in dict.fromkeys(part.above for part in running):
+            yield from _evenly([p for p in running if p.above == above], [c for c in found if c.callers == above])
+
+
+def _evenly(parts: list[Part], calls: list[Call]) -> Iterator[tuple[Part, list[Call]]]:
+    """As many calls each, or one each in order."""
+    share, left = divmod(len(calls), len(parts))
+    alike = all(call.kind == calls[0].kind for call in calls)
+    if left or not (alike or share == 1 or len(parts) == 1):
+        got = f"{_names(parts)}: one layer with {len(calls)} calls"
+        raise SupernetError("calls of a shared layer that can be told apart", got, "call it under one name")
+    for number, part in enumerate(parts):
+        yield part, calls[number * share : (number + 1) * share]
+
+
+def _names(parts: list[Part]) -> str:
+    return " and ".join(repr(part.path) for part in parts)

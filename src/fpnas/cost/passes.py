@@ -37,6 +37,11 @@ class Call:
     flops: int
     callers: tuple[int, ...]
 
+    @property
+    def kind(self) -> tuple[int, int]:
+        """Calls of one kind cost the same."""
+        return self.positions, self.flops
+
 
 class _Counter(TorchDispatchMode):
     """The FLOPs so far, by the rules of torch's own counter, which also takes apart each operation that has none: in a

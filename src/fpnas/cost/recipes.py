@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 
 from fpnas.cost.parts import is_leaf
 from fpnas.cost.watch import FunctionCall, TensorLike
-from fpnas.elastic import ElasticLayer, Supernet, initialise
+from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Supernet, initialise
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.space import Option
 from fpnas.streams import generator
@@ -33,8 +33,8 @@ Build = Callable[[Mapping[str, Option], int, torch.device], Runnable]
 Shape = tuple[Dim, ...]
 """Of one example."""
 
-Inputs = tuple[Shape | list[Shape], ...]
-"""Positional arguments: a tensor's shape, or a list of them."""
+Inputs = tuple[Shape | list[Shape | None] | None, ...]
+"""Positional arguments: a tensor's shape, or a list of them; None for None."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def flat(arguments: Sequence[Any]) -> Iterator[Any]:
             yield argument
 
 
-def elastic_layers(module: nn.Module) -> list[ElasticLayer]:
+def elastic_members(module: nn.Module) -> list[ElasticModule]:
     """Those within a module, itself included."""
-    return [member for member in module.modules() if isinstance(member, ElasticLayer)]
+    return [member for member in module.modules() if isinstance(member, ElasticModule)]
 
 
 class _Template:
@@ -118,9 +118,12 @@ class _Template:
 
     def module(self, module: nn.Module) -> str:
         """Kinds and arguments, outside in."""
-        if isinstance(module, ElasticLayer):
-            # Beside its arguments whatever it was told in whole numbers, such as a stride.
-            own = {key: value for key, value in vars(module).items() if type(value) is int and key[0] != "_"}
+        if isinstance(module, ElasticModule):
+            # Beside its arguments whatever it was told in whole numbers, such as a stride; a structure's flags decide
+            # what its own forward does.
+            kinds = (int, bool) if isinstance(module, ElasticStructure) else (int,)
+            told = {key: value for key, value in vars(module).items() if type(value) in kinds and key[0] != "_"}
+            own = {key: value for key, value in told.items() if key != "training"}
             parts = [f"{key}={self.place(dim)}" for key, dim in {**module.dims, **own}.items()]
             return f"{type(module).__name__}({', '.join(parts)})"
         if is_leaf(module):
@@ -130,9 +133,9 @@ class _Template:
             return " + ".join(inner)
         return f"{type(module).__name__}({', '.join(inner)})"
 
-    def shapes(self, shapes: Sequence[Shape]) -> str:
+    def shapes(self, shapes: Sequence[Shape | None]) -> str:
         """16x28x28, 16x28x28."""
-        return ", ".join("x".join(self.place(size) for size in shape) for shape in shapes)
+        return ", ".join("none" if shape is None else "x".join(map(self.place, shape)) for shape in shapes)
 
 
 def _escaped(text: str) -> str:
@@ -154,7 +157,8 @@ def _module(
     try:
         supernet.select(arch)
         # What deepcopy finds in its memo it takes for copied: each elastic layer becomes its plain counterpart.
-        plain: nn.Module = deepcopy(module, {id(layer): layer.extract() for layer in elastic_layers(module)})
+        layers = [member for member in elastic_members(module) if isinstance(member, ElasticLayer)]
+        plain: nn.Module = deepcopy(module, {id(layer): layer.extract() for layer in layers})
     finally:
         supernet.select(before)
     plain = plain.to_empty(device=device)
@@ -163,14 +167,14 @@ def _module(
     initialise(plain, generator(0, "latency"))
     plain = plain.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     new = _Tensors(device)
-    given = [
-        [new(batch_size, _sizes(shape, arch)) for shape in one]
-        if isinstance(one, list)
-        else new(batch_size, _sizes(one, arch))
-        for one in inputs
-    ]
-    # In the extracted network leaves are called, and the forward of what holds them is part of the network's own.
-    return plain if is_leaf(module) else plain.forward, tuple(given)
+
+    def made(shape: Shape | None) -> Tensor | None:
+        return None if shape is None else new(batch_size, [resolve(size, arch) for size in shape])
+
+    given = [[made(shape) for shape in one] if isinstance(one, list) else made(one) for one in inputs]
+    # In the extracted network leaves are called, and the forward of all else is part of the network's own.
+    called = is_leaf(module) and not isinstance(module, ElasticStructure)
+    return plain if called else plain.forward, tuple(given)
 
 
 def _function(call: FunctionCall, arch: Mapping[str, Option], batch_size: int, device: torch.device) -> Runnable:
@@ -191,10 +195,6 @@ def _network(arch: Mapping[str, Option], batch_size: int, device: torch.device) 
     graph = fx.Graph()
     graph.output(graph.placeholder("x"))
     return fx.GraphModule({}, graph, class_name="Network").eval(), (torch.zeros(batch_size, device=device),)
-
-
-def _sizes(shape: Shape, arch: Mapping[str, Option]) -> list[int]:
-    return [resolve(size, arch) for size in shape]
 
 
 class _Tensors:

@@ -7,19 +7,19 @@ two more, at the small end of the choices and at mixed ends, must bear out what 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from fpnas.cost.parts import Condition, Part, covering, holds, is_leaf, parts_of
+from fpnas.cost.parts import Condition, Part, dealt, holds, is_leaf, parts_of, showing
 from fpnas.cost.passes import Call, watching
 from fpnas.elastic import ElasticModule, Supernet
 from fpnas.elastic.checks import choices_of, stays_whole
 from fpnas.elastic.dims import Dim, choices_in
 from fpnas.errors import SupernetError
-from fpnas.space import Choice, Option, SearchSpace
+from fpnas.space import Choice, Option
 
 
 @dataclass(frozen=True)
@@ -80,22 +80,22 @@ def trace_sites(
             switch it.
     """
     parts = list(parts_of(Part("", supernet.module)))
-    places = [_Place(part) for part in parts]
+    places = {part.path: _Place(part) for part in parts}
     modules = {id(part.module): part.module for part in parts}.values()
     seen: set[str] = set()
     before = supernet.arch
     try:
         with watching(supernet, modules, input_shape, input_dtype) as run:
-            for number, shown in enumerate(_to_show(supernet.space, parts, seen) if arch is None else (arch,)):
+            for number, shown in enumerate(showing(supernet.space, parts, seen) if arch is None else (arch,)):
                 supernet.select(shown)
-                calls = run(number > 0)
-                for group in _by_layer(places):
-                    _see(group, calls.get(id(group[0].layer), []), supernet.arch)
-                seen.update(place.name for place in places if place.seen is not None)
+                for part, calls in dealt(parts, run(number > 0), supernet.arch):
+                    places[part.path].see(calls, supernet.arch)
+                    if calls:
+                        seen.add(part.path)
     finally:
         supernet.select(before)
     # A layer that no forward pass calls is no part of any network.
-    called = [place.seen for place in places if place.seen is not None]
+    called = [place.seen for place in places.values() if place.seen is not None]
     if arch is None:
         _refuse_unread(supernet, called)
     return tuple(site for site in called if _can_cost(site))
@@ -156,45 +156,3 @@ def _refuse_unread(supernet: Supernet, called: list[LayerSite]) -> None:
 def counts_itself(layer: nn.Module) -> bool:
     """Whether an elastic module has a rule of its own for its multiply-adds."""
     return isinstance(layer, ElasticModule) and type(layer).flops is not ElasticModule.flops
-
-
-def _by_layer(places: list[_Place]) -> list[list[_Place]]:
-    """The places of each layer."""
-    groups: dict[int, list[_Place]] = {}
-    for place in places:
-        groups.setdefault(id(place.layer), []).append(place)
-    return list(groups.values())
-
-
-def _see(places: list[_Place], calls: list[Call], arch: Mapping[str, Option]) -> None:
-    """Deals one layer's calls out to those of its places that run under `arch`, by the modules that were running."""
-    running = [place for place in places if place.part.runs(arch)]
-    if not running and calls:
-        got = f"{places[0].name!r}, which ran under {dict(arch)}"
-        raise SupernetError("layers that run only when the structures above them say so", got, "use a Switch")
-    if len(running) == 1:
-        running[0].see(calls, arch)
-        return
-    if {call.callers for call in calls} - {place.part.above for place in running}:
-        got = f"{' and '.join(repr(place.name) for place in running)}, one layer, called by none of the modules above"
-        raise SupernetError("a shared layer that the modules which hold it call", got, "call it under one name")
-    for above in dict.fromkeys(place.part.above for place in running):
-        _deal([p for p in running if p.part.above == above], [c for c in calls if c.callers == above], arch)
-
-
-def _deal(places: list[_Place], calls: list[Call], arch: Mapping[str, Option]) -> None:
-    """Deals the calls out evenly, or one each in order."""
-    share, left = divmod(len(calls), len(places))
-    alike = len({(call.positions, call.flops) for call in calls}) <= 1
-    if left or not (alike or share == 1 or len(places) == 1):
-        got = f"{' and '.join(repr(place.name) for place in places)}: one layer with {len(calls)} calls"
-        raise SupernetError("calls of a shared layer that can be told apart", got, "call it under one name")
-    for number, place in enumerate(places):
-        place.see(calls[number * share : (number + 1) * share], arch)
-
-
-def _to_show(space: SearchSpace, parts: Sequence[Part], seen: Container[str]) -> Iterator[Mapping[str, Option]]:
-    """Architectures that between them run each part, then two that can contradict them."""
-    yield from covering(space, parts, seen)
-    yield space.decode([0] * len(space))
-    yield space.decode([(n - 1) * (position % 2) for position, n in enumerate(space.cardinalities)])

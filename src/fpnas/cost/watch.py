@@ -6,14 +6,15 @@ For latency, where more counts than multiply-adds. Which of it is an operation i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_any, tree_map_only
 
-from fpnas.cost.parts import is_leaf
+from fpnas.cost.parts import Part, dealt, is_leaf, parts_of, showing
 from fpnas.cost.passes import run_one_example
 from fpnas.elastic import Supernet
 from fpnas.space import Option
@@ -27,15 +28,6 @@ class TensorLike:
 
 
 @dataclass(frozen=True)
-class ModuleCall:
-    """A call of a module: the architecture in force, and its arguments with `TensorLike`s for tensors."""
-
-    arch: Mapping[str, Option]
-    arguments: tuple[Any, ...]
-    options: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class FunctionCall:
     """A call of a function of torch, with `TensorLike`s for tensors."""
 
@@ -44,70 +36,95 @@ class FunctionCall:
     options: Mapping[str, Any]
 
 
-class Watch:
-    """Looks on while architectures run; everything is by a module's path.
+@dataclass
+class ModuleCall:
+    """A call of a module, with `TensorLike`s for tensors.
 
-    `calls` holds a module's first call under each architecture, `repeats` how often it was called in the first forward
-    pass that did so, `outputs` the shape of its first output, and `functions` what its own forward called in that
-    pass, unless it is a leaf.
+    Args:
+        arch: the architecture in force.
+        arguments: those without a name.
+        options: those with one.
+        callers: the ids of the modules looked at that were running, from the outermost in.
+        functions: what its own forward called, unless it is a leaf.
+        output: the shape of its output, () where that is no tensor.
+    """
+
+    arch: Mapping[str, Option]
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+    callers: tuple[int, ...]
+    functions: list[FunctionCall] = field(default_factory=list[FunctionCall])
+    output: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Calls of one kind take equally long."""
+        return self.arguments, self.options
+
+
+class Watch:
+    """Looks on while architectures run; everything is by a part's path.
+
+    `calls` holds a part's first call under each architecture, and `first` all its calls in the first forward pass that
+    had one.
     """
 
     def __init__(self, supernet: Supernet) -> None:
         self._supernet = supernet
-        self._paths = dict(supernet.module.named_modules())
+        self._parts = list(parts_of(Part("", supernet.module)))
         self.calls: dict[str, list[ModuleCall]] = {}
-        self.repeats: dict[str, int] = {}
-        self.outputs: dict[str, tuple[int, ...]] = {}
-        self.functions: dict[str, list[FunctionCall]] = {}
+        self.first: dict[str, list[ModuleCall]] = {}
 
     def run(self, input_shape: tuple[int, ...]) -> None:
-        """The architecture in force on one example of `input_shape` (C, H, W)."""
-        stack: list[str] = []
-        known = set(self.calls)
-        began: set[str] = set()
-
-        def enter(path: str) -> Any:
-            def before(module: nn.Module, arguments: Any, options: Any) -> None:
-                del module
-                stack.append(path)
-                if path not in known:
-                    self.repeats[path] = self.repeats.get(path, 0) + 1
-                if path not in began:
-                    began.add(path)
-                    call = ModuleCall(self._supernet.arch, _without_tensors(arguments), _without_tensors(options))
-                    self.calls.setdefault(path, []).append(call)
-
-            return before
-
-        def leave(module: nn.Module, arguments: Any, output: Any) -> None:
-            del module, arguments
-            path = stack.pop()
-            if isinstance(output, Tensor):
-                self.outputs.setdefault(path, tuple(output.shape))
-
-        class Functions(TorchFunctionMode):
-            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                del types
-                result = func(*args, **(kwargs or {}))
-                if (
-                    stack
-                    and stack[-1] not in known
-                    and not is_leaf(paths[stack[-1]])
-                    and tree_any(lambda x: isinstance(x, Tensor), result)
-                ):
-                    call = FunctionCall(func, _without_tensors(args), _without_tensors(kwargs or {}))
-                    functions.setdefault(stack[-1], []).append(call)
-                return result
-
-        functions, paths = self.functions, self._paths
-        handles = [m.register_forward_pre_hook(enter(path), with_kwargs=True) for path, m in self._paths.items()]
-        handles += [module.register_forward_hook(leave) for module in self._paths.values()]
+        """Architectures that show each part, on one example of `input_shape`, such as (C, H, W)."""
+        before = self._supernet.arch
         try:
-            with Functions():
-                run_one_example(self._supernet, input_shape)
+            for shown in showing(self._supernet.space, self._parts, self.calls):
+                self._supernet.select(shown)
+                found = _seen(self._supernet, self._parts, input_shape, others_ran=bool(self.calls))
+                for part, calls in dealt(self._parts, found, self._supernet.arch):
+                    if calls:
+                        self.calls.setdefault(part.path, []).append(calls[0])
+                        self.first.setdefault(part.path, calls)
         finally:
-            for handle in handles:
-                handle.remove()
+            self._supernet.select(before)
+
+
+def _seen(
+    supernet: Supernet, parts: list[Part], input_shape: tuple[int, ...], others_ran: bool
+) -> dict[int, list[ModuleCall]]:
+    """The calls of each module in a forward pass of the architecture in force, by the module's id."""
+    found: dict[int, list[ModuleCall]] = {}
+    running: list[tuple[nn.Module, ModuleCall]] = []
+
+    def before(module: nn.Module, arguments: Any, options: Any) -> None:
+        above = tuple(id(other) for other, _ in running)
+        call = ModuleCall(supernet.arch, _without_tensors(arguments), _without_tensors(options), above)
+        found.setdefault(id(module), []).append(call)
+        running.append((module, call))
+
+    def after(module: nn.Module, arguments: Any, output: Any) -> None:
+        del module, arguments
+        _, call = running.pop()
+        if isinstance(output, Tensor):
+            call.output = tuple(output.shape)
+
+    class Functions(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            del types
+            result = func(*args, **(kwargs or {}))
+            if running and not is_leaf(running[-1][0]) and tree_any(lambda x: isinstance(x, Tensor), result):
+                call = FunctionCall(func, _without_tensors(args), _without_tensors(kwargs or {}))
+                running[-1][1].functions.append(call)
+            return result
+
+    modules = {id(part.module): part.module for part in parts}.values()
+    with ExitStack() as undo, Functions():
+        for module in modules:
+            undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            undo.callback(module.register_forward_hook(after).remove)
+        run_one_example(supernet, input_shape, others_ran=others_ran)
+    return found
 
 
 def _without_tensors(value: Any) -> Any:

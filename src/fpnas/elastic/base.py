@@ -66,6 +66,11 @@ class ElasticModule(nn.Module, ABC):
         return self._values
 
     @property
+    def width(self) -> Dim | None:
+        """The input's channels or features; None where any do."""
+        return None
+
+    @property
     def mixture(self) -> Mixture | None:
         """The soft pick in force, if it is one."""
         return self.pick.mixture
@@ -97,7 +102,7 @@ class ElasticLayer(ElasticModule):
 
     @property
     def width(self) -> Dim | None:
-        """The input's channels or features, the first argument unless a layer says otherwise; None where any do."""
+        """The first argument, unless a layer says otherwise."""
         return next(iter(self.dims.values()), None)
 
     @abstractmethod

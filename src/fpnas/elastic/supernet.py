@@ -22,6 +22,9 @@ from fpnas.streams import generator
 class Supernet(nn.Module):
     """All candidate architectures of a module with shared weights; runs one at a time.
 
+    `torch.fx` follows the module's forward when a supernet is made, and again in `extract`: meanwhile no other thread
+    of the process may run a module.
+
     Args:
         module: holds elastic layers, whose arguments may be `Choice`s. Under a fixed architecture its `forward` must be
             one that `torch.fx` can trace.

@@ -60,6 +60,10 @@ class DotProductAttention(ElasticStructure):
         largest(heads)
         self.causal = causal
 
+    @property
+    def width(self) -> Dim:
+        return scaled(self.dims["heads"], self.dims["head_width"])
+
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         shape = self.values["heads"], self.values["head_width"]
         queries, keys, values = (x.unflatten(-1, shape).transpose(-3, -2) for x in (queries, keys, values))
