@@ -76,7 +76,7 @@ def test_where_many_meet_the_target_draws_are_those_of_p_given_the_budget(joint:
     assert all(len(rows) == num for rows in drawn)
     assert within.mu == 1.0, "no tilt was looked for"
     expected = probabilities(distribution, 60.0)
-    assert_drawn_from(sum(drawn, []), {code: p * num * 100 for code, p in expected.items()})
+    assert_drawn_from([row for rows in drawn for row in rows], {code: p * num * 100 for code, p in expected.items()})
 
 
 @pytest.mark.parametrize("joint", [False, True])
