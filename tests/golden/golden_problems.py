@@ -7,12 +7,14 @@ their vectorised versions differ in the last digits from processor to processor.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import helpers_run as h
 import torch
 
 import fpnas
+from fpnas.memory import Memory
 
 
 def table_problem() -> fpnas.Search:
@@ -91,6 +93,71 @@ def training_trajectory(job: fpnas.Training) -> dict[str, Any]:
     with torch.no_grad():
         logits = trained(job.data.normalise(job.data.heldout.images[:4])).tolist()
     return {"steps": steps, "logits": logits, "kept": {n: v.norm().item() for n, v in trained.named_parameters()}}
+
+
+def method_on_table(name: str, **options: Any) -> fpnas.Search:
+    """20 steps, 10 an epoch, 2 of warm-up; a budget that binds, its term from the step's own samples."""
+    budget = fpnas.Budget(h.TableCost(), target=60.0, beta=0.3, floor=0.05, estimator="samples")
+    make = fpnas.methods.METHODS[name]
+    return make(h.TableEvaluator(10), budget, epochs=2, seed=21, warmup=0.1, **options)
+
+
+def posterior_on_table() -> fpnas.Search:
+    """Theta at 9; scores that age and share a batch, cells with effects of their own, draws within the budget."""
+    memory = Memory(h.TABLE_SPACE, batch_effect=1.0, half_life=15.0, interaction=0.2)
+    options = {"lam": 1.0, "join_at": 0.45, "at_least": 2, "temperature": 8.0, "within": True}
+    return method_on_table("fpnas", update="posterior", memory=memory, **options)
+
+
+def method_on_supernet(name: str, **options: Any) -> fpnas.Search:
+    """20 steps, 5 an epoch, 2 of warm-up; a FLOPs target that binds."""
+    supernet = h.small_supernet(double=True)
+    fill(supernet)
+    task = fpnas.SupernetEvaluator(
+        supernet, h.made_up(), batch_size=5, optimiser="sgd", lr=0.1, clip=5.0, weight_decay=1e-4, seed=23
+    )
+    budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6000.0, beta=0.3, floor=0.05)
+    return fpnas.methods.METHODS[name](task, budget, epochs=4, seed=24, warmup=0.1, **options)
+
+
+METHOD_PROBLEMS: dict[str, Callable[[], fpnas.Search]] = {
+    "posterior_table_20": posterior_on_table,
+    "parsec_table_20": lambda: method_on_table("parsec", num_samples=6, temperature=8.0, lr=0.1),
+    "reinforce_table_20": lambda: method_on_table("reinforce", num_samples=6, baseline_decay=0.9, lr=0.1),
+    "random_table_20": lambda: method_on_table("random", num_samples=4),
+    "evolution_table_20": lambda: method_on_table("evolution", num_samples=4, population=12, tournament=4),
+    "darts_supernet_20": lambda: method_on_supernet("darts", lr=0.05, weight_decay=1e-3),
+    "fbnetv2_supernet_20": lambda: method_on_supernet("fbnetv2", lr=0.05, weight_decay=5e-4, temperatures=(5.0, 0.1)),
+}
+"""The other methods, with every number given: defaults move by measurement."""
+
+
+def method_trajectory(job: fpnas.Search) -> dict[str, Any]:
+    """As `trajectory`, of any strategy: its architectures are those that it tells of."""
+    steps: list[dict[str, Any]] = []
+    told: list[Any] = []
+    step = job.strategy.step
+
+    def spy(*arguments: Any) -> Any:
+        told.append(step(*arguments))
+        return told[-1]
+
+    job.strategy.step = spy
+    for _ in range(job.steps_total):
+        record = job.step().metrics
+        distribution = job.distribution
+        logits = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
+        steps.append({**record, "codes": told[-1].codes.tolist(), "logits": logits})
+    supernet = getattr(job.evaluator, "supernet", None)
+    weights = {} if supernet is None else {n: p.detach().norm().item() for n, p in supernet.named_parameters()}
+    answer = job.answer()
+    return {
+        "steps": steps,
+        "arch": dict(answer.arch),
+        "log_prob": answer.log_prob,
+        "how": answer.how,
+        "weights": weights,
+    }
 
 
 PROBLEMS = {"fpnas_table_20": table_problem, "fpnas_supernet_10": supernet_problem}

@@ -1,4 +1,4 @@
-"""Writes the stored trajectories anew: `.venv/bin/python tests/golden/make_golden.py`.
+"""Writes stored trajectories anew: `.venv/bin/python tests/golden/make_golden.py NAME...`, or all of them.
 
 To be run only with a numeric change that is meant, and stated with figures before and after (DESIGN, rule 7): a
 refactor leaves these files as they are.
@@ -17,14 +17,24 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     sys.path.insert(0, str(HERE.parent))
-    from golden_problems import PROBLEMS, training_problem, training_trajectory, trajectory
+    from golden_problems import (
+        METHOD_PROBLEMS,
+        PROBLEMS,
+        method_trajectory,
+        training_problem,
+        training_trajectory,
+        trajectory,
+    )
 
     torch.set_num_threads(1)
-    path = HERE / "training_8.json"
-    path.write_text(json.dumps(training_trajectory(training_problem())) + "\n")
-    for name, problem in PROBLEMS.items():
+    makers = {
+        "training_8": lambda: training_trajectory(training_problem()),
+        **{name: lambda problem=problem: trajectory(problem()) for name, problem in PROBLEMS.items()},
+        **{name: lambda problem=problem: method_trajectory(problem()) for name, problem in METHOD_PROBLEMS.items()},
+    }
+    for name in sys.argv[1:] or makers:
         path = HERE / f"{name}.json"
-        path.write_text(json.dumps(trajectory(problem())) + "\n")
+        path.write_text(json.dumps(makers[name]()) + "\n")
         print(f"{path}: {path.stat().st_size} bytes")
 
 

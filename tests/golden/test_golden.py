@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden_problems import PROBLEMS, training_problem, training_trajectory, trajectory
+from golden_problems import (
+    METHOD_PROBLEMS,
+    PROBLEMS,
+    method_trajectory,
+    training_problem,
+    training_trajectory,
+    trajectory,
+)
 
-EXACT = {"codes", "num_samples", "step", "epoch", "joined", "arch"}
+EXACT = {"codes", "num_samples", "step", "epoch", "joined", "arch", "how"}
 
 
 def compare(found: Any, golden: Any, where: str) -> None:
@@ -53,6 +60,26 @@ def test_the_stored_trajectory_goes_through_all_of_a_search(name: str) -> None:
     assert all(len(step["codes"]) == step["num_samples"] for step in steps)
     assert len({json.dumps(step["codes"]) for step in steps}) == len(steps)
     assert max(step["cost_mean"] for step in steps) > PROBLEMS[name]().budget.target
+
+
+@pytest.mark.parametrize("name", METHOD_PROBLEMS)
+def test_a_methods_trajectory_is_the_stored_one(name: str) -> None:
+    golden = json.loads((Path(__file__).parent / f"{name}.json").read_text())
+    compare(method_trajectory(METHOD_PROBLEMS[name]()), golden, name)
+
+
+@pytest.mark.parametrize("name", METHOD_PROBLEMS)
+def test_a_methods_stored_trajectory_says_something(name: str) -> None:
+    """20 steps, warm-up among them; what learns a distribution moves it, what doesn't draws others at each step."""
+    golden = json.loads((Path(__file__).parent / f"{name}.json").read_text())
+    method, steps = name.partition("_")[0], golden["steps"]
+    assert len(steps) == 20
+    assert [step["val_loss"] is None for step in steps[:3]] == [True, True, method == "fbnetv2"]
+    assert len({step["entropy"] for step in steps}) > 4 or method in ("random", "evolution")
+    assert len({json.dumps(step["codes"]) for step in steps}) > 10 or method in ("darts", "fbnetv2")
+    assert (golden["how"] == "seen") == (method in ("random", "evolution"))
+    assert {step["joined"] for step in steps} == {"posterior": {False, True}, "parsec": {True}}.get(method, {False})
+    assert bool(golden["weights"]) == ("supernet" in name)
 
 
 def test_a_trainings_trajectory_is_the_stored_one() -> None:

@@ -49,6 +49,9 @@ class BlackBox(Cost):
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
         return self._hidden(codes)
 
+    def bounds(self) -> tuple[float, float]:
+        return self._hidden.extreme(1)[0], self._hidden.extreme(-1)[0]
+
 
 def distribution(partition: object, seed: int, scale: float) -> ArchDistribution:
     found = ArchDistribution(SPACE, partition)  # type: ignore[arg-type]
@@ -80,6 +83,21 @@ def test_without_a_table_the_best_sample_is_given_and_said_so() -> None:
     assert answer.how in ("sampled", "mode")
     assert answer.cost <= target
     # 20,000 samples of 5,832 architectures: the best one is all but certainly among them.
+    assert answer.log_prob == pytest.approx(float(found.log_prob(EVERY).detach()[costs <= target].max()), abs=1e-9)
+
+
+def test_without_a_table_a_target_that_no_sample_meets_is_met() -> None:
+    """A distribution all but certain of the dearest network, as a search by the posterior can end: its budget isn't in
+    the logits."""
+    cost = BlackBox(1)
+    dearest = EVERY[int(cost(EVERY).argmax())]
+    found = distribution(None, 1, 0.5)
+    found.logits.data[torch.arange(len(SPACE)), dearest] += 12.0
+    costs = cost(EVERY)
+    target = float(costs.quantile(0.02))
+    assert float(found.log_prob(EVERY).detach()[costs <= target].exp().sum()) < 1e-8
+    answer = best_within(found, cost, target)
+    assert (answer.how, answer.cost <= target) == ("sampled", True)
     assert answer.log_prob == pytest.approx(float(found.log_prob(EVERY).detach()[costs <= target].max()), abs=1e-9)
 
 

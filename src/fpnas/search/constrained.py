@@ -3,7 +3,8 @@
 Where the cost is a sum of tables (FLOPs, parameters, additive latency) the answer is exact: cells are decided one
 after another, and of all partial architectures that look alike to the undecided rest only those are kept that no other
 beats in both cost and probability. Bounds on what the rest must cost and can gain cut most of these. Where the cost is
-a black box, or too many partial architectures stay in the race, the best of many samples is given, and said so.
+a black box, or too many partial architectures stay in the race, the best of many samples is given, and said so: of
+P(A|alpha) itself, and of draws that lean towards the target (see `within`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fpnas.cost import AdditiveCost, CostModel
+from fpnas.cost import AdditiveCost, Budget, CostModel
 from fpnas.cost.tables import aligned
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError
+from fpnas.search.within import Within
 from fpnas.space import Arch
 from fpnas.streams import generator
 
@@ -75,6 +77,14 @@ def best_within(
         found = _exact(distribution, table, target, floor)
         if found is not None:
             best, how = found, "exact"
+    if how == "sampled" and target > 0 and target >= cost.bounds()[0]:
+        # Where P(A|alpha) has little within the target, draws that lean towards it know better architectures.
+        draws = generator(seed, "best within", "tilted")
+        known = [] if best is None else [torch.tensor([best])]
+        samples = torch.cat([Within().draw(distribution, Budget(cost, target), num_samples // 8, draws), *known])
+        samples = samples[cost(samples) <= target]
+        if len(samples):
+            best = tuple(samples[distribution.log_prob(samples).argmax()].tolist())
     if best is None:
         got = f"{target:g}, which none of {num_samples:,} samples meets"
         raise InputError(f"a target of {cost.name} that the space can meet", got, "raise the target")

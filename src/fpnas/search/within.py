@@ -16,7 +16,7 @@ from fpnas.memory import Memory
 from fpnas.streams import generator
 
 DRAWS = 1024
-"""Architectures drawn to find K that meet the target."""
+"""Architectures drawn to find K that meet the target; more where K is more than an eighth of them."""
 
 SHARE = 0.25
 """The share of draws that must meet the target."""
@@ -42,7 +42,7 @@ class Within:
         if budget is None or not budget.binds:
             return distribution.sample(num, draws)
         if _share(distribution, budget, draws) >= SHARE:
-            return feasible(distribution.sample(max(num, DRAWS), draws), budget, num)
+            return feasible(distribution.sample(_draws_for(num), draws), budget, num)
         slopes = self._cost_slopes(distribution, budget)
         proposal = self._proposal
         assert proposal is not None
@@ -60,7 +60,7 @@ class Within:
         middle = 0.75 * high
         self.mu = high = middle if met(middle) else high
         proposal.set_logits(base - high * slopes)
-        return feasible(proposal.sample(max(num, DRAWS), draws), budget, num)
+        return feasible(proposal.sample(_draws_for(num), draws), budget, num)
 
     def _cost_slopes(self, distribution: ArchDistribution, budget: Budget) -> Tensor:
         """What each option adds to cost / target, by least squares over the space."""
@@ -71,6 +71,11 @@ class Within:
             costs.add(self._proposal, codes, budget.cost(codes) / budget.target)
             self._slopes = distribution.partition, costs.logits(self._proposal)
         return self._slopes[1]
+
+
+def _draws_for(num: int) -> int:
+    """Twice as many as must be drawn, on average, for `num` to meet the target."""
+    return max(DRAWS, round(2 * num / SHARE))
 
 
 def _share(distribution: ArchDistribution, budget: Budget, draws: torch.Generator) -> float:
