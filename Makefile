@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (Python, torch and tools as pinned in constraints.txt; the first time takes minutes)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install -c constraints.txt torch==2.13.0 hatchling
-	@$(PIP) install -c constraints.txt torch==2.13.0 --no-build-isolation -e '.[digits,parquet,dev]'
+	@$(PIP) install -c constraints.txt torch==2.13.0 --no-build-isolation -e '.[augment,digits,onnx,parquet,tables,dev]'
 	@touch $@
 
 run: $(STAMP) ## a whole search in miniature; ARGS="..." goes to benchmarks/make_run.py

@@ -3,7 +3,8 @@
 Searches `tiny` on Fashion-MNIST under a FLOPs target, trains the found network from scratch, trains three random
 architectures whose FLOPs lie within 5 % of the found one's by the same recipe, and prints one table. The search sees
 each training image at least once, half of them for the weights and half for alpha; each training sees all of them.
-Accuracy is the last epoch's on the test images, which the search never sees. All of it goes on where it was left.
+Accuracy is the last epoch's on the test images, which the search never sees. At last the first seed's found network is
+exported to ONNX, and names a few test images. All of it goes on where it was left.
 
     python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
 """
@@ -19,8 +20,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -33,8 +37,11 @@ from fpnas.streams import generator
 TARGET_FLOPS = 2.5e6
 EPOCHS = {"fashion-mnist": (2, 1), "digits": (20, 20)}
 """Of the search and of each training."""
+PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0}
+"""Each training sees an image once: nothing to augment against, and few steps to average over."""
 NUM_RANDOM = 3
 WITHIN = 0.05
+NUM_PREDICTED = 4
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,8 @@ def one_seed(data: ImageData, seed: int, out: Path) -> list[Row]:
     for name, arch in candidates:
         print(f"seed {seed}: training the {name} one, {flops.of(arch) / 1e6:.2f} MFLOPs", flush=True)
         facts = {**task.describe(arch), "name": name}
-        job = fpnas.Training(
-            fpnas.from_scratch(supernet, arch, seed), facts, data, epochs=EPOCHS[data.name][1], seed=seed
-        )
+        recipe = fpnas.Recipe(epochs=EPOCHS[data.name][1], **PLAIN)
+        job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, recipe=recipe, seed=seed)
         folder = out / name.replace(" ", "-")
         accuracy = fpnas.run(job, folder).accuracy
         is_found = name == "found"
@@ -130,6 +136,25 @@ def describe(arch: fpnas.Arch) -> str:
     for name, option in arch.items():
         groups.setdefault(name.partition(".")[0], []).append(str(option))
     return "; ".join("skip to " + parts[-1] if parts[0] == "0" else "/".join(parts) for parts in groups.values())
+
+
+def ship(data: ImageData, folder: Path) -> list[str]:
+    """Exports the network in `folder` to ONNX and lets onnxruntime name test images, given as files; lines to print."""
+    done = fpnas.export(folder, "onnx", folder / "network.onnx", data=data, overwrite=True)
+    row = done.facts["measured"]["files"]["float"]
+    lines = [
+        f"exported: {done.file}, {row['bytes']:,} bytes, {row['accuracy']:.2f} % of the {data.heldout_from} images by"
+        f" onnxruntime, {row['ms_per_image']:.2f} ms an image; at most {done.facts['difference']:.0e} from torch"
+    ]
+    with TemporaryDirectory() as place:
+        paths = [Path(place) / f"image{number}.png" for number in range(NUM_PREDICTED)]
+        for path, image in zip(paths, data.heldout.images, strict=False):
+            pixels = image.permute(1, 2, 0).numpy()
+            Image.fromarray(pixels[..., 0] if data.in_channels == 1 else pixels).save(path)
+        for number, prediction in enumerate(fpnas.predict(done.file, paths, top=2)):
+            guesses = ", ".join(f"{guess.name} {100 * guess.probability:.0f} %" for guess in prediction.classes)
+            lines.append(f"  test image {number}, {data.classes[int(data.heldout.labels[number])]}: {guesses}")
+    return lines
 
 
 def print_table(rows: list[Row], data: ImageData) -> None:
@@ -228,11 +253,12 @@ def main() -> int:
     try:
         data = get_data()
         rows = [row for seed in arguments.seeds for row in one_seed(data, seed, arguments.out / f"seed{seed}")]
+        print_table(rows, data)
+        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "found")))
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     seconds = time.perf_counter() - started
-    print_table(rows, data)
     print(f"{seconds:.0f} s in all; runs in {arguments.out}")
     if arguments.results:
         write_results(arguments.results, rows, data, seconds)

@@ -52,6 +52,7 @@ def test_wheel_holds_the_package_alone(archives: dict[str, Path]) -> None:
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "fpnas").rglob("*.py")}
     assert modules <= names
     assert "fpnas/py.typed" in names
+    assert {"fpnas/report/assets/page.html", "fpnas/report/vendor/LICENSE-d3", "fpnas/cli/schemas/cost.json"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"fpnas"}
     assert not [name for name in names if name.endswith(DATA)]

@@ -1,41 +1,53 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
-from fpnas import data, elastic, spaces
-from fpnas.cost import Budget, Flops, Params, layer_costs
+from fpnas import data, elastic, parallel, shipping, spaces, tables
+from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
-from fpnas.evaluators import Evaluator, SupernetEvaluator
-from fpnas.runner import load, run
+from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
+from fpnas.runner import Callback, export, latency_table, load, load_fbnet_latency, predict, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
-from fpnas.train import Training, from_scratch, inherited
+from fpnas.train import Recipe, Training, from_scratch, inherited
 
 __all__ = [
     "Arch",
     "ArchDistribution",
     "Budget",
+    "Callback",
     "Choice",
     "Evaluator",
     "Flops",
     "FpnasError",
     "InputError",
+    "Latency",
+    "LatencyTable",
     "Params",
+    "Recipe",
     "SampleSize",
     "Search",
     "SearchResult",
     "SearchSpace",
     "Supernet",
     "SupernetEvaluator",
+    "TableEvaluator",
     "Training",
     "data",
     "elastic",
+    "export",
     "from_scratch",
     "inherited",
+    "latency_table",
     "layer_costs",
     "load",
+    "load_fbnet_latency",
     "methods",
+    "parallel",
+    "predict",
     "run",
+    "shipping",
     "spaces",
+    "tables",
 ]

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from fpnas.errors import InputError
@@ -78,6 +78,11 @@ class ArchDistribution(nn.Module):
     def num_logits(self) -> int:
         """How many logits are in use: alpha's size, padding aside."""
         return int(self.is_option.sum())
+
+    @torch.no_grad()
+    def set_logits(self, logits: Float64[Tensor, "C S"]) -> None:
+        """Overwrites the logits, in place: an optimiser of them goes on."""
+        self.logits.copy_(logits)
 
     def log_table(self) -> Float[Tensor, "C S"]:
         """Log-probability of each cell's options in nats, -inf in the padding."""

@@ -25,6 +25,10 @@ class InputError(FpnasError, ValueError):
 
     def __init__(self, expected: str, got: str, fix: str) -> None:
         super().__init__(f"expected {expected}, got {got}; {fix}")
+        self._parts = expected, got, fix
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        return type(self), self._parts  # so that it survives the way out of another process
 
 
 class RunFolderError(InputError):

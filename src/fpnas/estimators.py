@@ -37,6 +37,19 @@ def importance_weights(loglik: Float[Tensor, " K"], temperature: float = 1.0) ->
     return (loglik.double() / temperature).softmax(dim=0)
 
 
+def leave_one_out(loglik: Float[Tensor, " K"], temperature: float = 1.0) -> Float[Tensor, " K"]:
+    """What each sample adds to the log of the mean likelihood, beside the others' geometric mean in its place.
+
+    VIMCO's learning signal (Mnih & Rezende 2016, eq. 8); an alternative to `importance_weights` (ours).
+    """
+    scaled = loglik.double() / temperature
+    if len(scaled) < 2:
+        return torch.zeros_like(scaled)
+    others = (scaled.sum() - scaled) / (len(scaled) - 1)
+    without = torch.where(torch.eye(len(scaled), dtype=torch.bool), others[:, None], scaled[None])
+    return scaled.logsumexp(dim=0) - without.logsumexp(dim=1)
+
+
 def cost_shares(excess: Float[Tensor, " K"], floor: float = 0.0) -> Float[Tensor, " K"]:
     """C(A_k) / sum_j (C(A_j) + floor); all 0 where no architecture exceeds the target (ours: the paper's 0/0).
 

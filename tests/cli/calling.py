@@ -70,6 +70,30 @@ def begin(folder: Path, target: str) -> Found:
     return Found(folder, search, call(*TRAIN, folder))
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """A training's folder, and its exports: how each call went, by the name of the file that it left in `out`."""
+
+    run: Path
+    out: Path
+    calls: dict[str, Called]
+
+
+def ship(arch: Path, place: Path) -> Shipped:
+    """Trains the architecture for a few epochs and exports the network in every way."""
+    run, out = place / "run", place / "out"
+    trained = call(*TRAIN[:-4], "--epochs", "8", "--threads", "1", arch, "--out", run)
+    assert trained.code == 0, trained
+    exports = {
+        "net.onnx": ("onnx",),
+        "int8.onnx": ("onnx", "--int8", "--data", "digits", "--json"),
+        "net.pt2": ("pt2", "--json"),
+        "net.safetensors": ("safetensors", "--data", "digits"),
+    }
+    calls = {name: call("export", run, "--out", out / name, "--to", *rest) for name, rest in exports.items()}
+    return Shipped(run, out, calls)
+
+
 @contextlib.contextmanager
 def working_in(folder: Path) -> Generator[None]:
     before = Path.cwd()

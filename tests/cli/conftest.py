@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from calling import Found, begin, small_tiny
+from calling import Found, Shipped, begin, ship, small_tiny
 
 from fpnas.spaces import SPACES
 
@@ -39,3 +39,17 @@ def copied(small: Found, tmp_path: Path) -> Path:
     """A copy of that run to play with: `run` in an otherwise empty folder."""
     shutil.copytree(small.folder, tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def shipped_once(small_found: Found, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    """The stand-in trained until it is good, and exported in every way. Not to be written to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, "tiny", small_tiny)
+        return ship(small_found.folder / "arch.json", tmp_path_factory.mktemp("shipped"))
+
+
+@pytest.fixture
+def shipped(shipped_once: Shipped, monkeypatch: pytest.MonkeyPatch) -> Shipped:
+    monkeypatch.setitem(SPACES, "tiny", small_tiny)
+    return shipped_once

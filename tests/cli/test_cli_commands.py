@@ -214,6 +214,44 @@ def test_inherited_training_starts_from_the_searchs_weights(copied: Path) -> Non
     assert result["settings"]["inherit"] is True
 
 
+def test_a_recipe_on_the_command_line_is_in_the_settings(copied: Path) -> None:
+    """All flags at once, a teacher among them; the run goes on under the same and is refused under others."""
+    record = json.loads((copied / "arch.json").read_text())
+    record["choices"] |= {"a.channels": 8, "a.kernel": 3}  # with a residual
+    (copied / "other.json").write_text(json.dumps(record))
+    flags = "--optimiser adamw --lr 0.002 --weight-decay 0.01 --label-smoothing 0.1 --ema 0.99 --crop resized --flip"
+    flags += " --randaugment 5 --erase 0.2 --mixup 0.2 --cutmix 1 --drop-path 0.1 --teacher-weight 0.3"
+    line = [
+        *TRAIN,
+        copied / "other.json",
+        *flags.split(),
+        "--teacher",
+        copied,
+        "--out",
+        copied / "pupil",
+        "--precision",
+        "bf16",
+    ]
+    assert call(*line).code == 0
+    settings = json.loads((copied / "pupil" / "run.json").read_text())["settings"]
+    wanted = {"optimiser": "adamw", "lr": 0.002, "weight_decay": 0.01, "label_smoothing": 0.1, "ema": 0.99}
+    wanted |= {"crop": "resized", "flip": True, "randaugment": 5, "erase": 0.2, "mixup": 0.2, "cutmix": 1.0}
+    wanted |= {"drop_path": 0.1, "teacher_weight": 0.3, "precision": "bf16", "ranks": 1}
+    assert {name: settings[name] for name in wanted} == wanted
+    assert len(settings["teacher"]) == 32
+    assert call(*line, "--max-steps", "4").code == 0
+    assert len(h.json_lines(copied / "pupil" / "metrics.jsonl")) == 4
+    assert "mixup 0.4 where the run in" in call(*line, "--mixup", "0.4").err
+
+
+def test_a_teacher_of_other_classes_or_without_weights_is_refused(copied: Path) -> None:
+    arch = json.loads((copied / "train" / "arch.json").read_text())
+    (copied / "train" / "arch.json").write_text(json.dumps({**arch, "num_classes": 9}))
+    assert "9 classes" in refused(copied, *TRAIN, copied, "--teacher", copied, "--out", "new")
+    (copied / "train" / "model.safetensors").unlink()
+    assert "run fpnas train first" in refused(copied, *TRAIN, copied, "--teacher", copied, "--out", "new")
+
+
 def test_target_params_counts_parameters(small: Found, tmp_path: Path) -> None:
     called = call(*SEARCH, "--max-steps", "1", "--target-params", "0.8k", "--out", tmp_path / "run")
     assert called.code == 0
@@ -226,7 +264,7 @@ def test_target_params_counts_parameters(small: Found, tmp_path: Path) -> None:
 def test_a_setting_without_effect_is_warned_about(small: Found) -> None:
     called = call(*SEARCH, "--max-steps", "3", "--target-flops", "30k", "--out", small.folder, "--workers", "2")
     assert called.code == 0
-    assert called.err.startswith("warning: --workers has no effect")
+    assert called.err.startswith("warning: --workers has no effect on data that needs no decoding")
 
 
 def test_a_default_search_of_an_epoch_is_quick(tmp_path: Path) -> None:

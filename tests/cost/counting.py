@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fpnas import Arch, Choice, Supernet
 from fpnas.elastic import Linear, MBConv, Repeat, conv_norm, searchable_mbconv
 
 
-def counted(supernet: Supernet, arch: Arch, shape: tuple[int, ...]) -> tuple[int, int]:
+def counted(
+    supernet: Supernet, arch: Arch, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> tuple[int, int]:
     """Multiply-adds (torch counts two FLOPs for each) and parameters of the extracted network."""
     network = supernet.extract(arch).eval()
     device = next(network.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, *shape, device=device))
+    with seen_through(), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *shape, dtype=dtype, device=device))
     assert counter.get_total_flops() % 2 == 0
     return counter.get_total_flops() // 2, sum(parameter.numel() for parameter in network.parameters())
+
+
+@contextmanager
+def seen_through() -> Iterator[None]:
+    """Without fused kernels, in which torch's counter sees nothing."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mkldnn.enabled = False  # type: ignore[attr-defined]
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+        torch.backends.mkldnn.enabled = True  # type: ignore[attr-defined]
 
 
 def counted_by_layer(supernet: Supernet, arch: Arch, shape: tuple[int, ...]) -> dict[str, int]:

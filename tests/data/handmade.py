@@ -31,4 +31,4 @@ def write_folder(folder: Path, data: dict[str, np.ndarray], packed: bool = False
     folder.mkdir(parents=True, exist_ok=True)
     for name, values in data.items():
         content = idx_bytes(values)
-        (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
+        (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(content, mtime=0) if packed else content)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from handmade import idx_bytes, tiny_data, write_folder
 
-from fpnas.data import fashion_mnist
+from fpnas.data import fashion_mnist, load
 from fpnas.data.download import RemoteFile
 from fpnas.errors import InputError
 
@@ -154,7 +154,7 @@ def test_a_failing_server_is_one_sentence(served: tuple[Path, str], elsewhere: P
 def test_no_server_at_all_is_one_sentence(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(InputError, match=r"put train-images-idx3-ubyte\.gz, .* into "):
-        fashion_mnist.load_fashion_mnist(download=True, url=url)
+        fashion_mnist.read_fashion_mnist(download=True, url=url)
 
 
 def test_a_folder_that_can_not_be_written_is_one_sentence(served: tuple[Path, str], tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def test_a_folder_that_can_not_be_written_is_one_sentence(served: tuple[Path, st
 
 def test_without_being_asked_nothing_is_downloaded(elsewhere: Path) -> None:
     with pytest.raises(InputError, match="none of its files") as error:
-        fashion_mnist.load_fashion_mnist(url="http://127.0.0.1:1")
+        fashion_mnist.read_fashion_mnist(url="http://127.0.0.1:1")
     assert str(elsewhere) in str(error.value)
     assert "apt-get install dataset-fashion-mnist" in str(error.value)
     assert not elsewhere.exists()
     elsewhere.mkdir(parents=True)
     (elsewhere / "t10k-labels-idx1-ubyte").write_bytes(b"")
     with pytest.raises(InputError, match=f"'{elsewhere}' is incomplete"):
-        fashion_mnist.load_fashion_mnist()
+        fashion_mnist.read_fashion_mnist()
 
 
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,9 +200,9 @@ def test_the_first_complete_folder_is_taken(elsewhere: Path, tmp_path: Path, mon
 def test_other_contents_do_not_go_by_its_name(elsewhere: Path) -> None:
     write_folder(elsewhere, tiny_data())
     with pytest.raises(InputError, match="other contents in t10k-labels-idx1-ubyte"):
-        fashion_mnist.load_fashion_mnist()
+        fashion_mnist.read_fashion_mnist()
     with pytest.raises(InputError, match="other contents"):
-        fashion_mnist.load_fashion_mnist(elsewhere)
+        fashion_mnist.read_fashion_mnist(elsewhere)
 
 
 def official_bytes(name: str) -> bytes:
@@ -218,16 +218,16 @@ def test_the_official_files_pass_their_checksums(served: tuple[Path, str], elsew
     folder, url = served
     for name in fashion_mnist.OFFICIAL:
         (folder / name).write_bytes(official_bytes(name))
-    data = fashion_mnist.load_fashion_mnist(download=True, url=url, image_size=28)
+    data = fashion_mnist.read_fashion_mnist(download=True, url=url)
     assert files_in(elsewhere) == sorted(fashion_mnist.OFFICIAL)
-    assert len(data.train) == 60_000
+    assert len(data.train.labels) == 60_000
 
 
 @needs_package
 def test_the_packaged_files_are_fashion_mnist(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", PACKAGED)
     started = time.perf_counter()
-    data = fashion_mnist.load_fashion_mnist()
+    data = load(fashion_mnist.NAME)
     assert time.perf_counter() - started < 5  # 0.5 s on an idle core
     assert (len(data.train), len(data.heldout), data.image_size, data.in_channels) == (60_000, 10_000, 28, 1)
     assert data.train.labels.bincount().tolist() == [6000] * 10

@@ -55,12 +55,22 @@ def test_resizing_to_its_own_size_changes_nothing() -> None:
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 11)])
 def test_resizing_agrees_with_pillow(size: int, height: int, width: int) -> None:
     every = random_set(4, 1, height, width)
-    resized = every.resized(size).images
+    resized = every.resized(size, "stretch").images
     assert resized.shape == (4, 1, size, size)
     for image, expected in zip(resized[:, 0], every.images[:, 0], strict=True):
         by_pillow = Image.fromarray(expected.numpy()).resize((size, size), Image.Resampling.BILINEAR)
         # Pillow rounds after each of the two directions.
         assert np.abs(image.numpy().astype(int) - np.asarray(by_pillow).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width", "box"), [(5, 11, (3, 0, 8, 5)), (12, 7, (0, 2, 7, 9)), (8, 8, None)])
+def test_cropping_takes_the_central_square(height: int, width: int, box: tuple[int, int, int, int] | None) -> None:
+    every = random_set(3, 3, height, width)
+    for size in (4, min(height, width), 13):
+        for image, cropped in zip(every.images, every.resized(size).images, strict=True):
+            square = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box)
+            expected = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+            assert np.abs(cropped.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
 
 
 def test_resizing_in_chunks_equals_resizing_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +116,9 @@ def test_a_constant_channel_is_not_divided_by_zero() -> None:
 
 def test_image_data_tells_its_measures() -> None:
     data = data_of(random_set(height=5, width=9))
-    assert (data.num_classes, data.in_channels, data.image_size) == (3, 3, 9)
+    assert (data.num_classes, data.in_channels, data.image_size) == (3, 3, 5)
     assert data_of(random_set(), image_size=4).image_size == 4
+    assert data_of(random_set(3, 1, 230, 226)).image_size == 224
 
 
 def test_image_data_refuses_what_does_not_fit() -> None:

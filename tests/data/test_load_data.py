@@ -34,12 +34,12 @@ def test_a_folder_with_fashion_mnist_gets_its_class_names() -> None:
 def test_images_that_are_not_square_become_so(tmp_path: Path) -> None:
     data = tiny_data()
     write_folder(tmp_path, data | {"train-images-idx3-ubyte": np.zeros((20, 5, 7))})
-    assert load(tmp_path).image_size == 7
+    assert load(tmp_path).image_size == 5
 
 
 def test_an_idx_folder_with_a_label_unknown_in_training(tmp_path: Path) -> None:
     write_folder(tmp_path, tiny_data() | {"t10k-labels-idx1-ubyte": np.full(8, 3)})
-    with pytest.raises(InputError, match="labels below 3, as in training, got 3"):
+    with pytest.raises(InputError, match="labels from 0 to 2, for 3 classes, got 3 among the held-out"):
         load(tmp_path)
 
 
@@ -80,8 +80,10 @@ def test_what_is_not_there(name: str) -> None:
     with pytest.raises(InputError) as error:
         load(name)
     message = str(error.value)
-    assert message.startswith("expected fashion-mnist, digits or a folder with the four IDX files")
-    assert f"got '{name}': no such name or folder; " in message
+    assert message.startswith(
+        "expected fashion-mnist, digits, hf:NAME of the Hugging Face hub, an .npz file, a folder with the four IDX"
+    )
+    assert f"got '{name}': no such name or path; " in message
 
 
 def test_a_folder_with_nothing_known_and_a_file(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_folder_with_nothing_known_and_a_file(tmp_path: Path) -> None:
 
 def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="no such name or folder"):
+    with pytest.raises(InputError, match="no such name or path"):
         load(Path("digits"))
     write_folder(Path("digits"), tiny_data())
     assert load(Path("digits")).image_size == 6

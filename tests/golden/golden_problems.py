@@ -1,4 +1,4 @@
-"""The two problems whose trajectories are stored, in float64 and of numbers that are equal on every machine.
+"""The problems whose trajectories are stored, in float64 and of numbers that are equal on every machine.
 
 Images and weights are whole numbers and uniform draws of torch's Mersenne twister; normal draws are not used, since
 their vectorised versions differ in the last digits from processor to processor.
@@ -21,15 +21,20 @@ def table_problem() -> fpnas.Search:
     return fpnas.methods.fpnas(h.TableEvaluator(10), budget, **h.PINNED, lam=1.0, epochs=2, seed=11)
 
 
+@torch.no_grad()
+def fill(module: torch.nn.Module) -> None:
+    """Uniform weights of variance 1 / fan in."""
+    for name, parameter in module.named_parameters():
+        if parameter.dim() >= 2:
+            draws = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            uniform = torch.rand(parameter.shape, generator=draws, dtype=torch.float64) - 0.5
+            parameter.copy_(uniform * 2 * (3 / (parameter.numel() / len(parameter))) ** 0.5)
+
+
 def supernet_problem() -> fpnas.Search:
     """10 steps, 5 an epoch; 1 of warm-up, theta at 4; FLOPs target that binds, its term from many others."""
     supernet = h.small_supernet(double=True)
-    with torch.no_grad():
-        for name, parameter in supernet.named_parameters():
-            if parameter.dim() >= 2:
-                draws = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-                uniform = torch.rand(parameter.shape, generator=draws, dtype=torch.float64) - 0.5
-                parameter.copy_(uniform * 2 * (3 / (parameter.numel() / len(parameter))) ** 0.5)
+    fill(supernet)
     task = fpnas.SupernetEvaluator(
         supernet,
         h.made_up(),
@@ -46,6 +51,46 @@ def supernet_problem() -> fpnas.Search:
         fpnas.Flops(supernet, (1, 8, 8)), target=6000.0, beta=0.3, floor=0.05, estimator="many", num_samples=64
     )
     return fpnas.methods.fpnas(task, budget, **h.PINNED, lam=0.6, epochs=2, seed=14)
+
+
+def training_problem() -> fpnas.Training:
+    """8 steps, 4 an epoch: crop, flip, CutMix, drop path, a teacher, averaged weights, SGD with warm-up and cosine.
+
+    CutMix copies pixels; mixup's float32 sums could differ in the last digits from machine to machine.
+    """
+    supernet = h.small_supernet(double=True)
+    network = supernet.extract({**supernet.arch, "a.channels": 8})
+    fill(network)
+    recipe = fpnas.Recipe(
+        epochs=2,
+        batch_size=12,
+        lr=0.1,
+        weight_decay=1e-3,
+        warmup=0.25,
+        label_smoothing=0.1,
+        ema=0.9,
+        crop="pad",
+        flip=True,
+        cutmix=1.0,
+        drop_path=0.3,
+        teacher_weight=0.4,
+    )
+    teacher = lambda images: images[:, 0, ::4, ::4].flatten(1).double() * 2  # noqa: E731
+    return fpnas.Training(
+        network, {"space": "custom", "choices": {}}, h.made_up(), recipe=recipe, teacher=teacher, seed=9
+    )
+
+
+def training_trajectory(job: fpnas.Training) -> dict[str, Any]:
+    """Each step's record and the norm of its weights; at the end those of the averaged ones, and logits."""
+    steps: list[dict[str, Any]] = []
+    for _ in range(job.steps_total):
+        record = job.step().metrics
+        steps.append({**record, "norms": {n: p.detach().norm().item() for n, p in job.network.named_parameters()}})
+    trained = job.trained.eval()
+    with torch.no_grad():
+        logits = trained(job.data.normalise(job.data.heldout.images[:4])).tolist()
+    return {"steps": steps, "logits": logits, "kept": {n: v.norm().item() for n, v in trained.named_parameters()}}
 
 
 PROBLEMS = {"fpnas_table_20": table_problem, "fpnas_supernet_10": supernet_problem}

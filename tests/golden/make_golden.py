@@ -17,9 +17,11 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     sys.path.insert(0, str(HERE.parent))
-    from golden_problems import PROBLEMS, trajectory
+    from golden_problems import PROBLEMS, training_problem, training_trajectory, trajectory
 
     torch.set_num_threads(1)
+    path = HERE / "training_8.json"
+    path.write_text(json.dumps(training_trajectory(training_problem())) + "\n")
     for name, problem in PROBLEMS.items():
         path = HERE / f"{name}.json"
         path.write_text(json.dumps(trajectory(problem())) + "\n")

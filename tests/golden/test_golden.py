@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden_problems import PROBLEMS, trajectory
+from golden_problems import PROBLEMS, training_problem, training_trajectory, trajectory
 
 EXACT = {"codes", "num_samples", "step", "epoch", "joined", "arch"}
 
@@ -53,6 +53,15 @@ def test_the_stored_trajectory_goes_through_all_of_a_search(name: str) -> None:
     assert all(len(step["codes"]) == step["num_samples"] for step in steps)
     assert len({json.dumps(step["codes"]) for step in steps}) == len(steps)
     assert max(step["cost_mean"] for step in steps) > PROBLEMS[name]().budget.target
+
+
+def test_a_trainings_trajectory_is_the_stored_one() -> None:
+    """Augmentation, CutMix, drop path, teacher, average and schedule: what moved would show in some norm."""
+    golden = json.loads((Path(__file__).parent / "training_8.json").read_text())
+    compare(training_trajectory(training_problem()), golden, "training")
+    assert len(golden["steps"]) == 8
+    assert len({step["lr"] for step in golden["steps"]}) == 6
+    assert golden["kept"] != golden["steps"][-1]["norms"]
 
 
 def test_the_comparison_can_fail() -> None:

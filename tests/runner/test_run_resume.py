@@ -93,6 +93,7 @@ def test_a_whole_run_leaves_the_files_of_the_design(unbroken_of: dict[Make, Path
         "distribution.jsonl",
         "checkpoint.pt",
         "arch.json",
+        "layers.json",
         "result.json",
     }
     metrics = h.json_lines(unbroken / "metrics.jsonl")
@@ -104,6 +105,7 @@ def test_a_whole_run_leaves_the_files_of_the_design(unbroken_of: dict[Make, Path
     assert [line["epoch"] for line in h.json_lines(unbroken / "distribution.jsonl")] == [0, 1, 2]
     record = json.loads((unbroken / "run.json").read_text())
     assert record["kind"] == "search"
+    assert record["steps_total"] == TOTAL
     assert record["settings"] == json.loads(json.dumps(h.small_search().settings()))
     assert record["versions"]["torch"] == torch.__version__
     arch = json.loads((unbroken / "arch.json").read_text())

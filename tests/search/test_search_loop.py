@@ -124,7 +124,7 @@ def test_each_step_is_the_slow_one(beta: float, floor: float, estimator: Any) ->
     budget = fpnas.Budget(h.TableCost(), 60.0, beta, floor, estimator)
     job = table_search(budget, seed=3)
     task = job.evaluator
-    slow = SlowSearch(job.lr, job.temperature, budget)
+    slow = SlowSearch(job.strategy.move.lr, job.strategy.move.temperature, budget)
     total = job.steps_total
     assert total == 40
     for number in range(total):
@@ -346,7 +346,9 @@ def test_settings_tell_searches_apart() -> None:
         {"seed": 1},
         {"at_least": 3},
         {"temperature": "mean"},
-        {"control_variate": False},
+        {"baseline": "none"},
+        {"baseline": "leave-one-out"},
+        {"within": True},
         {"lr": 0.2},
         {"warmup": 0.2},
         {"budget": fpnas.Budget(h.TableCost(), 60.0)},

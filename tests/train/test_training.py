@@ -21,16 +21,19 @@ from fpnas.runner import Silent
 from fpnas.train import accuracy
 
 SMALL = {"space": "custom", "choices": {}}
+# Defaults move by measurement; what the tests say of single steps holds for these.
+PLAIN = {"optimiser": "sgd", "crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05}
 
 
-def network(seed: int = 0) -> nn.Module:
+def network(**choices: int) -> nn.Module:
     supernet = h.small_supernet()
-    return fpnas.from_scratch(supernet, supernet.arch, seed)
+    return fpnas.from_scratch(supernet, {**supernet.arch, **choices})
 
 
 def training(data: fpnas.data.ImageData | None = None, **options: Any) -> fpnas.Training:
-    settings = {"epochs": 3, "batch_size": 12, **options}
-    return fpnas.Training(network(), SMALL, h.made_up() if data is None else data, **settings)
+    settings = {"epochs": 3, "batch_size": 12, **PLAIN, **options}
+    choices = {"a.channels": 8} if "drop_path" in options else {}  # then there is a residual
+    return fpnas.Training(network(**choices), SMALL, h.made_up() if data is None else data, **settings)
 
 
 def accuracy_by_hand(model: nn.Module, data: fpnas.data.ImageData) -> tuple[float, float]:
@@ -137,9 +140,36 @@ def test_the_record_has_its_fields_and_judges_at_the_end_of_an_epoch() -> None:
     assert [record["epoch"] for record in records] == [number // 4 for number in range(12)]
 
 
+class Dropping(nn.Module):
+    """A user's own network, whose dropout draws from torch's global state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+EVERYTHING = {
+    "optimiser": "adamw",
+    "ema": 0.9,
+    "crop": "resized",
+    "flip": True,
+    "randaugment": 9,
+    "erase": 0.3,
+    "mixup": 0.3,
+    "cutmix": 0.3,
+    "drop_path": 0.2,
+    "teacher": lambda images: images[:, 0, ::4, 0].repeat(1, 2)[:, :4],
+    "precision": "bf16",
+}
+
+
+@pytest.mark.parametrize("options", [{}, EVERYTHING, {"ema": 0.9, "crop": "pad"}], ids=["usual", "everything", "some"])
 @pytest.mark.parametrize("at", [0, 1, 4, 7, 11])
-def test_a_restored_training_goes_on_bit_for_bit(at: int) -> None:
-    unbroken, first, second = training(), training(), training()
+def test_a_restored_training_goes_on_bit_for_bit(at: int, options: dict[str, Any]) -> None:
+    unbroken, first, second = training(**options), training(**options), training(**options)
     with torch.no_grad():
         for p in second.network.parameters():
             p.fill_(0.5)  # restoring must bring all of it back
@@ -149,21 +179,60 @@ def test_a_restored_training_goes_on_bit_for_bit(at: int) -> None:
     found += [second.step() for _ in range(12 - at)]
     assert found == wanted
     assert second.result() == unbroken.result()
-    for name, value in unbroken.network.state_dict().items():
-        assert torch.equal(value, second.network.state_dict()[name]), name
+    for one, other in ((unbroken.network, second.network), (unbroken.trained, second.trained)):
+        for name, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
 
 
-def test_it_does_not_depend_on_the_global_random_state() -> None:
+@pytest.mark.parametrize("options", [{}, EVERYTHING, {"own": True}], ids=["usual", "everything", "dropout"])
+def test_it_does_not_depend_on_the_global_random_state(options: dict[str, Any]) -> None:
     weights = []
+    torch.manual_seed(0)
+    own = Dropping()
+    fields = {name: value for name, value in options.items() if name != "own"}
     for seed in (0, 1):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        job = training(epochs=1)
+        job = training(epochs=1, **fields)
+        if "own" in options:
+            job = fpnas.Training(copy.deepcopy(own), SMALL, h.made_up(), epochs=1, batch_size=12)
         for _ in range(4):
             job.step()
         assert torch.equal(torch.get_rng_state(), before)
         weights.append(job.network.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_recipe_and_single_fields_are_one_way_to_say_it() -> None:
+    recipe = fpnas.Recipe(**{**PLAIN, "epochs": 3, "batch_size": 12, "lr": 0.3, "ema": 0.9})  # pyright: ignore
+    supernet = h.small_supernet()
+    whole = fpnas.Training(fpnas.from_scratch(supernet, supernet.arch), SMALL, h.made_up(), recipe=recipe)
+    assert whole.settings() == training(lr=0.3, ema=0.9).settings()
+    assert whole.recipe == training(recipe=fpnas.Recipe(mixup=0.2), mixup=0.0, lr=0.3, ema=0.9).recipe
+    with pytest.raises(InputError, match="did you mean 'epochs'"):
+        training(epoch=3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_adamw_with_all_that_augments_learns_too(precision: str) -> None:
+    """Gentle parts of each kind; classes are quarters of the image, so nothing is mirrored."""
+    fields = {"optimiser": "adamw", "ema": 0.99, "crop": "pad", "randaugment": 3, "erase": 0.1, "mixup": 0.1}
+    job = training(h.made_up(train=192), epochs=25, precision=precision, **fields)
+    for _ in range(job.steps_total):
+        job.step()
+    assert job.result().accuracy > 80
+
+
+def test_the_averaged_network_is_what_is_judged_and_kept() -> None:
+    job = training(epochs=2, ema=0.9)
+    for _ in range(job.steps_total):
+        record = job.step().metrics
+    assert record["accuracy"] == pytest.approx(accuracy_by_hand(copy.deepcopy(job.trained), job.data)[0])
+    kept, raw = job.files()["model.safetensors"], job.network.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in job.trained.state_dict().items())
+    assert not torch.equal(kept["classifier.weight"], raw["classifier.weight"])
+    plain = training(epochs=2, ema=0.0)
+    assert plain.trained is plain.network
 
 
 # --------------------------------------------------------------------------------------------------------- in a folder
@@ -208,16 +277,16 @@ def test_it_refuses_numbers_out_of_range(wrong: dict[str, Any]) -> None:
 
 
 def test_settings_tell_trainings_apart() -> None:
+    """Those of a recipe's fields are in test_recipe.py."""
     changes: list[dict[str, Any]] = [
         {},
         {"epochs": 4},
-        {"batch_size": 13},
         {"lr": 0.3},
-        {"weight_decay": 0.1},
-        {"label_smoothing": 0.2},
-        {"warmup": 0.2},
+        {"recipe": fpnas.Recipe(mixup=0.1)},
         {"seed": 1},
         {"inherit": True},
+        {"precision": "bf16"},
+        {"teacher": len},
     ]
     seen = [json.dumps(training(**change).settings()) for change in changes]
     assert len(set(seen)) == len(seen)

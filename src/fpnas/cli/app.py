@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from fpnas.cli import cost, evaluate, search, spaces, train
+from fpnas.cli import bench, cost, evaluate, export, predict, report, search, spaces, train, watch
 from fpnas.errors import FpnasError
 
 app = typer.Typer(
@@ -22,7 +22,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (spaces.spaces, search.search, train.train, evaluate.evaluate, cost.cost):
+for command in (
+    spaces.spaces,
+    search.search,
+    train.train,
+    evaluate.evaluate,
+    cost.cost,
+    export.export,
+    predict.predict,
+    report.report,
+    watch.watch,
+    bench.bench,
+):
     app.command()(command)
 
 

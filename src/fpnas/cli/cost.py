@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fpnas.cli.options import ImageSize, Json
+from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
+from fpnas.cli.options import Device, ImageSize, Json, Threads, set_up
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import layer_costs
+from fpnas.cost import arch_latency, layer_costs, layer_table
 from fpnas.errors import InputError
 from fpnas.runner import read_arch
 
@@ -18,9 +18,17 @@ from fpnas.runner import read_arch
 def cost(
     arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A run's folder, or an arch.json.")],
     image_size: ImageSize = None,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Also the milliseconds of a forward pass, measured where not known.")
+    ] = False,
+    latency_batch: LatencyBatch = None,
+    latency_file: LatencyFile = None,
+    threads: Threads = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Multiply-adds and parameters of an architecture, layer by layer."""
+    """Multiply-adds and parameters of an architecture, layer by layer, and its latency."""
+    device, _ = set_up(threads, device)
     record = read_arch(arch)
     supernet = record.supernet()
     least, most = supernet.image_sizes or (1, 4096)
@@ -29,13 +37,32 @@ def cost(
         raise InputError("an image size, in the file or by flag", "none", "give --image-size")
     if not least <= size <= most:
         raise InputError(f"an image size of {least} to {most} for the space {record.space!r}", str(size), "correct it")
-    layers = layer_costs(supernet, record.arch, (record.in_channels, size, size))
-    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
-    if as_json:
-        print_json(
-            {"flops": flops, "params": params, "image_size": size, "layers": [asdict(layer) for layer in layers]}
+    shape = (record.in_channels, size, size)
+    found: dict[str, Any] = layer_table(supernet, record.arch, shape)
+    ms, conditions = 0.0, ""
+    if latency:
+        table = table_for(
+            supernet,
+            shape,
+            file=latency_file,
+            folder=arch,
+            batch_size=latency_batch,
+            device=device,
+            arch=record.arch,
         )
+        operations = arch_latency(supernet, record.arch, shape, table)
+        ms = sum(took for _, _, took in operations)
+        conditions = f"{table.device}, batch {table.batch_size}"
+        conditions += "" if table.threads is None else f", threads {table.threads}"
+        rows_of = [{"operation": name, "count": count, "ms": took} for name, count, took in operations]
+        found |= {"latency_ms": ms, "latency": {**table.conditions, "operations": rows_of}}
+    else:
+        warn_without_use(latency_batch, latency_file, "--latency")
+    if as_json:
+        print_json(found)
         return
+    layers = layer_costs(supernet, record.arch, shape)
+    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
     rows = [
         [
             layer.name,
@@ -51,3 +78,5 @@ def cost(
     rows.append(["total", "", f"{flops:,}", "100 %", f"{params:,}", "100 %", ""])
     title = f"{record.space} at {size} px"
     print_table(title, ["layer", "kind", "FLOPs", "share", "parameters", "share", "output"], rows)
+    if latency:
+        print(f"{ms:.3g} ms on {conditions}")

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from fpnas.cli.options import Data, Device, ImageSize, Json, Threads, load_data, refuse_other_images, set_up
+from fpnas.cli.options import (
+    Classes,
+    ClassesSeed,
+    Data,
+    Device,
+    HowToFit,
+    ImageSize,
+    Json,
+    SkipCorrupt,
+    Threads,
+    Workers,
+    load_data,
+    refuse_other_images,
+    set_up,
+    warn_of_data,
+)
 from fpnas.cli.output import print_json
 from fpnas.evaluators.supernet import check_fit
 from fpnas.runner import load, read_arch, trained_folder
@@ -18,6 +33,11 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a search's with train/ in it.")],
     data: Data,
     image_size: ImageSize = None,
+    fit: HowToFit = "crop",
+    classes: Classes = None,
+    classes_seed: ClassesSeed = 0,
+    skip_corrupt: SkipCorrupt = False,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -25,8 +45,10 @@ def evaluate(
     """Judge a trained network on the held-out images."""
     device, _ = set_up(threads, device)
     record = read_arch(trained_folder(run))
-    images = load_data(data, record.image_size if image_size is None else image_size)
-    refuse_other_images(images, record)
+    size = record.image_size if image_size is None else image_size
+    images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
+    refuse_other_images(images, record, trained_folder(run))
+    warn_of_data(images, workers, skip_corrupt)
     check_fit(record.supernet(), images)
     found = accuracy(load(run).to(device), images, device=device)
     if as_json:

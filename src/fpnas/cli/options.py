@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -10,23 +11,47 @@ import typer
 
 from fpnas.data import ImageData, load
 from fpnas.errors import InputError, unknown_name
-from fpnas.runner import ArchRecord
+from fpnas.runner import ArchRecord, run_settings
 
-Data = Annotated[str, typer.Option("--data", help="fashion-mnist, digits, or a folder with IDX files.")]
-ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels a side; the data's own by default.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, parquet files or IDX files.",
+    ),
+]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", help="Pixels a side; the data's own by default, at most 224.")
+]
+HowToFit = Annotated[str, typer.Option("--fit", help="crop or stretch: what becomes of images that aren't square.")]
+Classes = Annotated[int | None, typer.Option("--classes", min=2, help="Take so many of the data's classes, at random.")]
+ClassesSeed = Annotated[int, typer.Option("--classes-seed", min=0, max=2**31 - 1, help="Decides which classes.")]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read, instead of refusing them.")
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")]
 MaxSteps = Annotated[
     int | None, typer.Option("--max-steps", min=1, help="End after so many steps, counted from the run's first.")
 ]
 CheckpointEvery = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, max=256, help="Threads that decode images; one a core by default.")
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; torch's own number by default.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16; auto is bf16 on a GPU.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of everything random.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log", help="tensorboard, wandb, mlflow, trackio or none; may be repeated. By default tensorboard, if there."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+_NAMED = 20
 
 
 def set_up(threads: int | None, device: str, precision: str = "auto") -> tuple[str, str]:
@@ -50,23 +75,52 @@ def set_up(threads: int | None, device: str, precision: str = "auto") -> tuple[s
     return device, precision
 
 
-def warn_of_workers(workers: int) -> None:
-    """Says that workers have nothing to do."""
-    if workers:
-        warnings.warn("--workers has no effect on data that is in memory, as all of today's kinds are", stacklevel=2)
-
-
-def load_data(data: str, image_size: int | None) -> ImageData:
+def load_data(
+    data: str,
+    image_size: int | None,
+    fit: str,
+    classes: int | None,
+    classes_seed: int,
+    workers: int | None,
+    skip_corrupt: bool,
+) -> ImageData:
     """The data set, downloaded where its name stands for a download and it isn't here.
 
     Held-out images never depend on a run's seed: a training must hold out what its search did.
     """
-    return load(data, image_size, download=True)
+    return load(
+        data,
+        image_size,
+        download=True,
+        fit=fit,
+        classes=classes,
+        classes_seed=classes_seed,
+        workers=workers,
+        skip_corrupt=skip_corrupt,
+    )
 
 
-def refuse_other_images(images: ImageData, record: ArchRecord) -> None:
-    """`InputError` where trained or inherited weights would meet other classes or channels than they know."""
+def warn_of_data(images: ImageData, workers: int | None, skip_corrupt: bool) -> None:
+    """Names the images that were left out, and says of flags that they had nothing to do."""
+    if images.skipped is None:
+        flags = [flag for flag, given in (("--workers", workers), ("--skip-corrupt", skip_corrupt)) if given]
+        if flags:
+            verb = "has" if len(flags) == 1 else "have"
+            warnings.warn(f"{' and '.join(flags)} {verb} no effect on data that needs no decoding", stacklevel=2)
+    elif images.skipped:
+        names = ", ".join(images.skipped[:_NAMED]) + f" and {len(images.skipped) - _NAMED} more" * (
+            len(images.skipped) > _NAMED
+        )
+        warnings.warn(f"left out {len(images.skipped)} images that can't be read: {names}", stacklevel=2)
+
+
+def refuse_other_images(images: ImageData, record: ArchRecord, run: Path) -> None:
+    """`InputError` where trained or inherited weights, of the folder `run`, would meet other classes or channels."""
     if (images.num_classes, images.in_channels) != (record.num_classes, record.in_channels):
         expected = f"images of {record.num_classes} classes and {record.in_channels} channels, as the weights know"
         got = f"{images.num_classes} classes and {images.in_channels} channels"
         raise InputError(expected, got, "use the data that they were trained on")
+    known = run_settings(run).get("data_classes", list(images.classes))
+    if known != list(images.classes):
+        expected, got = f"the classes that the weights know ({known!s:.100})", f"{list(images.classes)!s:.100}"
+        raise InputError(expected, got, "use the data, --classes and --classes-seed that they were trained with")

@@ -20,6 +20,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(finite(value), indent=2))
 
 
+def printable(text: str) -> str:
+    """`text` for a terminal: what isn't printable, such as an escape sequence, as Python writes it in a string."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout; all columns but the first are right-aligned."""
     table = Table(title=title, title_justify="left")

@@ -7,29 +7,33 @@ from typing import Annotated
 
 import typer
 
+from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import (
     BatchSize,
     CheckpointEvery,
+    Classes,
+    ClassesSeed,
     Data,
     Device,
+    HowToFit,
     ImageSize,
+    Log,
     MaxSteps,
     Precision,
     Seed,
+    SkipCorrupt,
     Threads,
     Workers,
     load_data,
     set_up,
-    warn_of_workers,
+    warn_of_data,
 )
 from fpnas.cli.output import say_found
 from fpnas.cli.quantity import parse_quantity
-from fpnas.cost import Budget, Flops, Params
-from fpnas.data import ImageData
-from fpnas.elastic import Supernet
+from fpnas.cost import Budget, CostModel, Flops, Latency, Params
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import SupernetEvaluator
-from fpnas.runner import run
+from fpnas.runner import run, trackers_by_name
 from fpnas.search import methods
 from fpnas.spaces import by_name
 
@@ -38,13 +42,18 @@ def search(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; where it holds this run already, it goes on.")],
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces.")] = "tiny",
-    method: Annotated[str, typer.Option("--method", help="fpnas.")] = "fpnas",
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     target_flops: Annotated[
         str | None, typer.Option("--target-flops", help="Multiply-adds wanted, such as 3M or 2.5e6.")
     ] = None,
     target_params: Annotated[
         str | None, typer.Option("--target-params", help="Parameters wanted, such as 200k.")
     ] = None,
+    target_ms: Annotated[
+        str | None, typer.Option("--target-ms", help="Milliseconds wanted for a forward pass on --device, such as 3.5.")
+    ] = None,
+    latency_batch: LatencyBatch = None,
+    latency_file: LatencyFile = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the search.")] = 10,
     lam: Annotated[
         float, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy.")
@@ -58,36 +67,46 @@ def search(
     beta: Annotated[float, typer.Option("--beta", min=0, help="Weight of the cost term.")] = 0.3,
     seed: Seed = 0,
     image_size: ImageSize = None,
+    fit: HowToFit = "crop",
+    classes: Classes = None,
+    classes_seed: ClassesSeed = 0,
+    skip_corrupt: SkipCorrupt = False,
     batch_size: BatchSize = 64,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
-    workers: Workers = 0,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    log: Log = None,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     device, precision = set_up(threads, device, precision)
-    if method != "fpnas":
-        raise unknown_name("method", method, ["fpnas"])
-    images = load_data(data, image_size)
+    callbacks = trackers_by_name(log)
+    if method not in methods.METHODS:
+        raise unknown_name("method", method, methods.METHODS)
+    images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
     supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
     task = SupernetEvaluator(supernet, images, batch_size=batch_size, seed=seed, device=device, precision=precision)
-    budget = _budget(supernet, images, target_flops, target_params, beta)
-    job = methods.fpnas(task, budget, lam=lam, join_at=join_at, epochs=epochs, seed=seed)
-    warn_of_workers(workers)
-    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every)
+    targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
+    given = {flag: parse_quantity(text, flag) for flag, text in targets.items() if text is not None}
+    if len(given) > 1:
+        raise InputError("one target", " and ".join(given), "give the one that matters most")
+    if target_ms is None:
+        warn_without_use(latency_batch, latency_file, "--target-ms")
+    shape = (images.in_channels, images.image_size, images.image_size)
+    budget, keep = None, None
+    for flag, target in given.items():
+        cost: CostModel
+        if flag == "--target-ms":
+            table = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
+            cost = Latency(supernet, shape, table)
+            keep = {RUN_TABLE: cost.used.to_json()}
+        else:
+            cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
+        budget = Budget(cost, target, beta)
+    options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
+    job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
+    warn_of_data(images, workers, skip_corrupt)
+    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
     say_found(out)
-
-
-def _budget(
-    supernet: Supernet, data: ImageData, target_flops: str | None, target_params: str | None, beta: float
-) -> Budget | None:
-    shape = (data.in_channels, data.image_size, data.image_size)
-    if target_flops is not None and target_params is not None:
-        raise InputError("one target", "--target-flops and --target-params", "give the one that matters most")
-    if target_flops is not None:
-        return Budget(Flops(supernet, shape), parse_quantity(target_flops, "--target-flops"), beta)
-    if target_params is not None:
-        return Budget(Params(supernet, shape), parse_quantity(target_params, "--target-params"), beta)
-    return None

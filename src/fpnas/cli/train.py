@@ -3,57 +3,123 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from torch import nn
 
+from fpnas import parallel
 from fpnas.cli.options import (
     BatchSize,
     CheckpointEvery,
+    Classes,
+    ClassesSeed,
     Data,
     Device,
+    HowToFit,
     ImageSize,
+    Log,
     MaxSteps,
     Precision,
     Seed,
+    SkipCorrupt,
     Threads,
     Workers,
     load_data,
     refuse_other_images,
     set_up,
-    warn_of_workers,
+    warn_of_data,
 )
 from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
+from fpnas.data import ImageData
 from fpnas.evaluators.supernet import check_fit
-from fpnas.runner import read_arch, run, supernet_weights
+from fpnas.runner import load, read_arch, run, supernet_weights, trackers_by_name, trained_folder
 from fpnas.runner.folder import read_json
-from fpnas.train import Training, from_scratch, inherited
+from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited
+from fpnas.train.recipe import Crop, Optimiser
+
+USUAL = Recipe()
 
 
 def train(
     arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A search's folder, or an arch.json.")],
     data: Data,
     out: Annotated[Path | None, typer.Option("--out", help="The training's folder; RUN/train by default.")] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the training.")] = 30,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the training.")] = USUAL.epochs,
     inherit: Annotated[bool, typer.Option("--inherit", help="Start from the search's weights.")] = False,
-    lr: Annotated[float, typer.Option("--lr", help="Greatest learning rate.")] = 0.2,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", metavar="RUN", help="Learn from this trained network beside the labels.")
+    ] = None,
+    teacher_weight: Annotated[
+        float, typer.Option("--teacher-weight", help="The teacher's share of the loss, 0 to 1.")
+    ] = USUAL.teacher_weight,
+    optimiser: Annotated[str, typer.Option("--optimiser", help="sgd or adamw.")] = USUAL.optimiser,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Greatest learning rate; by default what suits the optimiser.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="Not on norms and biases; by default as suits the optimiser.")
+    ] = None,
+    label_smoothing: Annotated[
+        float, typer.Option("--label-smoothing", help="Share of the target that all classes get alike.")
+    ] = USUAL.label_smoothing,
+    ema: Annotated[float, typer.Option("--ema", help="Decay of averaged weights, such as 0.999; 0: none.")] = USUAL.ema,
+    crop: Annotated[str, typer.Option("--crop", help="none, pad, or resized (needs kornia).")] = USUAL.crop,
+    flip: Annotated[
+        bool, typer.Option("--flip/--no-flip", help="Mirror half of the images: for photographs, not for digits.")
+    ] = USUAL.flip,
+    randaugment: Annotated[
+        int, typer.Option("--randaugment", help="Magnitude, 1 to 29 (needs kornia); 0: none.")
+    ] = USUAL.randaugment,
+    erase: Annotated[
+        float, typer.Option("--erase", help="Share of images with a part erased (needs kornia).")
+    ] = USUAL.erase,
+    mixup: Annotated[float, typer.Option("--mixup", help="Alpha, such as 0.2; 0: none.")] = USUAL.mixup,
+    cutmix: Annotated[float, typer.Option("--cutmix", help="Alpha, such as 1; 0: none.")] = USUAL.cutmix,
+    drop_path: Annotated[
+        float, typer.Option("--drop-path", help="Probability of leaving out the last residual branch.")
+    ] = USUAL.drop_path,
     seed: Seed = 0,
     image_size: ImageSize = None,
-    batch_size: BatchSize = 128,
+    fit: HowToFit = "crop",
+    classes: Classes = None,
+    classes_seed: ClassesSeed = 0,
+    skip_corrupt: SkipCorrupt = False,
+    batch_size: BatchSize = USUAL.batch_size,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
-    workers: Workers = 0,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    log: Log = None,
 ) -> None:
-    """Train a found architecture and judge it on the held-out images."""
+    """Train a found architecture and judge it on the held-out images; several processes share it under torchrun."""
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=cast("Optimiser", optimiser),
+        lr=lr,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        ema=ema,
+        crop=cast("Crop", crop),
+        flip=flip,
+        randaugment=randaugment,
+        erase=erase,
+        mixup=mixup,
+        cutmix=cutmix,
+        drop_path=drop_path,
+        teacher_weight=teacher_weight,
+    )
     device, precision = set_up(threads, device, precision)
+    callbacks = trackers_by_name(log)
     record = read_arch(arch)
-    images = load_data(data, record.image_size if image_size is None else image_size)
+    size = record.image_size if image_size is None else image_size
+    images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
     if inherit:
-        refuse_other_images(images, record)
+        refuse_other_images(images, record, arch)
     supernet = record.supernet(images.num_classes, images.in_channels, "cpu" if inherit else "meta")
     check_fit(supernet, images)
     if inherit:
@@ -72,23 +138,33 @@ def train(
         "flops": flops,
         "params": params,
     }
-    job = Training(
-        network,
-        facts,
-        images,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        inherit=inherit,
-        seed=seed,
-        device=device,
-        precision=precision,
-    )
     folder = out or (arch if arch.is_dir() else arch.parent) / "train"
-    warn_of_workers(workers)
-    found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every)
+    warn_of_data(images, workers, skip_corrupt)
+    with parallel.ranks(device):
+        job = Training(
+            network,
+            facts,
+            images,
+            recipe=recipe,
+            teacher=None if teacher is None else _teacher(teacher, images),
+            inherit=inherit,
+            seed=seed,
+            device=device,
+            precision=precision,
+        )
+        found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every, callbacks=callbacks)
+        if parallel.rank() > 0:
+            return
     seconds = read_json(folder / "result.json")["seconds"]
     print(
         f"{found.accuracy:.2f} % of {found.num_images} held-out images ({images.heldout_from}), "
         f"{short(flops)} FLOPs, {short(params)} parameters, {seconds:.0f} s; files in {folder}"
     )
+
+
+def _teacher(path: Path, images: ImageData) -> nn.Module:
+    """The trained network of a run, which must know these classes and channels; it sees images of its own size."""
+    record = read_arch(trained_folder(path))
+    refuse_other_images(images, record, path)
+    network = load(path)
+    return network if record.image_size in (None, images.image_size) else AtSize(network, record.image_size)

@@ -1,8 +1,25 @@
-"""What architectures cost: FLOPs and parameters from tables, layer by layer, and the budget of a search."""
+"""What architectures cost: FLOPs, parameters and milliseconds, from tables; and the budget of a search."""
 
 from fpnas.cost.budget import Budget
-from fpnas.cost.layers import LayerCost, layer_costs
+from fpnas.cost.fbnet import fbnet_latency
+from fpnas.cost.latency import AdditiveLatency, Latency, arch_latency
+from fpnas.cost.latency_table import LatencyTable
+from fpnas.cost.layers import LayerCost, layer_costs, layer_table
 from fpnas.cost.models import CostModel, Flops, Params
 from fpnas.cost.tables import AdditiveCost
 
-__all__ = ["AdditiveCost", "Budget", "CostModel", "Flops", "LayerCost", "Params", "layer_costs"]
+__all__ = [
+    "AdditiveCost",
+    "AdditiveLatency",
+    "Budget",
+    "CostModel",
+    "Flops",
+    "Latency",
+    "LatencyTable",
+    "LayerCost",
+    "Params",
+    "arch_latency",
+    "fbnet_latency",
+    "layer_costs",
+    "layer_table",
+]

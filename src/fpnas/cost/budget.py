@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas.cost.models import CostModel
+from fpnas.cost.tables import AdditiveCost
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import cost_shares
@@ -85,6 +87,21 @@ class Budget:
         if self.estimator != "samples":
             return torch.zeros(len(codes), dtype=torch.float64)
         return cost_shares(self.excess(codes), self.floor)
+
+    def expected_loss(self, weights: Sequence[Tensor]) -> Tensor:
+        """beta * log(max(0, E[cost] / target - 1) + floor), E over choices drawn by these weights; for soft picks.
+
+        Raises:
+            InputError: a cost that isn't a sum of tables, or a floor of 0, at which the logarithm has no bound.
+        """
+        table = getattr(self.cost, "table", None)
+        if not isinstance(table, AdditiveCost):
+            got = f"{self.cost.name}, which is no sum of tables"
+            raise InputError("a cost whose expectation is known", got, "search with a method that samples")
+        if self.floor <= 0:
+            raise InputError("a cost floor above 0 for methods that mix", "0", "use the default")
+        excess = torch.clamp(table.expected(weights) / self.target - 1, min=0)
+        return self.beta * torch.log(excess + self.floor)
 
     def loss(self, distribution: ArchDistribution, generator: torch.Generator) -> Tensor:
         """The term of the estimators "many" and "exact", to be differentiated in the logits; 0 for "samples".

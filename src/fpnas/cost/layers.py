@@ -1,36 +1,101 @@
-"""The cost of one architecture layer by layer."""
+"""The cost of one architecture layer by layer, and layers.json, which runs leave and `fpnas cost --json` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from fpnas.cost.models import layer_flops, layer_params
-from fpnas.cost.trace import trace_sites
+import torch
+
+from fpnas.cost.models import site_flops, site_params
+from fpnas.cost.trace import LayerSite, trace_sites
 from fpnas.elastic import Supernet
-from fpnas.elastic.dims import resolve
+from fpnas.elastic.dims import choices_in, resolve
 from fpnas.space import Option
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """A layer that runs: its name, kind, multiply-adds, parameters and output shape for one example."""
+    """A layer that runs, for one example.
+
+    Args:
+        name: qualified name within the supernet's module.
+        kind: its class.
+        flops: multiply-adds.
+        params: parameters.
+        output_shape: (C, H, W) of a convolution.
+        group: the group of choices that decides whether it runs, else its width; "" where none does.
+        arguments: those that may depend on choices, resolved.
+    """
 
     name: str
     kind: str
     flops: int
     params: int
     output_shape: tuple[int, ...]
+    group: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def layer_costs(supernet: Supernet, arch: Mapping[str, Option], input_shape: tuple[int, ...]) -> tuple[LayerCost, ...]:
-    """The layers of `arch` at `input_shape` (C, H, W) that have parameters or multiply-adds, in order of definition."""
+def layer_costs(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+    *,
+    with_free: bool = False,
+) -> tuple[LayerCost, ...]:
+    """The layers of `arch` at `input_shape`, such as (C, H, W), in order of definition.
+
+    The parameters of a layer that has several names are under the first.
+
+    Args:
+        supernet: left as it was.
+        arch: one of its architectures.
+        input_shape: of one example.
+        input_dtype: of the input; by default that of the parameters. Tokens are torch.int64.
+        with_free: also layers without parameters and multiply-adds, such as activations and the identities of skipped
+            blocks.
+    """
     costs: list[LayerCost] = []
-    for site in trace_sites(supernet, input_shape, arch):
+    counted: set[int] = set()
+    for site in trace_sites(supernet, input_shape, arch, input_dtype):
         if site.runs(arch):
             values = {name: resolve(dim, arch) for name, dim in site.dims.items()}
-            flops = layer_flops(site.layer, values, site.positions)
-            params = layer_params(site.layer, values)
-            if flops or params:
-                costs.append(LayerCost(site.name, type(site.layer).__name__, flops, params, site.output_shape))
+            flops = site_flops(site, values)
+            params = 0 if id(site.layer) in counted else site_params(site, values)
+            counted.add(id(site.layer))
+            if flops or params or with_free:
+                kind = type(site.layer).__name__
+                costs.append(LayerCost(site.name, kind, flops, params, site.output_shape, _group(site), values))
     return tuple(costs)
+
+
+def layer_table(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+) -> dict[str, Any]:
+    """`layer_costs`, layers without cost included, as plain JSON with the sums: layers.json.
+
+    It has the image size where the input is (C, H, W), else the input's shape.
+    """
+    layers = layer_costs(supernet, arch, input_shape, input_dtype, with_free=True)
+    size = {"image_size": input_shape[-1]} if len(input_shape) == 3 else {"input_shape": list(input_shape)}
+    return {
+        "flops": sum(layer.flops for layer in layers),
+        "params": sum(layer.params for layer in layers),
+        **size,
+        "layers": [asdict(layer) for layer in layers],
+    }
+
+
+def _group(site: LayerSite) -> str:
+    """The outermost switch knows it; without one, the widths do, but the input's is of the layer before."""
+    own = [dim for name, dim in site.dims.items() if not name.startswith("in_")]
+    for dim in (*(dim for dim, _ in site.conditions), *own):
+        for choice in choices_in(dim):
+            return choice.group
+    return ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -10,8 +13,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from fpnas.cost.tables import AdditiveCost, site_tables
-from fpnas.cost.trace import LayerSite, trace_sites
-from fpnas.elastic import ElasticLayer, Supernet
+from fpnas.cost.trace import LayerSite, counts_itself, trace_sites
+from fpnas.elastic import Derived, ElasticLayer, ElasticModule, Supernet
+from fpnas.elastic.checks import stays_whole
 from fpnas.space import Option, SearchSpace
 
 
@@ -65,9 +69,16 @@ class _SiteModel:
 
 
 class Flops(_SiteModel):
-    """Multiply-adds of convolutions and linear layers for one example of `input_shape` (C, H, W).
+    """Multiply-adds of one example of `input_shape`, such as (C, H, W).
 
-    `torch.utils.flop_counter` counts two for each. Norms, activations, pooling and biases count nothing.
+    Convolutions, linear layers, recurrent cells and both products of attention count, and matrix products in a module's
+    own forward; norms, activations, pooling, embeddings and biases count nothing. `torch.utils.flop_counter` counts two
+    for each. Products in a module's own forward that hang on choices can't be tabled: a warning says where they are.
+
+    Args:
+        supernet: the supernet.
+        input_shape: of one example.
+        input_dtype: of the input; by default that of the parameters. Tokens are torch.int64.
 
     Raises:
         InputError: the supernet can't take `input_shape`.
@@ -75,44 +86,77 @@ class Flops(_SiteModel):
 
     name = "FLOPs"
 
-    def __init__(self, supernet: Supernet, input_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None
+    ) -> None:
         self.input_shape = input_shape
-        super().__init__(supernet, trace_sites(supernet, input_shape))
+        super().__init__(supernet, trace_sites(supernet, input_shape, input_dtype=input_dtype))
+        uncounted = [site.name or "the module itself" for site in self.sites if site.flops is None]
+        if uncounted:
+            where = f"the multiply-adds that {', '.join(uncounted)} does itself hang on choices and are not counted"
+            warnings.warn(f"{where}; use an elastic layer there", stacklevel=2)
 
     def layer_cost(self, site: LayerSite, values: Mapping[str, Any]) -> Any:
         """The layer's multiply-adds."""
-        return layer_flops(site.layer, values, site.positions)
+        return site_flops(site, values)
 
 
 class Params(_SiteModel):
-    """Learnable parameters, biases and norms included.
+    """Learnable parameters, biases and norms included; those of a layer that several names share once.
 
     Args:
         supernet: the supernet.
-        input_shape: any that it takes, (C, H, W); the count doesn't depend on it.
+        input_shape: any that it takes, such as (C, H, W); the count doesn't depend on it.
+        input_dtype: of the input; by default that of the parameters.
     """
 
     name = "parameters"
 
-    def __init__(self, supernet: Supernet, input_shape: tuple[int, ...]) -> None:
-        super().__init__(supernet, trace_sites(supernet, input_shape))
+    def __init__(
+        self, supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(supernet, _once(trace_sites(supernet, input_shape, input_dtype=input_dtype)))
 
     def layer_cost(self, site: LayerSite, values: Mapping[str, Any]) -> Any:
         """The layer's parameters."""
-        return layer_params(site.layer, values)
+        return site_params(site, values)
 
 
-def layer_flops(layer: nn.Module, values: Mapping[str, Any], positions: int) -> Any:
-    """Multiply-adds of a leaf layer, elastic or torch's own."""
-    if isinstance(layer, ElasticLayer):
-        return layer.flops(values, positions)
-    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
-        return layer.weight.numel() * positions
-    return 0
+def site_flops(site: LayerSite, values: Mapping[str, Any]) -> Any:
+    """Multiply-adds of a layer: by its own rule where it is elastic and has one, else as seen."""
+    if isinstance(site.layer, ElasticModule) and counts_itself(site.layer):
+        return site.layer.flops(values, site.positions)
+    return site.flops or 0
 
 
-def layer_params(layer: nn.Module, values: Mapping[str, Any]) -> Any:
-    """Parameters of a leaf layer, elastic or torch's own, or those that a module holds beside its children."""
+def site_params(site: LayerSite, values: Mapping[str, Any]) -> Any:
+    """Parameters of a layer, or those that a module holds beside its children."""
+    layer = site.layer
     if isinstance(layer, ElasticLayer):
         return layer.num_params(values)
-    return sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+    own = list(layer.parameters(recurse=stays_whole(layer)))
+    lists = [child for child in layer.children() if isinstance(child, nn.ParameterDict | nn.ParameterList)]
+    return sum(parameter.numel() for parameter in own + [p for held in lists for p in held.parameters()])
+
+
+def _once(sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
+    """One site a layer, which runs where any of its own does."""
+    places: dict[int, list[LayerSite]] = {}
+    for site in sites:
+        places.setdefault(id(site.layer), []).append(site)
+    return tuple(group[0] if len(group) == 1 else _joined(group) for group in places.values())
+
+
+def _joined(sites: list[LayerSite]) -> LayerSite:
+    if not all(site.conditions for site in sites):
+        return replace(sites[0], conditions=())
+    sizes = [len(site.conditions) for site in sites]
+    wanted = [values for site in sites for _, values in site.conditions]
+
+    def any_runs(*found: Any) -> int:
+        holds = [value in values for value, values in zip(found, wanted, strict=True)]
+        ends = list(itertools.accumulate(sizes))
+        return int(any(all(holds[end - size : end]) for size, end in zip(sizes, ends, strict=True)))
+
+    dims = tuple(dim for site in sites for dim, _ in site.conditions)
+    return replace(sites[0], conditions=((Derived(any_runs, dims), frozenset({1})),))

@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fpnas.cost.parts import Condition
 from fpnas.cost.trace import LayerSite
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.space import Choice, SearchSpace
@@ -58,6 +59,19 @@ class AdditiveCost:
         indices = (codes.double() @ self._strides + self._offsets).long()
         return self._flat[indices].sum(dim=1) + self.constant
 
+    def expected(self, weights: Sequence[Tensor]) -> Tensor:
+        """The mean cost where each choice is drawn by itself with these weights of its options; differentiable.
+
+        For costs that are products of widths this is the cost at the expected widths, as FBNetV2 counts.
+        """
+        total = torch.tensor(self.constant, dtype=torch.float64)
+        for factor in self.factors:
+            table = torch.from_numpy(factor.table)
+            for index in reversed(factor.scope):
+                table = table @ weights[index].double()
+            total = total + table
+        return total
+
     def extreme(self, sign: int) -> tuple[float, tuple[int, ...]]:
         """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
 
@@ -96,12 +110,12 @@ def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
 
 
 def aligned(
-    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64], wanted: tuple[int, ...]
+    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64] | np.float64, wanted: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """`table` with its axes in the order of `wanted`, those it lacks of length 1."""
+    """`table` with its axes in the order of `wanted`, those it lacks of length 1; a NumPy number is a table of none."""
     order = sorted(range(len(scope)), key=lambda axis: wanted.index(scope[axis]))
     shape = [space.cardinalities[v] if v in scope else 1 for v in wanted]
-    return table.transpose(order).reshape(shape)
+    return np.asarray(table).transpose(order).reshape(shape)
 
 
 def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
@@ -132,8 +146,15 @@ def site_tables(space: SearchSpace, sites: Sequence[LayerSite], cost: SiteCost) 
 def _site_table(site: LayerSite, cost: SiteCost) -> NDArray[np.float64]:
     scope = site.scope
     values = {name: _grid(dim, scope) for name, dim in site.dims.items()}
-    table = np.broadcast_to(np.asarray(cost(site, values), dtype=np.float64), [len(c.options) for c in scope])
-    for dim, allowed in site.conditions:
+    return where_it_runs(np.asarray(cost(site, values), dtype=np.float64), scope, site.conditions)
+
+
+def where_it_runs(
+    table: NDArray[np.float64], scope: Sequence[Choice], conditions: Sequence[Condition]
+) -> NDArray[np.float64]:
+    """`table`, which broadcasts to the product of the scope's options, with 0 where a condition doesn't hold."""
+    table = np.broadcast_to(table, [len(choice.options) for choice in scope])
+    for dim, allowed in conditions:
         table = table * np.isin(_grid(dim, scope), list(allowed))
     return np.ascontiguousarray(table)
 

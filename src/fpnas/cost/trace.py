@@ -1,38 +1,40 @@
 """What each layer of a supernet sees: when it runs, and how many output positions it has at a given input size.
 
 A layer's cost is a function of few choices (its own arguments, and the switches above it) once the number of its output
-positions is known. That number is read off a few real forward passes, chosen so that each layer runs at least once.
+positions is known. That number is read off a few real forward passes, chosen so that each layer runs at least once;
+two more, at the small end of the choices and at mixed ends, must bear out what the first ones said.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Linear, Supernet
-from fpnas.elastic.dims import Dim, choices_in, resolve
-from fpnas.errors import InputError, SupernetError
-from fpnas.space import Choice, Option
-
-Condition = tuple[Dim, frozenset[Any]]
-"""A `Dim` and the values of it under which something runs."""
+from fpnas.cost.parts import Condition, Part, covering, holds, is_leaf, parts_of
+from fpnas.cost.passes import Call, watching
+from fpnas.elastic import ElasticModule, Supernet
+from fpnas.elastic.checks import choices_of, stays_whole
+from fpnas.elastic.dims import Dim, choices_in
+from fpnas.errors import SupernetError
+from fpnas.space import Choice, Option, SearchSpace
 
 
 @dataclass(frozen=True)
 class LayerSite:
-    """A leaf layer in its place.
+    """A layer in its place; a layer that has several names has a site for each.
 
     Args:
         name: qualified name within the supernet's module.
-        layer: elastic, or one of torch's own.
+        layer: elastic, one of torch's own, or a module with parameters or multiply-adds beside those of its children.
         conditions: all must hold for the layer to run.
         output_shape: of one example, as seen in a forward pass in which it ran (its first call).
-        positions: output elements by channel, height x width for a convolution; summed over its calls.
+        positions: what an elastic layer's multiply-adds are proportional to: of most, output elements by channel,
+            height x width for a convolution; summed over its calls.
+        flops: multiply-adds that a layer which isn't elastic was seen to do, summed over its calls; None where
+            they hang on choices.
     """
 
     name: str
@@ -40,6 +42,7 @@ class LayerSite:
     conditions: tuple[Condition, ...]
     output_shape: tuple[int, ...]
     positions: int
+    flops: int | None = 0
 
     @property
     def dims(self) -> Mapping[str, Dim]:
@@ -54,125 +57,144 @@ class LayerSite:
 
     def runs(self, arch: Mapping[str, Option]) -> bool:
         """Whether the layer runs under `arch`."""
-        return all(resolve(dim, arch) in values for dim, values in self.conditions)
+        return holds(self.conditions, arch)
 
 
 def trace_sites(
-    supernet: Supernet, input_shape: tuple[int, ...], arch: Mapping[str, Option] | None = None
+    supernet: Supernet,
+    input_shape: tuple[int, ...],
+    arch: Mapping[str, Option] | None = None,
+    input_dtype: torch.dtype | None = None,
 ) -> tuple[LayerSite, ...]:
-    """The sites of all leaf layers at this input shape (C, H, W), in order of definition.
+    """The sites of all layers at this input shape, such as (C, H, W), in order of definition.
 
     Args:
         supernet: left as it was.
         input_shape: of one example.
         arch: take the shapes from this architecture alone; by default from as many as show each layer.
+        input_dtype: of the input; by default that of the parameters. Tokens are torch.int64.
 
     Raises:
-        InputError: the supernet can't take the shape.
-        SupernetError: the number of a layer's positions depends on other choices than those that switch it.
+        InputError: the supernet can't take the shape, or layers don't fit one another.
+        SupernetError: when a layer runs, or the number of its positions, depends on other choices than those that
+            switch it.
     """
-    leaves = list(_leaves(supernet.module))
-    seen: dict[str, tuple[tuple[int, ...], int]] = {}
+    parts = list(parts_of(Part("", supernet.module)))
+    places = [_Place(part) for part in parts]
+    modules = {id(part.module): part.module for part in parts}.values()
+    seen: set[str] = set()
     before = supernet.arch
     try:
-        for shown in _covering(supernet, leaves, seen) if arch is None else (arch,):
-            for name, facts in _forward(supernet.select(shown), leaves, input_shape).items():
-                if seen.setdefault(name, facts)[1] != facts[1]:
-                    raise SupernetError(
-                        "a layer whose output size doesn't depend on choices elsewhere",
-                        f"{name} with {seen[name][1]} and {facts[1]} positions",
-                        "give it the same stride and padding in all",
-                    )
+        with watching(supernet, modules, input_shape, input_dtype) as run:
+            for number, shown in enumerate(_to_show(supernet.space, parts, seen) if arch is None else (arch,)):
+                supernet.select(shown)
+                calls = run(number > 0)
+                for group in _by_layer(places):
+                    _see(group, calls.get(id(group[0].layer), []), supernet.arch)
+                seen.update(place.name for place in places if place.seen is not None)
     finally:
         supernet.select(before)
     # A layer that no forward pass calls is no part of any network.
-    return tuple(LayerSite(name, layer, when, *seen[name]) for name, layer, when in leaves if name in seen)
+    called = [place.seen for place in places if place.seen is not None]
+    if arch is None:
+        _refuse_unread(supernet, called)
+    return tuple(site for site in called if _can_cost(site))
 
 
-_Leaf = tuple[str, nn.Module, tuple[Condition, ...]]
+class _Place:
+    """A layer's place in the module, and what was seen of it."""
 
+    def __init__(self, part: Part) -> None:
+        self.name, self.layer, self.part = part.path, part.module, part
+        self.seen: LayerSite | None = None
+        self.idle_in: Mapping[str, Option] | None = None
+        """An architecture whose conditions held, and which didn't call it."""
 
-def _leaves(module: nn.Module, name: str = "", conditions: tuple[Condition, ...] = ()) -> Iterator[_Leaf]:
-    if isinstance(module, ElasticLayer) or next(module.children(), None) is None:
-        yield name, module, conditions
-        return
-    if next(module.parameters(recurse=False), None) is not None:
-        yield name, module, conditions  # its own parameters, such as a class token
-    for local, child in _members(module):
-        condition = module.condition(local) if isinstance(module, ElasticStructure) else None
-        path = f"{name}.{local}" if name else local
-        yield from _leaves(child, path, conditions if condition is None else (*conditions, condition))
-
-
-def _members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The children; those in a list or dict of modules count as the module's own."""
-    for local, child in module.named_children():
-        if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield from ((f"{local}.{key}", member) for key, member in child.named_children())
+    def see(self, calls: list[Call], arch: Mapping[str, Option]) -> None:
+        """Takes in one pass in which its conditions held."""
+        if not calls:
+            self.idle_in = arch
         else:
-            yield local, child
+            positions, flops = sum(call.positions for call in calls), sum(call.flops for call in calls)
+            new = LayerSite(self.name, self.layer, self.part.conditions, calls[0].output_shape, positions, flops)
+            self.seen = self._agreed(self.seen or new, new)
+        if self.seen is not None and self.idle_in is not None and is_leaf(self.layer):
+            got = f"{self.name!r} ({type(self.layer).__name__}), left out under {dict(self.idle_in)}"
+            raise SupernetError("layers that run whenever the structures above them say so", got, "use a Switch")
+
+    def _agreed(self, old: LayerSite, new: LayerSite) -> LayerSite:
+        count = "positions" if counts_itself(self.layer) else "flops"
+        first, second = getattr(old, count), getattr(new, count)
+        if first == second:
+            return old
+        if not stays_whole(self.layer) and not counts_itself(self.layer):
+            return replace(old, flops=None)  # a user's own arithmetic
+        raise SupernetError(
+            "a layer whose output size doesn't depend on choices elsewhere",
+            f"{self.name!r} ({type(self.layer).__name__}) with {first} and {second} {count}",
+            "give it the same stride and padding in all, and as many calls: Repeat is for variable depth",
+        )
 
 
-def _covering(supernet: Supernet, leaves: list[_Leaf], seen: Mapping[str, Any]) -> Iterator[Mapping[str, Option]]:
-    """Architectures that between them run each leaf: greedily, as many unseen leaves as agree in each."""
-    waiting = {name: conditions for name, _, conditions in leaves if name not in seen}
-    while waiting:
-        fixed: dict[str, Option] = {}
-        aimed_at: list[str] = []
-        for name, conditions in waiting.items():
-            pick = _satisfy(conditions, fixed)
-            if pick is not None:
-                fixed.update(pick)
-            if pick is not None or not fixed:
-                aimed_at.append(name)  # where not even one alone can be satisfied, it never runs
-        yield {choice.name: fixed.get(choice.name, choice.options[-1]) for choice in supernet.space.choices}
-        # What was aimed at and still isn't seen is a layer that forward doesn't call.
-        waiting = {name: c for name, c in waiting.items() if name not in seen and name not in aimed_at}
+def _can_cost(site: LayerSite) -> bool:
+    """All layers, and of the modules around them those that have parameters or multiply-adds of their own."""
+    if is_leaf(site.layer) or counts_itself(site.layer) or site.flops != 0:
+        return True
+    held = (site.layer, *(c for c in site.layer.children() if isinstance(c, nn.ParameterDict | nn.ParameterList)))
+    return any(next(module.parameters(recurse=False), None) is not None for module in held)
 
 
-def _satisfy(conditions: tuple[Condition, ...], fixed: Mapping[str, Option]) -> dict[str, Option] | None:
-    """Options that make all conditions hold and agree with `fixed`, or None."""
-    if not conditions:
-        return {}
-    (dim, values), *rest = conditions
-    choices = choices_in(dim)
-    options = [(fixed[choice.name],) if choice.name in fixed else choice.options for choice in choices]
-    for picked in itertools.product(*options):
-        pick = {choice.name: option for choice, option in zip(choices, picked, strict=True)}
-        if resolve(dim, pick) in values:
-            more = _satisfy(tuple(rest), {**fixed, **pick})
-            if more is not None:
-                return {**pick, **more}
-    return None
+def _refuse_unread(supernet: Supernet, called: list[LayerSite]) -> None:
+    read = {choice for site in called for choice in site.scope}
+    for choice in supernet.space.choices:
+        if choice not in read:
+            readers = [n or "the module itself" for n, m in supernet.module.named_modules() if choice in choices_of(m)]
+            got = f"{choice!r}, of which {' and '.join(readers)} alone know, which forward never calls"
+            raise SupernetError("choices that a layer which runs reads", got, "call it, or remove the choice")
 
 
-def _forward(supernet: Supernet, leaves: list[_Leaf], input_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Shape and positions of each leaf that ran in a forward pass of one example."""
-    facts: dict[str, tuple[tuple[int, ...], int]] = {}
+def counts_itself(layer: nn.Module) -> bool:
+    """Whether an elastic module has a rule of its own for its multiply-adds."""
+    return isinstance(layer, ElasticModule) and type(layer).flops is not ElasticModule.flops
 
-    def hook(name: str) -> Any:
-        def record(module: nn.Module, inputs: Any, output: Any) -> None:
-            del inputs
-            facts.setdefault(name, ((), 0))
-            if isinstance(output, Tensor) and output.dim() >= 2:
-                width = output.shape[-1 if isinstance(module, nn.Linear | Linear) else 1]
-                shape, positions = tuple(output.shape[1:]), output.numel() // width // len(output)
-                first = facts[name]
-                facts[name] = (first[0] or shape, first[1] + positions)
 
-        return record
+def _by_layer(places: list[_Place]) -> list[list[_Place]]:
+    """The places of each layer."""
+    groups: dict[int, list[_Place]] = {}
+    for place in places:
+        groups.setdefault(id(place.layer), []).append(place)
+    return list(groups.values())
 
-    handles = [layer.register_forward_hook(hook(name)) for name, layer, _ in leaves]
-    training = supernet.training
-    example = next(iter(supernet.parameters()), torch.zeros(()))
-    try:
-        with torch.no_grad():
-            supernet.eval()(torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device))
-    except RuntimeError as error:
-        fix = "use a size that it can take"
-        raise InputError("an input shape that the network takes", f"{input_shape} ({error})", fix) from error
-    finally:
-        supernet.train(training)
-        for handle in handles:
-            handle.remove()
-    return facts
+
+def _see(places: list[_Place], calls: list[Call], arch: Mapping[str, Option]) -> None:
+    """Deals one layer's calls out to those of its places that run under `arch`, by the modules that were running."""
+    running = [place for place in places if place.part.runs(arch)]
+    if not running and calls:
+        got = f"{places[0].name!r}, which ran under {dict(arch)}"
+        raise SupernetError("layers that run only when the structures above them say so", got, "use a Switch")
+    if len(running) == 1:
+        running[0].see(calls, arch)
+        return
+    if {call.callers for call in calls} - {place.part.above for place in running}:
+        got = f"{' and '.join(repr(place.name) for place in running)}, one layer, called by none of the modules above"
+        raise SupernetError("a shared layer that the modules which hold it call", got, "call it under one name")
+    for above in dict.fromkeys(place.part.above for place in running):
+        _deal([p for p in running if p.part.above == above], [c for c in calls if c.callers == above], arch)
+
+
+def _deal(places: list[_Place], calls: list[Call], arch: Mapping[str, Option]) -> None:
+    """Deals the calls out evenly, or one each in order."""
+    share, left = divmod(len(calls), len(places))
+    alike = len({(call.positions, call.flops) for call in calls}) <= 1
+    if left or not (alike or share == 1 or len(places) == 1):
+        got = f"{' and '.join(repr(place.name) for place in places)}: one layer with {len(calls)} calls"
+        raise SupernetError("calls of a shared layer that can be told apart", got, "call it under one name")
+    for number, place in enumerate(places):
+        place.see(calls[number * share : (number + 1) * share], arch)
+
+
+def _to_show(space: SearchSpace, parts: Sequence[Part], seen: Container[str]) -> Iterator[Mapping[str, Option]]:
+    """Architectures that between them run each part, then two that can contradict them."""
+    yield from covering(space, parts, seen)
+    yield space.decode([0] * len(space))
+    yield space.decode([(n - 1) * (position % 2) for position, n in enumerate(space.cardinalities)])

@@ -1,7 +1,9 @@
-"""Image data for a search and for training: `load` takes a name or a folder and gives an `ImageData`.
+"""Image data for a search and for training: `load` takes a name, a folder or a file and gives an `ImageData`;
+`from_dataset` takes torch data sets.
 
-`images` says what that is, `splits` cuts and orders it, `readers` lists the kinds of data. Batches, augmentation and
-devices are left to the training.
+`images` says what an `ImageData` is, `tensors` does so for whatever else has classes (`TensorData`), `readers` lists
+the kinds of images, `assemble` makes the data of what they read, `splits` cuts and orders either. Batches, augmentation
+and devices are left to the training.
 """
 
 from __future__ import annotations
@@ -9,48 +11,74 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fpnas.data.images import HeldoutFrom, ImageData, ImageSet
-from fpnas.data.readers import READERS, Request
+from fpnas.data.assemble import assemble
+from fpnas.data.from_torch import from_dataset
+from fpnas.data.images import ClassSubset, Fit, HeldoutFrom, ImageData, ImageSet, known_fit
+from fpnas.data.readers import READERS
+from fpnas.data.request import Request
+from fpnas.data.spec import ImageSpec
 from fpnas.data.splits import EpochOrder, halves, stratified_split
+from fpnas.data.tensors import Data, LabelledSet, TensorData, TensorSet
 from fpnas.errors import InputError
 
 __all__ = [
+    "ClassSubset",
+    "Data",
     "EpochOrder",
+    "Fit",
     "HeldoutFrom",
     "ImageData",
     "ImageSet",
+    "ImageSpec",
+    "LabelledSet",
+    "TensorData",
+    "TensorSet",
+    "from_dataset",
     "halves",
     "load",
     "stratified_split",
 ]
 
-LARGEST_IMAGE = 1024
 
-
-def load(data: str | Path, image_size: int | None = None, seed: int = 0, download: bool = False) -> ImageData:
-    """Loads a data set into memory.
+def load(
+    data: str | Path,
+    image_size: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+    *,
+    fit: str = "crop",
+    classes: int | None = None,
+    classes_seed: int = 0,
+    workers: int | None = None,
+    skip_corrupt: bool = False,
+) -> ImageData:
+    """Loads a data set: into memory, or into files that are mapped into it where it would take more than 2 GiB.
 
     Args:
-        data: `fashion-mnist`, `digits`, or a folder with the four IDX files of MNIST and its kin. A `Path` is always
-            a folder.
-        image_size: pixels a side, 1 to 1024; by default the data's own (digits: 32).
-        seed: decides which images are held out, where the data has no test images. Give the same one to a search and
+        data: `fashion-mnist`, `digits` or `hf:NAME`, else a path: a folder of class folders, of parquet files or of
+            the four IDX files, or an .npz file. A `Path` is always a path.
+        image_size: pixels a side, 1 to 1024; by default the data's own (digits: 32), where images differ the median
+            of the training images' shorter sides, and 224 where that is more.
+        seed: decides which images are held out, where the data has none for that. Give the same one to a search and
             to the training and evaluation of what it found, or these will hold out images that the search has seen.
         download: whether a data set that is not on this machine may be fetched.
+        fit: how images that aren't square become so: "crop" takes the central square, "stretch" all of it.
+        classes: take so many of the classes, at random.
+        classes_seed: decides which; as with `seed`, give the same one everywhere.
+        workers: threads that decode images; by default one for each core. 0: no other than the caller's.
+        skip_corrupt: leave images out that can't be read (`ImageData.skipped` names them), instead of refusing them.
 
     Raises:
-        InputError: data that isn't known, isn't there or isn't sound, or an image size out of range.
+        InputError: data that isn't known, isn't there or isn't sound, or an argument out of range.
     """
-    if image_size is not None and not 1 <= image_size <= LARGEST_IMAGE:
-        raise InputError(f"an image size of 1 to {LARGEST_IMAGE}", str(image_size), "choose one in that range")
-    request = Request(data, image_size, seed, download)
+    request = Request(data, image_size, seed, download, known_fit(fit), classes, classes_seed, workers, skip_corrupt)
     for reader in READERS:
         if reader.recognises(data):
-            return reader.read(request)
+            return assemble(reader.read(request), request)
     forms = [reader.form for reader in READERS]
     expected = f"{', '.join(forms[:-1])} or {forms[-1]}"
     if os.path.isdir(data):
         raise InputError(expected, f"the folder '{data}', which holds none of these", "check what is in it")
     if os.path.exists(data):
         raise InputError(expected, f"the file '{data}'", "give the folder that it is in")
-    raise InputError(expected, f"'{data}': no such name or folder", "check the spelling, or give the folder's path")
+    raise InputError(expected, f"'{data}': no such name or path", "check the spelling, or give the path")

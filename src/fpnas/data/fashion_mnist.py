@@ -8,7 +8,6 @@ contents don't (with the official header put back, all four have the official MD
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from torch import Tensor
 from fpnas.data.download import DownloadError, RemoteFile, fetch_files
 from fpnas.data.idx import content_sha256
 from fpnas.data.idx_folder import FILES, Stem, image_sets, missing_files, read_idx_folder
-from fpnas.data.images import ImageData
+from fpnas.data.places import cache_folder, own_folder
+from fpnas.data.request import Parts
 from fpnas.errors import InputError
 
 NAME = "fashion-mnist"
@@ -59,12 +59,7 @@ CONTENTS: Mapping[Stem, str] = {
 
 def folders() -> tuple[Path, ...]:
     """Where Fashion-MNIST is looked for, in order; a download goes to the first."""
-    given = os.environ.get("FPNAS_DATA")
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG standard has relative paths ignored.
-    base = Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"))
-    own = (Path(os.path.expanduser(given)) / NAME,) if given else ()
-    return (*own, base / "fpnas" / NAME, DEBIAN_FOLDER)
+    return (*dict.fromkeys((own_folder(NAME), cache_folder(NAME))), DEBIAN_FOLDER)
 
 
 def find() -> Path | None:
@@ -104,14 +99,11 @@ def fetch(
         raise InputError(f"Fashion-MNIST from {url}", str(error), _how_to_get(folder)) from error
 
 
-def load_fashion_mnist(
-    folder: str | Path | None = None, *, image_size: int | None = None, download: bool = False, url: str = URL
-) -> ImageData:
-    """Fashion-MNIST, at 28 x 28 pixels unless another size is asked for.
+def read_fashion_mnist(folder: str | Path | None = None, *, download: bool = False, url: str = URL) -> Parts:
+    """Fashion-MNIST, 28 x 28 pixels.
 
     Args:
         folder: where its four files are; looked for in `folders()` by default.
-        image_size: pixels a side.
         download: whether to fetch it where it isn't found.
         url: where to fetch it from.
 
@@ -132,13 +124,13 @@ def load_fashion_mnist(
     if wrong is not None:
         fix = f"replace it, or give the folder itself as the data: '{found}'"
         raise InputError("Fashion-MNIST as published", f"other contents in {wrong} of '{found}'", fix)
-    return assemble(values, image_size)
+    return named(values)
 
 
-def assemble(values: Mapping[Stem, UInt8[Tensor, " ..."]], image_size: int | None) -> ImageData:
+def named(values: Mapping[Stem, UInt8[Tensor, " ..."]]) -> Parts:
     """The data set of files that are known to be Fashion-MNIST's."""
     train, test = image_sets(values)
-    return ImageData.of(NAME, train, test, classes=CLASSES, heldout_from="test", image_size=image_size)
+    return Parts(NAME, CLASSES, train, test, "test")
 
 
 def _how_to_get(folder: Path) -> str:

@@ -9,20 +9,29 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from fpnas.errors import InputError
+from fpnas.errors import InputError, unknown_name
 
 HeldoutFrom = Literal["test", "val", "split"]
 """Where the held-out images come from: the data's own test or validation images, or a seeded split of the rest."""
 
+Fit = Literal["crop", "stretch"]
+"""How an image that isn't square becomes so: its central square is cut out, or all of it is stretched."""
+
+LARGEST_DEFAULT = 224
+"""The most pixels a side that are taken unless more are asked for."""
+
 STD_FLOOR = 1e-3
 """The least standard deviation to divide by: a channel that is constant has none."""
+
+_COUNTED = 2**26
+"""How many values are counted at once."""
 
 _RESIZE_FLOATS = 4_000_000
 """How many output values are resized at once: 16 MB in float32."""
@@ -60,10 +69,8 @@ class ImageSet:
         indices = indices.to(self.labels.device)
         return ImageSet(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
-    def resized(self, size: int) -> ImageSet:
-        """The images as `size` x `size` pixels (bilinear, antialiased where they shrink); itself where they are so.
-
-        Images that aren't square are stretched to a square, not cropped.
+    def resized(self, size: int, fit: Fit = "crop") -> ImageSet:
+        """The images as `size` x `size` pixels, see `resize_images`; itself where they are so.
 
         Raises:
             InputError: the resized images don't fit into memory.
@@ -75,15 +82,57 @@ class ImageSet:
         try:
             resized = torch.empty(shape, dtype=torch.uint8, device=self.images.device)
         except RuntimeError as error:
-            got = f"{count} images of {size} x {size} pixels ({count * channels * size * size / 2**30:.0f} GiB)"
-            raise InputError("images that fit into memory", got, "choose a smaller image size") from error
+            raise too_large(shape) from error
         chunk = max(1, _RESIZE_FLOATS // (channels * max(size, height) * max(size, width)))
         for start in range(0, count, chunk):
-            # Through float32: torch's bilinear uint8 kernel is off by one in a fifth of the pixels.
-            part = self.images[start : start + chunk].float()
-            part = F.interpolate(part, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-            resized[start : start + chunk] = part.round_().clamp_(0, 255)
+            part = slice(start, start + chunk)
+            resized[part] = resize_images(self.images[part], size, fit)
         return ImageSet(resized, self.labels)
+
+
+def resize_images(images: UInt8[Tensor, "n c h w"], size: int, fit: Fit) -> UInt8[Tensor, "n c s s"]:
+    """`size` x `size` pixels (bilinear, antialiased where they shrink) of the central square, or of all of it."""
+    height, width = images.shape[2:]
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        images = images[:, :, top : top + side, left : left + side]
+    if images.shape[2:] == (size, size):
+        return images
+    # Through float32: torch's bilinear uint8 kernel is off by one in a fifth of the pixels.
+    values = F.interpolate(images.float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return values.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def known_fit(name: str) -> Fit:
+    """The fit of that name, or `InputError`."""
+    for fit in get_args(Fit):
+        if fit == name:
+            return fit
+    raise unknown_name("fit", name, get_args(Fit))
+
+
+def default_size(side: int) -> int:
+    """The image size where none is asked for, of images whose shorter side has so many pixels."""
+    return min(side, LARGEST_DEFAULT)
+
+
+def too_large(shape: tuple[int, ...]) -> InputError:
+    """The error for images that memory can't hold."""
+    count, channels, height, width = shape
+    got = f"{count} images of {height} x {width} pixels ({count * channels * height * width / 2**30:.1f} GiB)"
+    return InputError("images that fit into memory", got, "choose a smaller image size")
+
+
+@dataclass(frozen=True)
+class ClassSubset:
+    """Which classes a data set has been cut down to: `count` random ones by `seed`."""
+
+    count: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.count} classes by seed {self.seed}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +147,9 @@ class ImageData:
         heldout_from: what the held-out images are.
         mean: of the training images scaled to 0..1, a number a channel.
         std: likewise the standard deviation, at least `STD_FLOOR`.
+        fit: how images that weren't square became so.
+        class_subset: how the classes were chosen, where they aren't all that the data has.
+        skipped: the unreadable images that were left out, by name; None where nothing had to be decoded.
 
     Raises:
         InputError: fewer than two classes, a label beyond them, or images of another shape than the rest.
@@ -110,6 +162,9 @@ class ImageData:
     heldout_from: HeldoutFrom
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fit: Fit = "crop"
+    class_subset: ClassSubset | None = None
+    skipped: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.train.images.shape[1:])
@@ -136,12 +191,29 @@ class ImageData:
         classes: tuple[str, ...],
         heldout_from: HeldoutFrom,
         image_size: int | None = None,
+        fit: Fit = "crop",
+        class_subset: ClassSubset | None = None,
+        skipped: tuple[str, ...] | None = None,
     ) -> ImageData:
-        """Brings both sets to `image_size` (by default the longer side of the training images) and measures them."""
-        size = image_size or max(train.images.shape[2:])
-        train, heldout = train.resized(size), heldout.resized(size)
+        """Brings both sets to `image_size` (see `default_size`) and measures the training images."""
+        size = image_size or default_size(min(train.images.shape[2:]))
+        train, heldout = train.resized(size, fit), heldout.resized(size, fit)
         mean, std = channel_statistics(train.images)
-        return cls(name, train, heldout, classes, heldout_from, mean, std)
+        return cls(name, train, heldout, classes, heldout_from, mean, std, fit, class_subset, skipped)
+
+    def settings(self) -> dict[str, Any]:
+        """What a run records of its data, plain JSON; another run's data differ in one of these."""
+        return {
+            "data": self.name,
+            "data_digest": self.digest,
+            "image_size": self.image_size,
+            "fit": self.fit,
+            "class_subset": None if self.class_subset is None else str(self.class_subset),
+            "data_classes": list(self.classes),
+            "data_mean": list(self.mean),
+            "data_std": list(self.std),
+            "data_skipped": len(self.skipped or ()),
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -168,17 +240,38 @@ class ImageData:
         """Pixels a side."""
         return self.train.images.shape[2]
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image as a network takes it."""
+        return self.in_channels, self.image_size, self.image_size
+
+    @property
+    def input_dtype(self) -> torch.dtype | None:
+        """None: floats of whatever precision the network has."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The facts of the input that go into arch.json."""
+        return {"image_size": self.image_size, "in_channels": self.in_channels}
+
     def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(images / 255 - mean) / std, in channels-last memory, on the images' device."""
-        assert images.shape[1] == self.in_channels, f"{images.shape[1]} channels, not {self.in_channels}"
-        scales = [1 / (255 * std) for std in self.std]
-        shifts = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
-        scale = torch.tensor(scales, device=images.device).view(1, -1, 1, 1)
-        shift = torch.tensor(shifts, device=images.device).view(1, -1, 1, 1)
-        # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
-        values = images.float().mul_(scale).add_(shift)
-        # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.
-        return torch.empty_like(values, memory_format=torch.channels_last).copy_(values)
+        return normalise(images, self.mean, self.std)
+
+
+def normalise(
+    images: UInt8[Tensor, "n c h w"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float32[Tensor, "n c h w"]:
+    """(images / 255 - mean) / std, a number a channel, in channels-last memory, on the images' device."""
+    assert images.shape[1] == len(mean), f"{images.shape[1]} channels, not {len(mean)}"
+    scales = [1 / (255 * value) for value in std]
+    shifts = [-middle / value for middle, value in zip(mean, std, strict=True)]
+    scale = torch.tensor(scales, device=images.device).view(1, -1, 1, 1)
+    shift = torch.tensor(shifts, device=images.device).view(1, -1, 1, 1)
+    # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
+    values = images.float().mul_(scale).add_(shift)
+    # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.
+    return torch.empty_like(values, memory_format=torch.channels_last).copy_(values)
 
 
 def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -188,9 +281,13 @@ def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, .
     """
     means: list[float] = []
     stds: list[float] = []
-    for channel in images.unbind(1):
-        histogram: list[int] = torch.bincount(channel.flatten(), minlength=256).tolist()
-        count = channel.numel()
+    # By parts: images may be more than memory holds, and a channel's values have to be copied together.
+    parts = images.split(max(1, _COUNTED // images[0].numel()))
+    for channel in range(images.shape[1]):
+        counts = sum(torch.bincount(part[:, channel].flatten(), minlength=256) for part in parts)
+        assert isinstance(counts, Tensor)
+        histogram: list[int] = counts.tolist()
+        count = images[:, channel].numel()
         total = sum(value * times for value, times in enumerate(histogram))
         squares = sum(value * value * times for value, times in enumerate(histogram))
         means.append(total / count / 255)

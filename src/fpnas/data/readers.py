@@ -6,24 +6,17 @@ files are parsed is left to the modules of the formats.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpnas.data import digits, fashion_mnist
+from fpnas.data import digits, fashion_mnist, hub
+from fpnas.data.class_folder import is_class_folder, read_class_folder
 from fpnas.data.idx_folder import FILES, image_sets, missing_files, read_idx_folder
-from fpnas.data.images import ImageData
-from fpnas.errors import InputError
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `load` was asked for, `image_size` checked."""
-
-    data: str | Path
-    image_size: int | None
-    seed: int
-    download: bool
+from fpnas.data.npz import read_npz
+from fpnas.data.parquet import parquet_files, read_parquet_folder
+from fpnas.data.request import Parts, Request
 
 
 @dataclass(frozen=True)
@@ -33,45 +26,12 @@ class Reader:
     Attributes:
         form: what a user gives for it, as a noun phrase.
         recognises: whether this is it. Looks at names, doesn't read contents.
-        read: reads it; raises `InputError`.
+        read: says what is there; raises `InputError`.
     """
 
     form: str
     recognises: Callable[[str | Path], bool]
-    read: Callable[[Request], ImageData]
-
-
-def _has_idx_files(data: str | Path) -> bool:
-    # An empty string would be the working folder, which nobody asked for.
-    return str(data) != "" and len(missing_files(Path(data))) < len(FILES)
-
-
-def _read_idx_folder(request: Request) -> ImageData:
-    folder = Path(request.data)
-    values = read_idx_folder(folder)
-    if fashion_mnist.differing(values) is None:
-        return fashion_mnist.assemble(values, request.image_size)
-    train, test = image_sets(values)
-    count = 1 + int(train.labels.max())
-    if int(test.labels.max()) >= count:
-        got = f"{int(test.labels.max())} among the test labels of '{folder}'"
-        raise InputError(f"labels below {count}, as in training", got, "get all four files from one place")
-    return ImageData.of(
-        folder.resolve().name,
-        train,
-        test,
-        classes=tuple(str(label) for label in range(count)),
-        heldout_from="test",
-        image_size=request.image_size,
-    )
-
-
-def _read_fashion_mnist(request: Request) -> ImageData:
-    return fashion_mnist.load_fashion_mnist(image_size=request.image_size, download=request.download)
-
-
-def _read_digits(request: Request) -> ImageData:
-    return digits.load_digits(image_size=request.image_size, seed=request.seed)
+    read: Callable[[Request], Parts]
 
 
 def _named(name: str) -> Callable[[str | Path], bool]:
@@ -79,8 +39,51 @@ def _named(name: str) -> Callable[[str | Path], bool]:
     return lambda data: data == name
 
 
+def _folder(recognises: Callable[[Path], bool]) -> Callable[[str | Path], bool]:
+    # An empty string would be the working folder, which nobody asked for.
+    return lambda data: str(data) != "" and recognises(Path(data))
+
+
+def _read_idx_folder(request: Request) -> Parts:
+    folder = Path(request.data)
+    values = read_idx_folder(folder)
+    if fashion_mnist.differing(values) is None:
+        return fashion_mnist.named(values)
+    train, test = image_sets(values)
+    classes = tuple(str(label) for label in range(1 + int(train.labels.max())))
+    return Parts(folder.resolve().name, classes, train, test, "test")
+
+
+def _is_npz(data: str | Path) -> bool:
+    return Path(data).suffix == ".npz" and os.path.isfile(data)
+
+
 READERS: tuple[Reader, ...] = (
-    Reader(fashion_mnist.NAME, _named(fashion_mnist.NAME), _read_fashion_mnist),
-    Reader(digits.NAME, _named(digits.NAME), _read_digits),
-    Reader(f"a folder with the four IDX files ({', '.join(FILES.values())})", _has_idx_files, _read_idx_folder),
+    Reader(
+        fashion_mnist.NAME,
+        _named(fashion_mnist.NAME),
+        lambda request: fashion_mnist.read_fashion_mnist(download=request.download),
+    ),
+    Reader(digits.NAME, _named(digits.NAME), lambda _: digits.read_digits()),
+    Reader(
+        f"{hub.PREFIX}NAME of the Hugging Face hub",
+        lambda data: isinstance(data, str) and data.startswith(hub.PREFIX),
+        lambda request: hub.read_hub(str(request.data).removeprefix(hub.PREFIX)),
+    ),
+    Reader("an .npz file", _is_npz, lambda request: read_npz(Path(request.data))),
+    Reader(
+        f"a folder with the four IDX files ({', '.join(FILES.values())})",
+        _folder(lambda folder: len(missing_files(folder)) < len(FILES)),
+        _read_idx_folder,
+    ),
+    Reader(
+        "a folder of parquet files (train.parquet, test.parquet)",
+        _folder(lambda folder: bool(parquet_files(folder))),
+        lambda request: read_parquet_folder(Path(request.data)),
+    ),
+    Reader(
+        "a folder of class folders with JPEG, PNG or WebP images",
+        _folder(is_class_folder),
+        lambda request: read_class_folder(Path(request.data)),
+    ),
 )

@@ -2,26 +2,38 @@
 
 from fpnas.elastic.attention import SplitAttention, SqueezeExcite
 from fpnas.elastic.base import ElasticLayer, ElasticModule, ElasticStructure
-from fpnas.elastic.conv import Conv2d, DepthwiseConv2d, Linear
+from fpnas.elastic.conv import Conv1d, Conv2d, DepthwiseConv2d, Linear
+from fpnas.elastic.convert import make_elastic
 from fpnas.elastic.dims import Derived, Dim, scaled
 from fpnas.elastic.init import initialise
 from fpnas.elastic.mbconv import MBConv, conv_norm, searchable_mbconv
-from fpnas.elastic.norm import Activation, BatchNorm2d, batch_statistics
+from fpnas.elastic.norm import Activation, BatchNorm1d, BatchNorm2d, LayerNorm, batch_statistics
+from fpnas.elastic.recurrent import GRUCell, LSTMCell, RNNCell
 from fpnas.elastic.supernet import Supernet
 from fpnas.elastic.switch import Repeat, Switch
+from fpnas.elastic.tokens import DotProductAttention, Embedding, MultiHeadAttention
 
 __all__ = [
     "Activation",
+    "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
     "DepthwiseConv2d",
     "Derived",
     "Dim",
+    "DotProductAttention",
     "ElasticLayer",
     "ElasticModule",
     "ElasticStructure",
+    "Embedding",
+    "GRUCell",
+    "LSTMCell",
+    "LayerNorm",
     "Linear",
     "MBConv",
+    "MultiHeadAttention",
+    "RNNCell",
     "Repeat",
     "SplitAttention",
     "SqueezeExcite",
@@ -30,6 +42,7 @@ __all__ = [
     "batch_statistics",
     "conv_norm",
     "initialise",
+    "make_elastic",
     "scaled",
     "searchable_mbconv",
 ]

@@ -23,7 +23,7 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         inner = scaled(channels, ratio)
         self.reduce = Linear(channels, inner)
-        self.head = Linear(inner, channels)
+        self.head = Linear(inner, channels, mask=False)
 
     def forward(self, splits: Sequence[Tensor]) -> Tensor:
         x = splits[0]
@@ -44,7 +44,7 @@ class SplitAttention(nn.Module):
         super().__init__()
         inner = scaled(channels, ratio)
         self.reduce = Linear(channels, inner)
-        self.heads = nn.ModuleList(Linear(inner, channels) for _ in range(splits))
+        self.heads = nn.ModuleList(Linear(inner, channels, mask=False) for _ in range(splits))
 
     def forward(self, splits: Sequence[Tensor]) -> Tensor:
         # The pooled sum is the sum of the pooled: no full-size sum is made.

@@ -12,9 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
-from fpnas.elastic.dims import Dim, resolve
+from fpnas.elastic.dims import Dim, choices_in, resolve, values_of
+from fpnas.elastic.soft import Mixture
+from fpnas.errors import SupernetError
 from fpnas.space import Option
 
 Values = Mapping[str, Any]
@@ -22,14 +25,24 @@ Values = Mapping[str, Any]
 
 
 class Pick:
-    """The architecture in force, shared by the elastic modules of one supernet."""
+    """The architecture in force, or the mixture of all, shared by the elastic modules of one supernet."""
 
     def __init__(self) -> None:
         self.arch: Mapping[str, Option] = {}
+        self.mixture: Mixture | None = None
 
 
 class ElasticModule(nn.Module, ABC):
-    """What layers and structures share: named arguments that the architecture in force resolves."""
+    """What layers and structures share: named arguments that the architecture in force resolves.
+
+    Attributes:
+        channel_axis: of the output; all its other axes are positions.
+    """
+
+    channel_axis = 1
+
+    mixes = False
+    """Whether it can run under a soft pick."""
 
     def __init__(self, **dims: Dim) -> None:
         super().__init__()
@@ -40,12 +53,40 @@ class ElasticModule(nn.Module, ABC):
 
     @property
     def values(self) -> Values:
-        """The arguments under the architecture in force, resolved once for each architecture."""
+        """The arguments under the architecture in force, resolved once for each architecture.
+
+        Under a soft pick widths are the largest; what else depends on choices is asked of the mixture.
+        """
+        if self.pick.mixture is not None:
+            return self._largest()
         arch = self.pick.arch
         if self._values_of is not arch:
             self._values = {name: resolve(dim, arch) for name, dim in self.dims.items()}
             self._values_of = arch
         return self._values
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """The soft pick in force, if it is one."""
+        return self.pick.mixture
+
+    def _largest(self) -> Values:
+        if not self.mixes and any(choices_in(dim) for dim in self.dims.values()):
+            got = f"a {type(self).__name__} that reads {', '.join(self.dims)}"
+            raise SupernetError("layers that a soft pick can mix", got, "search it with a method that samples")
+        values = {name: values_of(dim) for name, dim in self.dims.items()}
+        return {n: max(v) if all(isinstance(o, int | float) for o in v) else v[0] for n, v in values.items()}
+
+    def flops(self, values: Values, positions: int) -> Any:
+        """Multiply-adds for one example that the module does itself, beside its children."""
+        del values, positions
+        return 0
+
+    def positions(self, inputs: tuple[Any, ...], output: Any) -> int:
+        """What a call's multiply-adds are proportional to, for a batch of one: the output's places (height x width, or
+        tokens)."""
+        del inputs
+        return output.numel() // output.shape[self.channel_axis] if isinstance(output, Tensor) and output.dim() else 0
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(dim, 'name', dim)}" for name, dim in self.dims.items())
@@ -53,6 +94,11 @@ class ElasticModule(nn.Module, ABC):
 
 class ElasticLayer(ElasticModule):
     """A leaf with weights of its own (or none, such as an activation)."""
+
+    @property
+    def width(self) -> Dim | None:
+        """The input's channels or features, the first argument unless a layer says otherwise; None where any do."""
+        return next(iter(self.dims.values()), None)
 
     @abstractmethod
     def extract(self) -> nn.Module:
@@ -62,16 +108,35 @@ class ElasticLayer(ElasticModule):
     def num_params(self, values: Values) -> Any:
         """Learnable parameters under `values`."""
 
-    def flops(self, values: Values, positions: int) -> Any:
-        """Multiply-adds for one example, `positions` being the output's places (height x width, or tokens)."""
-        del values, positions
-        return 0
-
 
 class ElasticStructure(ElasticModule):
     """A module that decides which of its children run."""
+
+    @property
+    def sums(self) -> tuple[Dim, Dim] | None:
+        """The one sum of two tensors that its own forward may make: whether it does, and the channels of that sum.
+
+        It is of the output's shape. Latency counts it, beside what the children take.
+        """
+        return None
 
     def condition(self, child: str) -> tuple[Dim, frozenset[Any]] | None:
         """When the direct child of this name runs: a `Dim` and the values of it for which it does; None is always."""
         del child
         return None
+
+
+def plain_layer(kind: type[nn.Module], tensors: Mapping[str, Tensor], *sizes: Any, **options: Any) -> nn.Module:
+    """A torch layer that holds copies of the tensors; its own initialisation, which draws random numbers, is left out.
+
+    Args:
+        kind: the class of torch.
+        tensors: all its parameters and buffers, by name.
+        sizes: its positional arguments.
+        options: its keyword arguments.
+    """
+    example = next(iter(tensors.values()))
+    layer = skip_init(kind, *sizes, device=example.device, dtype=example.dtype, **options)
+    # strict: an argument that makes other parameters than are given would leave them unset.
+    layer.load_state_dict({name: value.detach() for name, value in tensors.items()}, strict=True)
+    return layer

@@ -9,6 +9,7 @@ from fpnas.elastic.base import ElasticStructure
 from fpnas.elastic.conv import Conv2d, DepthwiseConv2d
 from fpnas.elastic.dims import Derived, Dim, scaled, values_of
 from fpnas.elastic.norm import Activation, BatchNorm2d
+from fpnas.elastic.soft import fit_channels
 from fpnas.elastic.switch import Switch
 
 
@@ -17,10 +18,11 @@ def conv_norm(
 ) -> nn.Module:
     """Convolution, batch norm and, where given, an activation."""
     layers = nn.Sequential()
-    layers.add_module("conv", Conv2d(in_channels, out_channels, kernel, stride))
-    layers.add_module("norm", BatchNorm2d(out_channels))
+    # A soft pick's mask belongs behind the last of them.
+    layers.add_module("conv", Conv2d(in_channels, out_channels, kernel, stride, mask=False))
+    layers.add_module("norm", BatchNorm2d(out_channels, mask=act is None))
     if act is not None:
-        layers.add_module("act", Activation(act))
+        layers.add_module("act", Activation(act, out_channels))
     return layers
 
 
@@ -39,6 +41,8 @@ class MBConv(ElasticStructure):
         expand: leave the expansion convolution out where this is False (then expansion must be 1).
     """
 
+    mixes = True
+
     def __init__(
         self,
         in_channels: Dim,
@@ -56,7 +60,11 @@ class MBConv(ElasticStructure):
         self.expand = conv_norm(in_channels, hidden, act=act) if expand else None
         # Separate convolutions: quicker on a CPU than one of r * hidden channels (benchmarks/split_convolutions.py).
         self.depthwise = nn.ModuleList(
-            nn.Sequential(DepthwiseConv2d(hidden, kernel_size, stride), BatchNorm2d(hidden), Activation(act))
+            nn.Sequential(
+                DepthwiseConv2d(hidden, kernel_size, stride, mask=False),
+                BatchNorm2d(hidden, mask=False),
+                Activation(act, hidden),
+            )
             for _ in range(max(1, splits))
         )
         self.attention = None
@@ -68,8 +76,16 @@ class MBConv(ElasticStructure):
         hidden = x if self.expand is None else self.expand(x)
         splits = [depthwise(hidden) for depthwise in self.depthwise]
         y = self.project(splits[0] if self.attention is None else self.attention(splits))
+        if self.mixture is not None:
+            same = self.mixture.of(Derived(_equal, (self.dims["in_channels"], self.dims["out_channels"]))).get(True)
+            return y if self.stride > 1 or same is None else y + fit_channels(x, y.shape[1]) * same.to(y)
         residual = self.stride == 1 and self.values["in_channels"] == self.values["out_channels"]
         return x + y if residual else y
+
+    @property
+    def sums(self) -> tuple[Dim, Dim] | None:
+        ins, outs = self.dims["in_channels"], self.dims["out_channels"]
+        return (Derived(_equal, (ins, outs)), outs) if self.stride == 1 else None
 
 
 def searchable_mbconv(
@@ -105,6 +121,10 @@ def searchable_mbconv(
 
 def _path(kernel: int, split: int) -> str:
     return f"split{split}" if kernel else "bypass"
+
+
+def _equal(ins: int, outs: int) -> bool:
+    return ins == outs
 
 
 def _shapes(ins: int, outs: int) -> str:

@@ -1,11 +1,12 @@
-"""Elastic batch norm (sliced, METHOD 3.3) and the activation that a choice names.
+"""Elastic norms (sliced, METHOD 3.3) and the activation that a choice names.
 
-While a search runs, `batch_statistics` makes every norm use the batch's own mean and variance and leave the running
-ones alone: the running statistics of a slice would average over architectures that never meet.
+While a search runs, `batch_statistics` makes every batch norm use the batch's own mean and variance and leave the
+running ones alone: the running statistics of a slice would average over architectures that never meet.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -13,20 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpnas.elastic.base import ElasticLayer, Values
+from fpnas.elastic.base import ElasticLayer, Values, plain_layer
 from fpnas.elastic.dims import Dim, largest, values_of
 from fpnas.errors import unknown_name
 
 
-class BatchNorm2d(ElasticLayer):
+class BatchNorm(ElasticLayer, ABC):
     """Batch norm over the first `channels` of its weights; momentum and epsilon as in `torch.nn.BatchNorm2d`."""
 
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, channels: Dim, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    mixes = True
+
+    def __init__(self, channels: Dim, momentum: float = 0.1, eps: float = 1e-5, mask: bool = True) -> None:
         super().__init__(channels=channels)
+        self.mask = mask
         width = largest(channels)
         self.momentum, self.eps = momentum, eps
         self.weight = nn.Parameter(torch.ones(width))
@@ -36,7 +40,16 @@ class BatchNorm2d(ElasticLayer):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
         self.batch_only = False
 
+    @property
+    @abstractmethod
+    def plain(self) -> type[nn.Module]:
+        """torch's own class."""
+
     def forward(self, x: Tensor) -> Tensor:
+        y = self._normed(x)
+        return y if self.mixture is None or not self.mask else y * self.mixture.mask(self.dims["channels"], y, 1)
+
+    def _normed(self, x: Tensor) -> Tensor:
         if x.is_meta:  # shapes alone matter there, and torch's way to them is slow
             return x
         width = self.values["channels"]
@@ -50,20 +63,33 @@ class BatchNorm2d(ElasticLayer):
 
     def extract(self) -> nn.Module:
         width = self.values["channels"]
-        device, dtype = self.weight.device, self.weight.dtype
-        plain = nn.BatchNorm2d(width, eps=self.eps, momentum=self.momentum, device=device, dtype=dtype)
-        own = self.state_dict()
-        plain.load_state_dict({name: value[:width] if value.dim() else value for name, value in own.items()})
-        return plain
+        own = {name: value[:width] if value.dim() else value for name, value in self.state_dict().items()}
+        return plain_layer(self.plain, own, width, eps=self.eps, momentum=self.momentum)
 
     def num_params(self, values: Values) -> int:
         return 2 * values["channels"]
 
 
+class BatchNorm1d(BatchNorm):
+    """On features (N, C) or sequences (N, C, L)."""
+
+    @property
+    def plain(self) -> type[nn.Module]:
+        return nn.BatchNorm1d
+
+
+class BatchNorm2d(BatchNorm):
+    """On maps (N, C, H, W)."""
+
+    @property
+    def plain(self) -> type[nn.Module]:
+        return nn.BatchNorm2d
+
+
 @contextmanager
 def batch_statistics(module: nn.Module) -> Generator[None]:
     """Within it, the elastic norms of `module` use the batch's statistics and leave the running ones alone."""
-    norms = [norm for norm in module.modules() if isinstance(norm, BatchNorm2d)]
+    norms = [norm for norm in module.modules() if isinstance(norm, BatchNorm)]
     before = [norm.batch_only for norm in norms]
     for norm in norms:
         norm.batch_only = True
@@ -74,20 +100,61 @@ def batch_statistics(module: nn.Module) -> Generator[None]:
             norm.batch_only = state
 
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU}
+class LayerNorm(ElasticLayer):
+    """Layer norm over the last axis, (..., features), with the first `features` of its weights."""
+
+    channel_axis = -1
+
+    def __init__(self, features: Dim, eps: float = 1e-5) -> None:
+        super().__init__(features=features)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(largest(features)))
+        self.bias = nn.Parameter(torch.zeros(largest(features)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = self.values["features"]
+        return F.layer_norm(x, (width,), self.weight[:width], self.bias[:width], self.eps)
+
+    def extract(self) -> nn.Module:
+        width = self.values["features"]
+        slices = {"weight": self.weight[:width], "bias": self.bias[:width]}
+        return plain_layer(nn.LayerNorm, slices, width, eps=self.eps)
+
+    def num_params(self, values: Values) -> int:
+        return 2 * values["features"]
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU, "gelu": nn.GELU}
 
 
 class Activation(ElasticLayer):
-    """The nonlinearity of a given name, "relu" or "swish" (SiLU)."""
+    """The nonlinearity of a given name: "relu", "swish" (SiLU) or "gelu".
 
-    def __init__(self, kind: Dim) -> None:
+    Args:
+        kind: the name.
+        channels: the width of its input, where a soft pick's mask belongs behind it (METHOD 2, FBNetV2).
+    """
+
+    mixes = True
+
+    def __init__(self, kind: Dim, channels: Dim | None = None) -> None:
         super().__init__(kind=kind)
+        self.channels = channels
         for name in values_of(kind):
             if name not in _ACTIVATIONS:
                 raise unknown_name("activation", str(name), _ACTIVATIONS)
 
+    @property
+    def width(self) -> Dim | None:
+        return None
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x) if self.values["kind"] == "relu" else F.silu(x)
+        if self.mixture is not None:
+            kinds = self.mixture.of(self.dims["kind"])
+            y = torch.stack([_ACTIVATIONS[kind]()(x) * weight.to(x) for kind, weight in kinds.items()]).sum(dim=0)
+            return y if self.channels is None else y * self.mixture.mask(self.channels, y, 1)
+        kind = self.values["kind"]
+        return F.relu(x) if kind == "relu" else F.silu(x) if kind == "swish" else F.gelu(x)
 
     def extract(self) -> nn.Module:
         return _ACTIVATIONS[self.values["kind"]]()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, cast
 
+import torch
 from torch import Tensor, fx, nn
 
+from fpnas.elastic import checks
 from fpnas.elastic.base import ElasticLayer, ElasticModule, Pick
-from fpnas.elastic.dims import choices_in
 from fpnas.elastic.init import initialise
-from fpnas.errors import SupernetError
+from fpnas.elastic.soft import Mixture
+from fpnas.errors import InputError, SupernetError
 from fpnas.space import Arch, Choice, Option, SearchSpace
 from fpnas.streams import generator
 
@@ -26,9 +29,13 @@ class Supernet(nn.Module):
         seed: of the elastic layers' fresh weights.
         name: how files call the space.
         image_sizes: the least and the largest input size it takes, where that is limited.
+        input_shape: of one example, such as (3, 32, 32): runs a few architectures at once, which take each option and
+            set each two choices apart, so that widths that can't match are found here.
+        input_dtype: of such an example; by default that of the parameters. Tokens are torch.int64.
 
     Raises:
-        SupernetError: no choice is read, two choices share a name and differ, or a listed choice is read by no layer.
+        SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
+            layers share a parameter, `torch.fx` can't follow `forward`, or an architecture doesn't run.
     """
 
     def __init__(
@@ -38,6 +45,8 @@ class Supernet(nn.Module):
         seed: int = 0,
         name: str = "custom",
         image_sizes: tuple[int, int] | None = None,
+        input_shape: tuple[int, ...] | None = None,
+        input_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         # A root that is a layer would be traced into; as a child it is a leaf.
@@ -45,7 +54,8 @@ class Supernet(nn.Module):
         self.name = name
         self.image_sizes = image_sizes
         elastic = [m for m in module.modules() if isinstance(m, ElasticModule)]
-        read = _choices_read(elastic)
+        read = checks.choices_read(module)
+        checks.refuse_shared_parameters(module)
         self.space = SearchSpace(read.values() if choices is None else choices)
         for choice in self.space.choices:
             if read.get(choice.name) != choice:
@@ -58,6 +68,12 @@ class Supernet(nn.Module):
             member.pick = self._pick
         self.select(self.space.decode([n - 1 for n in self.space.cardinalities]))
         initialise(module, generator(seed, "weights"), elastic_only=True)
+        checks.warn_of_idle_options(module, self.space)
+        if type(self.module).forward is not nn.Module.forward:  # as a mere list of modules has it, which can't run
+            with _traced(self.module):
+                pass  # a forward that can't be followed is refused now, not when its search has ended
+        if input_shape is not None:
+            self.check(input_shape, input_dtype)
 
     @property
     def arch(self) -> Arch:
@@ -70,12 +86,46 @@ class Supernet(nn.Module):
         Raises:
             InputError: `arch` is not of this space.
         """
-        self._pick.arch = self.space.decode(self.space.encode(arch))
+        self._pick.arch, self._pick.mixture = self.space.decode(self.space.encode(arch)), None
+        return self
+
+    def mix(self, weights: Mapping[str, Tensor]) -> Supernet:
+        """Makes a mixture of all architectures the one in force, until the next `select`: DARTS's and FBNetV2's pick.
+
+        Args:
+            weights: choice -> weights of its options, summing to 1; the output is differentiable in them.
+
+        Raises:
+            InputError: not one weight for each option of each choice.
+        """
+        wanted = {choice.name: len(choice.options) for choice in self.space.choices}
+        given = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if given != {name: (count,) for name, count in wanted.items()}:
+            raise InputError("a weight for each option of each choice", f"shapes {given}", f"give {wanted}")
+        self._pick.mixture = Mixture(weights)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         """The architecture in force on a batch."""
         return self.module(x)
+
+    def example(self, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None) -> Tensor:
+        """A batch of one zero of that shape, by default of the dtype of the parameters, on their device."""
+        like = next(iter(self.parameters()), torch.zeros(()))
+        return torch.zeros(1, *input_shape, dtype=input_dtype or like.dtype, device=like.device)
+
+    def check(self, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None) -> None:
+        """Runs architectures that take each option, and set each two choices apart, on one example.
+
+        Raises:
+            SupernetError: one doesn't run; says in which layer.
+        """
+        before = self.arch
+        try:
+            with checks.evaluating(self):
+                checks.check_input(self, checks.probes(self.space), self.example(input_shape, input_dtype))
+        finally:
+            self.select(before)
 
     def extract(self, arch: Mapping[str, Option] | None = None) -> fx.GraphModule:
         """The plain module of `arch` (of the one in force by default), with copies of its slices of the weights.
@@ -95,44 +145,43 @@ class Supernet(nn.Module):
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ElasticLayer) or super().is_leaf_module(m, module_qualified_name)
+        del module_qualified_name
+        return checks.stays_whole(m)
+
+
+@contextmanager
+def _traced(module: nn.Module) -> Generator[fx.Graph]:
+    """The graph of the architecture in force; tensors that `forward` makes are attributes of `module` meanwhile."""
+    attributes = set(vars(module))
+    try:
+        try:
+            graph = _Tracer().trace(module)
+        except Exception as error:  # whatever a user's forward raises under a symbolic trace
+            raise checks.does_not_trace(module, error) from error
+        yield graph
+    finally:
+        for name in set(vars(module)) - attributes:
+            delattr(module, name)
 
 
 def _plain(module: nn.Module, training: bool) -> fx.GraphModule:
-    attributes = set(vars(module))
-    try:
-        traced = _Tracer().trace(module)
-    except Exception as error:  # whatever a user's forward raises under a symbolic trace
-        fix = "keep control flow on tensor values out of forward"
-        raise SupernetError("a forward that torch.fx can trace", f"{type(error).__name__}: {error}", fix) from error
-    # Copied into a graph that doesn't remember our tracer, which a saved file would then need.
-    graph = fx.Graph()
-    result = graph.graph_copy(traced, {})
-    graph.output(result)
     members: dict[str, Any] = {}
     training_of: dict[str, bool] = {}
-    for node in graph.nodes:
-        node.type = None  # an annotation that is text, as in this module, can't be saved
-        if node.op == "call_module":
-            member = module.get_submodule(node.target)
-            training_of[node.target] = member.training
-            members[node.target] = member.extract() if isinstance(member, ElasticLayer) else deepcopy(member)
-        elif node.op == "get_attr":
-            owner, _, attribute = node.target.rpartition(".")
-            members[node.target] = deepcopy(getattr(module.get_submodule(owner), attribute))
-    for name in set(vars(module)) - attributes:  # constants that the tracer left on the module
-        delattr(module, name)
+    with _traced(module) as traced:
+        # Copied into a graph that doesn't remember our tracer, which a saved file would then need.
+        graph = fx.Graph()
+        result = graph.graph_copy(traced, {})
+        graph.output(result)
+        for node in graph.nodes:
+            node.type = None  # an annotation that is text, as in this module, can't be saved
+            if node.op == "call_module" and node.target not in members:
+                member = module.get_submodule(node.target)
+                training_of[node.target] = member.training
+                members[node.target] = member.extract() if isinstance(member, ElasticLayer) else deepcopy(member)
+            elif node.op == "get_attr":
+                owner, _, attribute = node.target.rpartition(".")
+                members[node.target] = deepcopy(getattr(module.get_submodule(owner), attribute))
     network = fx.GraphModule(members, graph, class_name="Network").train(training)
     for target, mode in training_of.items():
         network.get_submodule(target).train(mode)
     return network
-
-
-def _choices_read(elastic: Iterable[ElasticModule]) -> dict[str, Choice]:
-    read: dict[str, Choice] = {}
-    for member in elastic:
-        for dim in member.dims.values():
-            for choice in choices_in(dim):
-                if read.setdefault(choice.name, choice) != choice:
-                    raise SupernetError("one meaning of a choice's name", f"two of {choice.name!r}", "rename one")
-    return read

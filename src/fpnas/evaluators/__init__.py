@@ -1,6 +1,7 @@
 """Judges of architectures."""
 
-from fpnas.evaluators.base import Evaluator, Learned
+from fpnas.evaluators.base import Evaluator, Learned, SoftEvaluator
 from fpnas.evaluators.supernet import SupernetEvaluator
+from fpnas.evaluators.table import TableEvaluator
 
-__all__ = ["Evaluator", "Learned", "SupernetEvaluator"]
+__all__ = ["Evaluator", "Learned", "SoftEvaluator", "SupernetEvaluator", "TableEvaluator"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float64, Int64
 from torch import Tensor
@@ -19,7 +20,10 @@ class Learned:
 
 
 class Evaluator(Protocol):
-    """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another."""
+    """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another.
+
+    One that knows its networks' layers may have `layers(arch)` as well: the content of layers.json, for reports.
+    """
 
     @property
     def space(self) -> SearchSpace:
@@ -34,6 +38,11 @@ class Evaluator(Protocol):
     @property
     def num_images(self) -> int:
         """Over how many images a log-likelihood is summed: the temperature "mean" divides by it."""
+        ...
+
+    @property
+    def stationary(self) -> bool:
+        """Whether an architecture has the same score at every look; False where weights learn or batches change."""
         ...
 
     def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
@@ -58,4 +67,17 @@ class Evaluator(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
+        ...
+
+
+@runtime_checkable
+class SoftEvaluator(Evaluator, Protocol):
+    """An evaluator that can also run a mixture of all architectures, as DARTS and FBNetV2 need."""
+
+    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+        """Trains the shared weights one step on the mixture."""
+        ...
+
+    def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Mean cross-entropy of a validation batch under the mixture in nats an image, differentiable in `weights`."""
         ...

@@ -7,6 +7,7 @@ Everything is run with the batch's own statistics. One network at a time is in m
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost import Flops, Params
-from fpnas.data import EpochOrder, ImageData, ImageSet, halves
+from fpnas.cost import Flops, Params, layer_table
+from fpnas.data import Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
@@ -52,7 +53,7 @@ class SupernetEvaluator:
     def __init__(
         self,
         supernet: Supernet,
-        data: ImageData,
+        data: Data,
         *,
         batch_size: int = 64,
         optimiser: str = "adamw",
@@ -77,11 +78,13 @@ class SupernetEvaluator:
         self._parameters = list(supernet.parameters())
         self._optimiser = self._make_optimiser()
         first, second = halves(data.train, seed)
-        self._train, self._val = data.train.subset(first), data.train.subset(second)
+        # Indices, not copies: the images may be more than memory holds.
+        self._train, self._val = first, second
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
-        self._costs = Flops(supernet, self._input_shape), Params(supernet, self._input_shape)
+        example = data.input_shape, data.input_dtype
+        self._costs = Flops(supernet, *example), Params(supernet, *example)
         divisor(temperature, batch_size)
         self._check_classes()
 
@@ -94,16 +97,17 @@ class SupernetEvaluator:
         return self._train_order.steps_per_epoch
 
     @property
+    def stationary(self) -> bool:
+        return False
+
+    @property
     def num_images(self) -> int:
         """B of the last validation batch; batches differ by one image at most."""
         return len(self._val_order.batch(max(0, self._steps - 1)))
 
     def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """One SGD step on the next batch of the weights' half; repeated architectures are run once."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
-        images, labels = self._batch(self._train, self._train_order)
-        self._steps += 1
+        images, labels = self._next_batch(progress)
         scale = len(labels) / divisor(self.temperature, len(labels))
         weights = OnlineWeights(self._parameters, self.negligible)
         rows, counts = codes.unique(dim=0, return_counts=True)
@@ -113,9 +117,48 @@ class SupernetEvaluator:
                 loss = F.cross_entropy(self._logits(row, images), labels)
                 weights.add(loss, -scale * float(loss.detach()), count)
         loss_mean = weights.finish()
+        self._move_weights()
+        return Learned(loss_mean)
+
+    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+        """One step on the next batch of the weights' half, under a mixture of all architectures."""
+        images, labels = self._next_batch(progress)
+        self._optimiser.zero_grad()
+        loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, images, labels)
+        loss.backward()
+        self._move_weights()
+        return Learned(float(loss.detach()))
+
+    def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Mean cross-entropy of the alpha half's batch that goes with the last step; differentiable in `weights`."""
+        images, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        for parameter in self._parameters:  # the graph is for alpha alone
+            parameter.requires_grad_(False)
+        try:
+            return self._soft_loss(weights, images, labels)
+        finally:
+            for parameter in self._parameters:
+                parameter.requires_grad_(True)
+
+    def _soft_loss(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        self.supernet.train()
+        with batch_statistics(self.supernet), self._autocast():
+            logits = self.supernet.mix(weights)(images)
+        return F.cross_entropy(logits.float() if self.precision == "bf16" else logits, labels)
+
+    def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
+        batch = self._batch(self._train, self._train_order)
+        self._steps += 1
+        return batch
+
+    def _move_weights(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
         self._optimiser.step()
-        return Learned(loss_mean)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
     @torch.no_grad()
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
@@ -131,21 +174,22 @@ class SupernetEvaluator:
         """Space, input, choices, FLOPs and parameters."""
         return {
             "space": self.supernet.name,
-            "image_size": self.data.image_size,
-            "in_channels": self.data.in_channels,
+            **self.data.describe(),
             "num_classes": self.data.num_classes,
             "choices": dict(arch),
             "flops": self._costs[0].of(arch),
             "params": self._costs[1].of(arch),
         }
 
+    def layers(self, arch: Arch) -> dict[str, Any]:
+        """What each layer costs, for layers.json."""
+        return layer_table(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
+
     def settings(self) -> dict[str, Any]:
         """What decides a trajectory, beside the machine."""
         return {
             "space": self.supernet.name,
-            "data": self.data.name,
-            "data_digest": self.data.digest,
-            "image_size": self.data.image_size,
+            **self.data.settings(),
             "batch_size": self.batch_size,
             "optimiser": self.optimiser,
             "lr": self.lr,
@@ -184,17 +228,13 @@ class SupernetEvaluator:
             )
         return torch.optim.AdamW(self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
 
-    @property
-    def _input_shape(self) -> tuple[int, int, int]:
-        return self.data.in_channels, self.data.image_size, self.data.image_size
-
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+        with self._autocast():
             logits = self.supernet.select(self.space.decode(row))(images)
         return logits.float() if self.precision == "bf16" else logits
 
-    def _batch(self, images: ImageSet, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
-        batch = images.subset(order.batch(self._steps if step is None else step))
+    def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
+        batch = self.data.train.subset(half[order.batch(self._steps if step is None else step)])
         return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
 
 
@@ -206,9 +246,13 @@ def default_lr(optimiser: str) -> float:
     return rates[optimiser]
 
 
-def check_fit(supernet: Supernet, data: ImageData) -> None:
+def check_fit(supernet: Supernet, data: Data) -> None:
     """`InputError` where the space can't take the data's image size."""
-    least, most = supernet.image_sizes or (1, data.image_size)
-    if not least <= data.image_size <= most:
+    if supernet.image_sizes is None:
+        return
+    least, most = supernet.image_sizes
+    size = data.describe().get("image_size")
+    if size is None or not least <= size <= most:
         expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
-        raise InputError(expected, str(data.image_size), "give --image-size, or take another space")
+        got = f"examples of shape {data.input_shape}" if size is None else str(size)
+        raise InputError(expected, got, "give --image-size, or take another space")

@@ -1,16 +1,32 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
-from fpnas.runner.files import ArchRecord, load, read_arch, supernet_weights, trained_folder
+from fpnas.runner.callbacks import Callback, RunInfo
+from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supernet_weights, trained_folder
+from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
+from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.runner import run
+from fpnas.runner.ship import Exported, export
+from fpnas.runner.trackers import trackers_by_name
 
 __all__ = [
     "ArchRecord",
+    "Callback",
+    "Exported",
+    "Prediction",
     "Progress",
+    "RunInfo",
     "Silent",
+    "export",
+    "latency_table",
     "load",
+    "load_fbnet_latency",
+    "predict",
     "read_arch",
+    "read_latency_table",
     "run",
+    "run_settings",
     "supernet_weights",
+    "trackers_by_name",
     "trained_folder",
 ]

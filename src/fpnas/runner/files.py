@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fpnas.data import ImageSpec
 from fpnas.elastic import Supernet
-from fpnas.errors import RunFolderError
+from fpnas.errors import InputError, RunFolderError
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
@@ -34,13 +35,14 @@ class _ArchFile(BaseModel):
 
 @dataclass(frozen=True)
 class ArchRecord:
-    """A found architecture and what its network takes."""
+    """A found architecture and what its network takes; `images` only after a training."""
 
     space: str
     arch: Arch
     image_size: int | None
     in_channels: int
     num_classes: int | None
+    images: ImageSpec | None = None
 
     def supernet(
         self, num_classes: int | None = None, in_channels: int | None = None, device: str = "meta"
@@ -66,27 +68,39 @@ def read_arch(path: str | Path) -> ArchRecord:
     if place.is_dir() and not file.exists():
         got = f"{place}, which has none"
         raise RunFolderError("a run with an arch.json", got, "let its search end, or name an arch.json")
+    content = read_json(file)
     try:
-        record = _ArchFile.model_validate(read_json(file))
+        record = _ArchFile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunFolderError(
             "an arch.json with a space and its choices", f"{file}: {where}: {first['msg']}", "mend it"
         ) from None
+    try:
+        images = ImageSpec.from_json(content)
+    except InputError as error:
+        raise RunFolderError("an arch.json that says what its images are", f"{file} ({error})", "mend it") from None
+    if images is not None and record.num_classes not in (None, images.num_classes):
+        got = f"{images.num_classes} names of {record.num_classes} classes in {file}"
+        raise RunFolderError("a name for each class", got, "mend it")
     arch = Arch(record.choices)
-    found = ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes)
+    found = ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes, images)
     found.supernet().space.encode(arch)
     return found
 
 
 def trained_folder(path: str | Path) -> Path:
-    """The folder of a training: `path` itself, or the train/ within a search's.
+    """The folder of a training: `path` itself, the train/ within a search's, or where an exported .safetensors lies.
 
     Raises:
         RunFolderError: there is no trained network.
     """
     place = Path(path)
+    if place.suffix == ".safetensors" and place.is_file():
+        if not (place.parent / "arch.json").exists():
+            raise RunFolderError("an arch.json beside the weights", f"{place} alone", "put it there")
+        return place.parent
     for folder in (place, place / "train"):
         if (folder / "model.safetensors").exists() and (folder / "arch.json").exists():
             return folder
@@ -98,11 +112,19 @@ def trained_folder(path: str | Path) -> Path:
     raise RunFolderError("the folder of a training, or of a search with train/ in it", got, "run fpnas train first")
 
 
+def run_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a folder's run.json; {} where there is none."""
+    file = Path(path) / "run.json"
+    settings = read_json(file).get("settings") if file.exists() else None
+    return cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
+
+
 def load(path: str | Path) -> nn.Module:
     """The trained network of a run, a plain torch module in eval mode.
 
     Args:
-        path: the `--out` of a training, or a search's folder with train/ in it.
+        path: the `--out` of a training, a search's folder with train/ in it, or an exported .safetensors with its
+            arch.json beside it.
 
     Raises:
         RunFolderError: there is no trained network, or its files don't fit each other.
@@ -110,8 +132,9 @@ def load(path: str | Path) -> nn.Module:
     folder = trained_folder(path)
     record = read_arch(folder)
     network = record.supernet().extract(record.arch)
+    weights = Path(path) if Path(path).is_file() else folder / "model.safetensors"
     try:
-        network.load_state_dict(read_weights(folder / "model.safetensors"), assign=True)
+        network.load_state_dict(read_weights(weights), assign=True)
     except RuntimeError as error:
         got = str(error).splitlines()[-1].strip()
         raise RunFolderError("weights of the network in arch.json", f"{folder} ({got})", "train it anew") from None

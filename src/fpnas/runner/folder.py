@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -94,16 +95,7 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes `name` whole or not at all."""
-        temporary = self.path / f".{name}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path / name)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise _unwritable(self.path, error) from error
+        write_whole(self.path / name, content)
 
     def cut_log(self, name: str, size: int) -> None:
         """Cuts a log back to its first `size` bytes, the state at a checkpoint; one of no bytes goes."""
@@ -127,6 +119,25 @@ class RunFolder:
                 return file.tell()
         except OSError as error:
             raise _unwritable(self.path, error) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all; one that is there is replaced.
+
+    Raises:
+        RunFolderError: it can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _unwritable(path.parent, error) from error
 
 
 def finite(value: Any) -> Any:
@@ -156,10 +167,10 @@ def read_json(path: Path, limit: int = 64 * 2**20) -> dict[str, Any]:
 
 
 def _refuse_other(path: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    # The digest last: where another setting explains why the images differ, that one is named.
-    for name in sorted(set(known) | set(wanted), key=lambda name: (name == "data_digest", name)):
+    # What follows from the images last: where another setting explains why they differ, that one is named.
+    for name in sorted(set(known) | set(wanted), key=lambda name: (name.startswith("data_"), name)):
         if known.get(name) != wanted.get(name):
-            got = f"{name} {wanted.get(name)!r} where the run in {path} has {known.get(name)!r}"
+            got = f"{name} {wanted.get(name)!r:.200} where the run in {path} has {known.get(name)!r:.200}"
             raise RunFolderError("the settings of the run that the folder holds", got, "choose another --out")
 
 

@@ -1,4 +1,4 @@
-"""Showing a run while it goes: one live line in a terminal, a plain line every few seconds elsewhere, on stderr."""
+"""Showing a run while it goes, on stderr: a live board in a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 from rich.live import Live
-from rich.text import Text
 
 from fpnas.job import Job
+from fpnas.runner.board import Board, amount, clock
 
 PLAIN_EVERY_SECONDS = 10.0
+DRAWN_EVERY_SECONDS = 0.25
+LEADER_EVERY_SECONDS = 2.0
 
 
 class Progress(Protocol):
@@ -50,22 +53,22 @@ class Silent:
 
 
 class LineProgress:
-    """One line: step, epoch, entropy, K, losses, cost, time left."""
+    """Epoch, step, entropy, K, losses, cost and time left; in a terminal also how they moved and what leads."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live: Live | None = None
+        self._board = Board("search", {}, None)
         self._last = 0
-        self._seconds: list[float] = []
-        self._printed = -PLAIN_EVERY_SECONDS
+        self._job: Job | None = None
+        self._live: Live | None = None
+        self._shown = self._led = -PLAIN_EVERY_SECONDS
 
     @contextmanager
     def shown(self, job: Job, last: int) -> Generator[None]:
-        self._last, self._seconds = last, []
+        self._job, self._last = job, last
+        self._board = Board(job.kind, job.settings(), last)
         if self._console.is_terminal:
-            with Live(
-                Text(f"{job.kind}: the first step is under way"), console=self._console, auto_refresh=False
-            ) as live:
+            with Live(self._board.draw(), console=self._console, auto_refresh=False) as live:
                 self._live = live
                 yield
             self._live = None
@@ -73,18 +76,42 @@ class LineProgress:
             yield
 
     def stepped(self, line: dict[str, Any]) -> None:
-        self._seconds = [*self._seconds[-49:], line["seconds"]]
-        text = describe(line, self._last, sum(self._seconds) / len(self._seconds))
+        self._board.add(line)
         now = time.monotonic()
-        if self._live is not None:
-            self._live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)
-        elif now - self._printed >= PLAIN_EVERY_SECONDS or line["step"] + 1 == self._last:
-            self._printed = now
+        every = PLAIN_EVERY_SECONDS if self._live is None else DRAWN_EVERY_SECONDS
+        if now - self._shown < every and line["step"] + 1 < self._last:
+            return
+        self._shown = now
+        if self._live is None:
+            text = describe(line, self._last, self._board.seconds_a_step)
             self._console.print(text, highlight=False, soft_wrap=True)
+        else:
+            if now - self._led >= LEADER_EVERY_SECONDS or line["step"] + 1 == self._last:
+                self._led = now
+                self._board.leader = _leader(self._job)
+            self._live.update(self._board.draw(can_draw(self._console)), refresh=True)
 
     def already_ended(self, job: Job, path: Path) -> None:
         text = f"the {job.kind} in {path} has ended after {job.steps_done} steps; nothing to do"
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _leader(job: Job | None) -> tuple[dict[str, Any], float | None] | None:
+    """The most probable architecture of a search and its cost; a training's result takes long to tell."""
+    if job is None or job.kind != "search":
+        return None
+    found = job.result()
+    arch, budget = getattr(found, "arch", None), getattr(found, "budget", None)
+    if arch is None:
+        return None
+    if budget is None:
+        return dict(arch), None
+    return dict(arch), float(budget.cost(torch.tensor([budget.cost.space.encode(arch)])))
+
+
+def can_draw(console: Console) -> bool:
+    """Whether the terminal's encoding has sparklines."""
+    return console.encoding.lower().startswith("utf")
 
 
 def progress_for_terminal() -> Progress:
@@ -96,17 +123,15 @@ def describe(line: dict[str, Any], last: int, seconds_a_step: float) -> str:
     """The progress line of a step's metrics."""
     parts = [f"epoch {line['epoch'] + 1}", f"step {line['step'] + 1}/{last}"]
     shown = (
-        ("entropy", "entropy {:.2f} nats", 1),
-        ("num_samples", "K {}", 1),
-        ("train_loss", "train {:.3f}", 1),
-        ("val_loss", "val {:.3f}", 1),
-        ("cost_mean", "cost {:.2f} M", 1e-6),
-        ("accuracy", "accuracy {:.2f} %", 1),
+        ("entropy", "entropy {:.2f} nats"),
+        ("num_samples", "K {}"),
+        ("train_loss", "train {:.3f}"),
+        ("val_loss", "val {:.3f}"),
+        ("accuracy", "accuracy {:.2f} %"),
     )
-    for name, form, scale in shown:
-        if line.get(name) is not None:
-            parts.append(form.format(line[name] * scale))
+    parts += [form.format(line[name]) for name, form in shown if line.get(name) is not None]
+    if line.get("cost_mean") is not None:
+        parts.append(f"cost {amount(line['cost_mean'])}")
     parts.append("joint" if line.get("joined") else "factorised" if "joined" in line else f"lr {line.get('lr', 0):.3f}")
-    left = round((last - line["step"] - 1) * seconds_a_step)
-    parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+    parts.append(f"{clock((last - line['step'] - 1) * seconds_a_step)} left")
     return "  ".join(parts)

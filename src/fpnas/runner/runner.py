@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from typing import Any
 import torch
 from safetensors.torch import save as safetensors_bytes
 
+from fpnas import parallel
 from fpnas.errors import InputError
 from fpnas.job import Job
+from fpnas.runner.callbacks import Callback, Told, steps_logged
 from fpnas.runner.checkpoint import load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
-from fpnas.runner.progress import Progress, progress_for_terminal
+from fpnas.runner.progress import Progress, Silent, progress_for_terminal
 
 LOGS = ("metrics.jsonl", "distribution.jsonl")
 
@@ -34,7 +36,9 @@ def run(
     max_steps: int | None = None,
     checkpoint_every: int = 100,
     settings: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Any:
     """Runs `job` to its end in `folder`, or goes on where the folder was left; a run that has ended is left alone.
 
@@ -44,7 +48,9 @@ def run(
         max_steps: end after so many steps from the run's first; a later call with more goes on.
         checkpoint_every: steps between checkpoints.
         settings: what else must agree for the folder to be this run's.
-        progress: shows the run; by default a line on stderr.
+        keep: JSON files that a run needs to go on, such as a measured table; written once.
+        progress: shows the run; by default on stderr.
+        callbacks: hear of each step, such as trackers; one that fails is warned about once and left out.
 
     Returns:
         The job's result.
@@ -56,48 +62,72 @@ def run(
     if checkpoint_every < 1 or (max_steps is not None and max_steps < 1):
         got = f"max_steps {max_steps}, checkpoint_every {checkpoint_every}"
         raise InputError("1 step or more", got, "correct them")
-    show = progress if progress is not None else progress_for_terminal()
+    show = progress if progress is not None else progress_for_terminal() if parallel.rank() == 0 else Silent()
     last = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
-    with RunFolder(folder, job.kind, {**job.settings(), **(settings or {})}, _facts()) as place:
-        state = load_checkpoint(place.path, set_aside=True)
+    resolved = {**job.settings(), **(settings or {})}
+    with _claimed(folder, job, resolved) as place:
+        state = parallel.broadcast(None if place is None else load_checkpoint(place.path, set_aside=True))
         sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
         seconds = 0.0
         if state is not None:
             job.load_state_dict(state["job"])
             sizes |= state["log_sizes"]
             seconds = state["seconds"]
-        ended = place.path / "result.json"
-        if job.steps_done >= last and ended.exists():
-            show.already_ended(job, place.path)
+        if place is not None:
+            for name, content in (keep or {}).items():
+                if not (place.path / name).exists():
+                    place.write_json(name, content)
+        ended = parallel.broadcast(place is not None and (place.path / "result.json").exists())
+        if job.steps_done >= last and ended:
+            show.already_ended(job, Path(folder))
             return job.result()
-        for name, size in sizes.items():
-            place.cut_log(name, size)
-        ended.unlink(missing_ok=True)
+        told = Told([], 0)  # other ranks than 0 write nothing and tell nobody
+        if place is not None:
+            told = Told(callbacks, steps_logged(place.path / "metrics.jsonl"))
+            for name, size in sizes.items():
+                place.cut_log(name, size)
+            (place.path / "result.json").unlink(missing_ok=True)
 
-        def checkpoint() -> None:
-            save_checkpoint(place, {"job": job.state_dict(), "log_sizes": dict(sizes), "seconds": seconds})
-
-        with _deferred_signals() as pending, show.shown(job, last):
-            while job.steps_done < last:
-                started = time.perf_counter()
-                step = job.step()
-                took = time.perf_counter() - started
-                seconds += took
-                line = {**step.metrics, "seconds": round(took, 6)}
-                for name, content in {"metrics.jsonl": line, **step.logs}.items():
-                    sizes[name] = place.append(name, content)
-                show.stepped(line)
-                if pending or job.steps_done % checkpoint_every == 0 or job.steps_done == last:
-                    checkpoint()
-                if pending:
-                    raise KeyboardInterrupt if pending[0] == signal.SIGINT else SystemExit(128 + pending[0])
-        _leave_files(place, job, seconds)
+        result: Mapping[str, Any] | None = None
+        told.start(Path(folder), job.kind, resolved, job.steps_done, last)
+        try:
+            with _deferred_signals() as pending, show.shown(job, last):
+                while job.steps_done < last:
+                    started = time.perf_counter()
+                    step = job.step()
+                    took = time.perf_counter() - started
+                    seconds += took
+                    line = {**step.metrics, "seconds": round(took, 6)}
+                    if place is not None:
+                        for name, content in {"metrics.jsonl": line, **step.logs}.items():
+                            sizes[name] = place.append(name, content)
+                    show.stepped(line)
+                    told.step(line)
+                    leaving = parallel.anywhere(bool(pending))  # all ranks leave after the same step
+                    due = leaving or job.steps_done % checkpoint_every == 0 or job.steps_done == last
+                    if due and place is not None:
+                        save_checkpoint(place, {"job": job.state_dict(), "log_sizes": dict(sizes), "seconds": seconds})
+                    if leaving:
+                        number = pending[0] if pending else signal.SIGTERM
+                        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+            result = _leave_files(place, job, seconds)
+        finally:
+            told.end(result)
         return job.result()
 
 
-def _leave_files(place: RunFolder, job: Job, seconds: float) -> None:
-    """Writes what the job leaves behind; result.json, the sign that the run has ended, last."""
-    files = job.files()
+def _claimed(folder: str | Path, job: Job, settings: Mapping[str, Any]) -> AbstractContextManager[RunFolder | None]:
+    """The run's folder; None on other ranks than 0, which write nothing."""
+    if parallel.rank() > 0:
+        return nullcontext()
+    return RunFolder(folder, job.kind, settings, {**_facts(), "steps_total": job.steps_total})
+
+
+def _leave_files(place: RunFolder | None, job: Job, seconds: float) -> Mapping[str, Any] | None:
+    """Writes what the job leaves behind; result.json, the sign that the run has ended, last. Returns its content."""
+    files = job.files()  # on all ranks, which may have to judge it together
+    if place is None:
+        return None
     files["result.json"] = {**files["result.json"], "seconds": round(seconds, 3), "peak_memory_mb": _peak_memory_mb()}
     for name, content in sorted(files.items(), key=lambda item: item[0] == "result.json"):
         if name.endswith(".safetensors"):
@@ -105,6 +135,7 @@ def _leave_files(place: RunFolder, job: Job, seconds: float) -> None:
             place.write_bytes(name, safetensors_bytes(tensors))
         else:
             place.write_json(name, content)
+    return files["result.json"]
 
 
 def _peak_memory_mb() -> float:
@@ -129,7 +160,10 @@ def _facts() -> dict[str, Any]:
 
 @contextmanager
 def _deferred_signals() -> Generator[list[int]]:
-    """Within it, the first SIGINT or SIGTERM is noted in the list, so that the step can end; a second acts."""
+    """Within it, the first SIGINT or SIGTERM is noted in the list, so that the step can end; a second of its kind acts.
+
+    torchrun passes on a Ctrl-C as SIGTERM to ranks that have had the SIGINT already; that is no second wish.
+    """
     pending: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield pending
@@ -138,7 +172,7 @@ def _deferred_signals() -> Generator[list[int]]:
 
     def note(number: int, frame: Any) -> None:
         del frame
-        if pending:
+        if number in pending:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         pending.append(number)
 

@@ -8,6 +8,7 @@ a black box, or too many partial architectures stay in the race, the best of man
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,13 +35,14 @@ class Answer:
         arch: the architecture.
         log_prob: its log-probability in nats.
         cost: its cost, in the unit of the cost model.
-        how: "mode" (which meets the budget), "exact", or "sampled" (the best of the samples; better ones may exist).
+        how: "mode" (which meets the budget), "exact", "sampled" (the best of the samples; better ones may exist), or
+            "seen" (the best one scored, of methods that learn no distribution).
     """
 
     arch: Arch
     log_prob: float
     cost: float
-    how: Literal["mode", "exact", "sampled"]
+    how: Literal["mode", "exact", "sampled", "seen"]
 
 
 def best_within(
@@ -79,6 +81,25 @@ def best_within(
     codes = torch.tensor([best])
     log_prob = float(distribution.log_prob(codes).detach())
     return Answer(space.decode(best), log_prob, float(cost(codes)), how)
+
+
+def best_seen(
+    distribution: ArchDistribution, seen: Mapping[tuple[int, ...], float], cost: CostModel, target: float
+) -> Answer:
+    """The best scored one of the architectures `seen` (codes -> score) whose cost is at most `target`.
+
+    Raises:
+        InputError: none of them meets it.
+    """
+    codes = torch.tensor(list(seen))
+    costs = cost(codes)
+    scores = torch.tensor(list(seen.values()), dtype=torch.float64).masked_fill(costs > target, -torch.inf)
+    best = int(scores.argmax())
+    if not costs[best] <= target:
+        got = f"{target:g}, which none of the {len(seen):,} architectures scored meets"
+        raise InputError(f"a target of {cost.name} that the search has met", got, "search longer, or raise the target")
+    log_prob = float(distribution.log_prob(codes[best : best + 1]).detach())
+    return Answer(distribution.space.decode(codes[best].tolist()), log_prob, float(costs[best]), "seen")
 
 
 def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, floor: float) -> tuple[int, ...] | None:

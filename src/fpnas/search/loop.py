@@ -1,9 +1,10 @@
-"""`Search`: the one loop of all sampling methods (METHOD 1). A method is a choice of its arguments; see `methods`."""
+"""`Search`: the one loop of all methods. A method is a strategy; see `methods`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,18 +13,11 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
-from fpnas.estimators import (
-    SampleSize,
-    Temperature,
-    architecture_loss,
-    divisor,
-    importance_weights,
-)
 from fpnas.evaluators import Evaluator
 from fpnas.job import Step
-from fpnas.search.constrained import Answer, best_within
+from fpnas.search.constrained import Answer, best_seen, best_within
+from fpnas.search.strategy import Moment, Strategy
 from fpnas.space import Arch
-from fpnas.streams import generator
 
 
 @dataclass(frozen=True)
@@ -31,12 +25,13 @@ class SearchResult:
     """What a search has found.
 
     Args:
-        arch: the mode, the most probable architecture.
+        arch: the mode, the most probable architecture; of methods that learn no distribution the best one scored.
         log_prob: its log-probability in nats.
         entropy: of the distribution, in nats.
         num_samples_total: architectures drawn.
         distribution: the learnt P(A|alpha).
         budget: of the search, or None.
+        seen: of methods that learn no distribution, the codes of what they scored and its mean log-likelihood an image.
     """
 
     arch: Arch
@@ -45,6 +40,7 @@ class SearchResult:
     num_samples_total: int
     distribution: ArchDistribution
     budget: Budget | None
+    seen: Mapping[tuple[int, ...], float] = field(default_factory=dict[tuple[int, ...], float])
 
     def best_within(self, target: float | None = None) -> Answer:
         """The most probable architecture whose cost meets `target`, the budget's own by default.
@@ -54,28 +50,26 @@ class SearchResult:
         """
         if self.budget is None:
             raise InputError("a search with a budget", "one without", "call best_within with a cost model instead")
-        return best_within(self.distribution, self.budget.cost, self.budget.target if target is None else target)
+        target = self.budget.target if target is None else target
+        if not self.seen:
+            return best_within(self.distribution, self.budget.cost, target)
+        return best_seen(self.distribution, self.seen, self.budget.cost, target)
 
 
 class Search:
-    """Learns a distribution over architectures beside the weights of its evaluator; a `Job`.
+    """Runs a strategy on an evaluator, step after step; a `Job`.
 
     Args:
         method: its name, for logs.
         evaluator: judges architectures and trains their shared weights.
         budget: the cost side of the loss; None leaves the cost out.
+        strategy: the method.
         epochs: length of the search, in epochs of the evaluator.
-        seed: of the sampled architectures.
-        distribution: to start from.
-        sample_size: entropy -> K.
-        temperature: of the likelihood that weighs the architectures; see `estimators.divisor`.
-        control_variate: see `estimators.architecture_loss`.
-        lr: of alpha; Adam with betas (.5, .999).
-        join_at: theta, as a fraction of the epochs: there the distribution is joined to one table a group. 1 is never.
+        seed: of everything that the strategy draws.
         warmup: fraction of the epochs in which only weights are trained, at the start.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range, or an evaluator that can't do what the method needs.
     """
 
     kind = "search"
@@ -85,40 +79,32 @@ class Search:
         method: str,
         evaluator: Evaluator,
         budget: Budget | None,
+        strategy: Strategy,
         *,
         epochs: int,
         seed: int,
-        distribution: ArchDistribution,
-        sample_size: SampleSize,
-        temperature: Temperature,
-        control_variate: bool,
-        lr: float,
-        join_at: float,
         warmup: float,
     ) -> None:
         if epochs < 1:
             raise InputError("1 epoch or more", str(epochs), "give --epochs")
-        for name, value in (("join_at", join_at), ("warmup", warmup)):
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} as a fraction of the epochs, 0 to 1", f"{value:g}", "correct it")
-        if not (math.isfinite(lr) and lr > 0):
-            raise InputError("a learning rate of alpha above 0", f"{lr:g}", "use the default")
-        divisor(temperature, 1)
-        self.method, self.evaluator, self.budget = method, evaluator, budget
-        self.epochs, self.seed = epochs, seed
-        self.distribution = distribution
-        self.temperature: Temperature = temperature
-        self.sample_size, self.control_variate = sample_size, control_variate
-        self.lr = lr
-        self.join_at, self.warmup = join_at, warmup
-        self._optimiser = self._make_optimiser()
+        if not 0 <= warmup <= 1:
+            raise InputError("warmup as a fraction of the epochs, 0 to 1", f"{warmup:g}", "correct it")
+        strategy.check(evaluator)
+        self.method, self.evaluator, self.budget, self.strategy = method, evaluator, budget, strategy
+        self.epochs, self.seed, self.warmup = epochs, seed, warmup
         self.steps_done = 0
         self._num_samples_total = 0
         self._epoch_samples: dict[str, list[Any]] = {"codes": [], "score": [], "cost": []}
+        self._seen: dict[tuple[int, ...], tuple[float, int]] = {}
 
     @property
     def steps_total(self) -> int:
         return self.epochs * self.evaluator.steps_per_epoch
+
+    @property
+    def distribution(self) -> ArchDistribution:
+        """P(A|alpha) as it stands."""
+        return self.strategy.distribution
 
     @property
     def joined(self) -> bool:
@@ -126,65 +112,48 @@ class Search:
         return self.distribution.partition == groups(self.distribution.space)
 
     def step(self) -> Step:
-        """Samples K architectures, trains the weights on them, scores them, and moves alpha (eq. 7)."""
+        """A step of the strategy, and its record."""
         number = self.steps_done
-        if number >= round(self.join_at * self.steps_total) and self.join_at < 1 and not self.joined:
-            self.distribution = self.distribution.joined()
-            self._optimiser = self._make_optimiser()
-        entropy = float(self.distribution.entropy().detach())
-        num_samples = self.sample_size(entropy)
-        codes = self.distribution.sample(num_samples, generator(self.seed, "architectures", number))
-        cost = None if self.budget is None else self.budget.cost(codes)
-        learned = self.evaluator.learn(codes, number / self.steps_total)
         warming_up = number < round(self.warmup * self.steps_total)
-        score = None if warming_up else self._move_alpha(codes)
+        moment = Moment(number, self.steps_total, warming_up, self.seed)
+        told = self.strategy.step(self.evaluator, self.budget, moment)
+        cost = None if self.budget is None else self.budget.cost(told.codes)
         self.steps_done += 1
-        self._num_samples_total += num_samples
-        self._remember(codes, score, cost)
+        self._num_samples_total += len(told.codes)
+        self._remember(told.codes, told.score, cost)
         metrics = {
             "step": number,
             "epoch": number // self.evaluator.steps_per_epoch,
-            "entropy": entropy,
-            "num_samples": num_samples,
-            "train_loss": learned.loss,
-            "val_loss": None if score is None else -float(score.mean()),
+            "entropy": told.entropy,
+            "num_samples": len(told.codes),
+            "train_loss": told.loss,
+            "val_loss": None if told.score is None else -float(told.score.mean()),
             "cost_mean": None if cost is None else float(cost.mean()),
             "joined": self.joined,
         }
         epoch, into_epoch = divmod(self.steps_done, self.evaluator.steps_per_epoch)
         return Step(metrics, {} if into_epoch else {"distribution.jsonl": self._epoch_line(epoch - 1)})
 
-    def _move_alpha(self, codes: Tensor) -> Tensor:
-        """One step on alpha; the mean log-likelihood an image of each architecture."""
-        loglik = self.evaluator.score(codes)
-        num_images, budget = self.evaluator.num_images, self.budget
-        zeros = torch.zeros(len(codes), dtype=torch.float64)
-        loss = architecture_loss(
-            self.distribution.log_prob(codes),
-            importance_weights(loglik, divisor(self.temperature, num_images)),
-            zeros if budget is None else budget.shares(codes),
-            0.0 if budget is None else budget.beta,
-            self.control_variate,
-        )
-        if budget is not None:
-            loss = loss + budget.loss(self.distribution, generator(self.seed, "costs", self.steps_done))
-        self._optimiser.zero_grad()
-        loss.backward()
-        self._optimiser.step()
-        return loglik / num_images
+    def answer(self) -> Answer:
+        """The architecture to take: the most probable one within the budget, or the best one scored."""
+        found = self.result()
+        if self.budget is None:
+            return Answer(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
+        return found.best_within()
 
     def result(self) -> SearchResult:
-        """The mode of the distribution as it stands."""
-        arch = self.distribution.mode()
-        codes = torch.tensor([self.distribution.space.encode(arch)])
+        """What the search has found so far."""
+        seen = {codes: total / count for codes, (total, count) in self._seen.items()}
+        space = self.distribution.space
+        arch = space.decode(max(seen, key=lambda codes: seen[codes])) if seen else self.distribution.mode()
+        codes = torch.tensor([space.encode(arch)])
         with torch.no_grad():
             log_prob, entropy = float(self.distribution.log_prob(codes)), float(self.distribution.entropy())
-        return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution, self.budget)
+        return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution, self.budget, seen)
 
     def files(self) -> dict[str, Any]:
-        """arch.json, the most probable architecture within the budget, and result.json."""
-        found = self.result()
-        answer = Answer(found.arch, found.log_prob, math.nan, "mode") if self.budget is None else found.best_within()
+        """arch.json, the most probable architecture within the budget, its layers.json, and result.json."""
+        found, answer = self.result(), self.answer()
         facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
         result: dict[str, Any] = {
             "kind": self.kind,
@@ -204,24 +173,23 @@ class Search:
                 "cost": answer.cost,
                 "mode_cost": float(self.budget.cost(mode)),
             }
-        return {"arch.json": facts, "result.json": result}
+        layers = getattr(self.evaluator, "layers", None)
+        more = {} if layers is None else {"layers.json": layers(answer.arch)}
+        return {"arch.json": facts, **more, "result.json": result}
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""
         budget = self.budget
+        # A cost model whose numbers were measured has a digest of them; a folder's run is one of the same numbers.
+        digest = None if budget is None else getattr(budget.cost, "digest", None)
         return {
+            **({} if digest is None else {"cost_digest": digest}),
             **self.evaluator.settings(),
             "method": self.method,
             "epochs": self.epochs,
             "seed": self.seed,
-            "lam": self.sample_size.lam,
-            "at_least": self.sample_size.at_least,
-            "at_most": self.sample_size.at_most,
-            "temperature": self.temperature,
-            "control_variate": self.control_variate,
-            "alpha_lr": self.lr,
-            "join_at": self.join_at,
             "warmup": self.warmup,
+            **self.strategy.settings(),
             "cost": None if budget is None else budget.cost.name,
             "target": None if budget is None else budget.target,
             "beta": None if budget is None else budget.beta,
@@ -232,32 +200,29 @@ class Search:
     def state_dict(self) -> dict[str, Any]:
         return {
             "evaluator": self.evaluator.state_dict(),
-            "partition": self.distribution.partition,
-            "logits": self.distribution.logits.detach().clone(),
-            "alpha_optimiser": self._optimiser.state_dict(),
+            "strategy": self.strategy.state_dict(),
             "steps_done": self.steps_done,
             "num_samples_total": self._num_samples_total,
             "epoch_samples": {name: list(values) for name, values in self._epoch_samples.items()},
+            "seen": [(list(codes), total, count) for codes, (total, count) in self._seen.items()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.evaluator.load_state_dict(state["evaluator"])
-        self.distribution = ArchDistribution(self.distribution.space, state["partition"])
-        with torch.no_grad():
-            self.distribution.logits.copy_(state["logits"])
-        self._optimiser = self._make_optimiser()
-        self._optimiser.load_state_dict(state["alpha_optimiser"])
+        self.strategy.load_state_dict(state["strategy"])
         self.steps_done = state["steps_done"]
         self._num_samples_total = state["num_samples_total"]
         self._epoch_samples = {name: list(values) for name, values in state["epoch_samples"].items()}
-
-    def _make_optimiser(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.distribution.parameters(), lr=self.lr, betas=(0.5, 0.999))
+        self._seen = {tuple(codes): (total, count) for codes, total, count in state["seen"]}
 
     def _remember(self, codes: Tensor, score: Tensor | None, cost: Tensor | None) -> None:
         self._epoch_samples["codes"] += codes.tolist()
         self._epoch_samples["score"] += [None] * len(codes) if score is None else score.tolist()
         self._epoch_samples["cost"] += [None] * len(codes) if cost is None else cost.tolist()
+        if score is not None and self.strategy.answers_from_seen:
+            for row, value in zip(codes.tolist(), score.tolist(), strict=True):
+                total, count = self._seen.get(tuple(row), (0.0, 0))
+                self._seen[tuple(row)] = total + value, count + 1
 
     def _epoch_line(self, epoch: int) -> dict[str, Any]:
         """The logits of each cell, and the epoch's architectures with mean log-likelihood an image and cost."""
@@ -268,6 +233,7 @@ class Search:
             "epoch": epoch,
             "step": self.steps_done - 1,
             "joined": self.joined,
+            "choices": {choice.name: list(choice.options) for choice in distribution.space.choices},
             "partition": [list(cell) for cell in distribution.partition],
             "logits": rows,
             "samples": samples,

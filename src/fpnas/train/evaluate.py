@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fpnas.data import ImageData
+from fpnas.data import Data
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Accuracy:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: ImageData, batch_size: int = 512, device: str = "cpu") -> Accuracy:
+def accuracy(model: nn.Module, data: Data, batch_size: int = 512, device: str = "cpu") -> Accuracy:
     """Evaluates `model` on the held-out images of `data`; its mode is restored afterwards."""
     training = model.training
     model.eval()

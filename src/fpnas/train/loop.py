@@ -1,40 +1,53 @@
-"""`Training`: one plain network on all training images, by one recipe that is the same for every compared network."""
+"""`Training`: one plain network on all training images, by a `Recipe` that is the same for every compared network.
+
+A step is a pure function of the state before it and of (seed, step, rank): all draws come from streams of their own, so
+a resumed training equals an unbroken one bit for bit. What a recipe's fields do is left to the files beside this one.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import warnings
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from fpnas.data import EpochOrder, ImageData
+from fpnas import parallel
+from fpnas.data import Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
 from fpnas.job import Step
+from fpnas.streams import as_global, generator
+from fpnas.train.augment import augmentation
+from fpnas.train.average import averaged
+from fpnas.train.distil import Teacher, distillation_loss, fingerprint, taught_logits
+from fpnas.train.drop_path import with_drop_path
 from fpnas.train.evaluate import Accuracy, accuracy
+from fpnas.train.mix import mixed
+from fpnas.train.recipe import Recipe
 
 
 class Training:
-    """SGD with Nesterov momentum .9, linear warm-up and cosine to 0, label smoothing; a `Job`.
+    """Trains a network by a recipe; a `Job`.
+
+    Under torchrun each rank takes its part of a batch; the gradient is that of the whole batch's mean loss, with each
+    part's own batch-norm statistics. Running statistics are those of rank 0, which also judges.
 
     Args:
         network: a plain module, trained in place.
         facts: what arch.json says of it.
         data: trained on all its training images, judged on the held-out ones at the end of each epoch.
-        epochs: length.
-        batch_size: images a step.
-        lr: the greatest learning rate.
-        weight_decay: on all parameters of more than one dimension.
-        label_smoothing: of the loss.
-        warmup: fraction of the steps in which the learning rate rises.
+        recipe: how.
+        teacher: to distil from: any callable, normalised images -> logits. A module goes to the device, in eval mode.
         inherit: whether the weights are those of a supernet, for the records.
-        seed: of the batches' order.
+        seed: of everything random.
         device: where it runs.
         precision: "fp32", or "bf16" by autocast.
+        fields: of the recipe, where they differ from it: `Training(..., epochs=3)`.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a field out of range, a batch too small for the ranks, or a recipe that needs what isn't there.
     """
 
     kind = "train"
@@ -43,77 +56,74 @@ class Training:
         self,
         network: nn.Module,
         facts: dict[str, Any],
-        data: ImageData,
+        data: Data,
         *,
-        epochs: int,
-        batch_size: int = 128,
-        lr: float = 0.2,
-        weight_decay: float = 1e-4,
-        label_smoothing: float = 0.05,
-        warmup: float = 0.1,
+        recipe: Recipe | None = None,
+        teacher: Teacher | None = None,
         inherit: bool = False,
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",
+        **fields: Any,
     ) -> None:
-        if epochs < 1 or batch_size < 2:
-            got = f"{epochs} epochs, batch size {batch_size}"
-            raise InputError("1 epoch or more and a batch size of 2 or more", got, "correct them")
-        if not (math.isfinite(lr) and lr > 0):
-            raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
-        self.network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.recipe = (recipe or Recipe()).with_fields(fields)
+        self.network = _placed(network, device)
         self.facts, self.data, self.device, self.precision = facts, data, device, precision
-        self.epochs, self.batch_size, self.lr, self.weight_decay = epochs, batch_size, lr, weight_decay
-        self.label_smoothing, self.warmup, self.inherit, self.seed = label_smoothing, warmup, inherit, seed
-        self._order = EpochOrder(len(data.train), batch_size, seed, "train")
-        flat = [p for p in network.parameters() if p.dim() < 2]
-        kernels = [p for p in network.parameters() if p.dim() >= 2]
-        groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        self._optimiser = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+        self.inherit, self.seed = inherit, seed
+        self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
+        self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
+        self._check_ranks()
+        self._augment = augmentation(self.recipe, data)
+        self._optimiser = self._make_optimiser()
+        self._average = averaged(self.network, self.recipe.ema) if self.recipe.ema else None
+        running = with_drop_path(self.network, self.recipe.drop_path) if self.recipe.drop_path else self.network
+        self._running = DistributedDataParallel(running) if parallel.world_size() > 1 else running
         self.steps_done = 0
         self._judged: tuple[int, Accuracy] | None = None
+        if teacher is None and (self.recipe.teacher_weight, self.recipe.teacher_temperature) != (0.5, 2.0):
+            warnings.warn("teacher_weight and teacher_temperature have no effect without a teacher", stacklevel=2)
 
     @property
     def steps_total(self) -> int:
-        return self.epochs * self._order.steps_per_epoch
+        return self.recipe.epochs * self._order.steps_per_epoch
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network that is judged and kept: the averaged one where the recipe averages, else `network` itself."""
+        return self.network if self._average is None else self._average.module
 
     def step(self) -> Step:
-        """One SGD step; at the end of an epoch the held-out images are judged."""
+        """One step of the optimiser; at the end of an epoch the held-out images are judged."""
         number = self.steps_done
-        rate = self._rate(number)
+        rate = self.recipe.rate(number, self.steps_total)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        batch = self.data.train.subset(self._order.batch(number))
-        images = self.data.normalise(batch.images.to(self.device))
+        chosen = self._order.batch(number)
+        own = parallel.share(chosen)
+        images, targets = self._batch(own)
         self.network.train()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.network(images)
-        loss = F.cross_entropy(logits.float(), batch.labels.to(self.device), label_smoothing=self.label_smoothing)
+        self._running.train()
+        # Dropout of one's own networks and dropped paths draw from torch's global state.
+        with as_global(self._stream("network"), self.device), self._autocast():
+            logits = self._running(images)
+        loss = self._loss(logits.float() if self.precision == "bf16" else logits, images, targets)
+        if parallel.world_size() > 1:  # ranks' gradients are averaged: this makes it the mean over the batch's images
+            loss = loss * (len(own) * parallel.world_size() / len(chosen))
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
+        if self._average is not None:
+            self._average.update_parameters(self.network)
         self.steps_done += 1
         at_end = self.steps_done % self._order.steps_per_epoch == 0
         metrics = {
             "step": number,
             "epoch": number // self._order.steps_per_epoch,
-            "train_loss": float(loss.detach()),
+            "train_loss": float(parallel.mean(loss.detach())),
             "lr": rate,
             "accuracy": self._accuracy().accuracy if at_end else None,
         }
         return Step(metrics)
-
-    def _rate(self, step: int) -> float:
-        """Linear warm-up, then cosine to 0."""
-        rising = max(1, round(self.warmup * self.steps_total))
-        if step < rising:
-            return self.lr * (step + 1) / rising
-        return self.lr * (1 + math.cos(math.pi * (step - rising) / max(1, self.steps_total - rising))) / 2
-
-    def _accuracy(self) -> Accuracy:
-        if self._judged is None or self._judged[0] != self.steps_done:
-            self._judged = self.steps_done, accuracy(self.network, self.data, device=self.device)
-        return self._judged[1]
 
     def result(self) -> Accuracy:
         """Accuracy of the network as it stands: of the last epoch, never the best one."""
@@ -131,36 +141,89 @@ class Training:
             "heldout_from": self.data.heldout_from,
         }
         result |= {name: self.facts[name] for name in ("flops", "params") if name in self.facts}
-        return {"arch.json": self.facts, "result.json": result, "model.safetensors": self.network.state_dict()}
+        spec = ImageSpec.of(self.data).to_json() if isinstance(self.data, ImageData) else self.data.describe()
+        arch = {**self.facts, **spec, "num_classes": self.data.num_classes}
+        return {"arch.json": arch, "result.json": result, "model.safetensors": self.trained.state_dict()}
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory."""
         return {
             "space": self.facts.get("space"),
             "choices": self.facts.get("choices"),
-            "data": self.data.name,
-            "data_digest": self.data.digest,
-            "image_size": self.data.image_size,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "label_smoothing": self.label_smoothing,
-            "warmup": self.warmup,
+            **self.data.settings(),
+            **self.recipe.settings(),
+            "teacher": None if self.teacher is None else fingerprint(self.teacher),
             "inherit": self.inherit,
             "seed": self.seed,
             "device": self.device,
             "precision": self.precision,
+            "ranks": parallel.world_size(),
         }
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
             "steps_done": self.steps_done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         self.steps_done = state["steps_done"]
+
+    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented, normalised images, and targets: labels, or (n, classes) where images are mixed."""
+        batch, stream = self.data.train.subset(indices), self._stream("augment")
+        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
+        if self._augment is None:
+            return self.data.normalise(images), labels
+        images = self._augment.erased(self.data.normalise(self._augment(images, stream)), stream)
+        mixup, cutmix = self.recipe.mixup, self.recipe.cutmix
+        if not mixup and not cutmix:
+            return images, labels
+        return mixed(images, labels, self.data.num_classes, mixup=mixup, cutmix=cutmix, stream=stream)
+
+    def _loss(self, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with self._autocast():
+            taught = taught_logits(self.teacher, images, logits.shape)
+        distilled = distillation_loss(logits, taught.to(logits.dtype), self.recipe.teacher_temperature)
+        return torch.lerp(loss, distilled, self.recipe.teacher_weight)
+
+    def _accuracy(self) -> Accuracy:
+        if self._judged is None or self._judged[0] != self.steps_done:
+            found = accuracy(self.trained, self.data, device=self.device) if parallel.rank() == 0 else None
+            self._judged = self.steps_done, cast("Accuracy", parallel.broadcast(found))
+        return self._judged[1]
+
+    def _stream(self, purpose: str) -> torch.Generator:
+        """What this step draws from on this rank."""
+        return generator(self.seed, "train", purpose, self.steps_done, parallel.rank())
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        flat = [p for p in self.network.parameters() if p.dim() < 2]
+        kernels = [p for p in self.network.parameters() if p.dim() >= 2]
+        recipe = self.recipe
+        groups = [{"params": kernels, "weight_decay": recipe.decay}, {"params": flat, "weight_decay": 0.0}]
+        if recipe.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr=recipe.greatest_lr, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, lr=recipe.greatest_lr)
+
+    def _check_ranks(self) -> None:
+        least = self._order.n // self._order.steps_per_epoch
+        if least < 2 * parallel.world_size():
+            expected = f"batches of at least {2 * parallel.world_size()} images, two for each rank"
+            raise InputError(expected, str(least), "raise the batch size, or start fewer ranks")
+
+
+def _placed(module: nn.Module, device: str) -> nn.Module:
+    return module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

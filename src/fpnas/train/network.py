@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 from torch.optim.swa_utils import update_bn
 
-from fpnas.data import EpochOrder, ImageData
+from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, initialise
 from fpnas.space import Option
 from fpnas.streams import generator
@@ -23,14 +23,14 @@ def from_scratch(supernet: Supernet, arch: Mapping[str, Option], seed: int = 0) 
     return network
 
 
-def inherited(supernet: Supernet, arch: Mapping[str, Option], data: ImageData) -> fx.GraphModule:
+def inherited(supernet: Supernet, arch: Mapping[str, Option], data: Data) -> fx.GraphModule:
     """The plain network of `arch` with the supernet's weights and batch norms recalibrated on training images."""
     network = supernet.extract(arch)
     recalibrate(network, data)
     return network
 
 
-def recalibrate(network: nn.Module, data: ImageData, num_batches: int = 20, batch_size: int = 256) -> None:
+def recalibrate(network: nn.Module, data: Data, num_batches: int = 20, batch_size: int = 256) -> None:
     """Sets the running statistics of batch norms to those of training images; a search leaves them untouched."""
     order = EpochOrder(len(data.train), min(batch_size, len(data.train)), 0, "recalibrate")
     batches = (data.train.subset(order.batch(step)) for step in range(min(num_batches, order.steps_per_epoch)))

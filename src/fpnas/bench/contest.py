@@ -1,0 +1,201 @@
+"""One search on a table, and what its answers were worth after so many queries.
+
+A query is the first look at an architecture. The answer at q queries is what the search would have said before the look
+that exceeds q; its simple regret is the true accuracy of the best architecture within the budget, less its own. An
+answer that breaks the budget counts as an accuracy of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fpnas.cost import Budget
+from fpnas.errors import InputError, unknown_name
+from fpnas.evaluators import Learned, TableEvaluator
+from fpnas.search import Search, methods
+from fpnas.space import Arch, SearchSpace
+from fpnas.tables import KnownTable
+
+MakeSearch = Callable[..., Search]
+"""(evaluator, budget, *, epochs, seed) -> a search."""
+
+METHODS: Mapping[str, MakeSearch] = {
+    # A table has no weights to warm up, and its log-likelihoods are those of `scale` images.
+    "fpnas": partial(methods.fpnas, lam=1.0, warmup=0.0),
+    "fpnas-eq7": partial(methods.fpnas, update="eq7", lam=2.0, lr=0.1, warmup=0.0),
+    "parsec": partial(methods.parsec, num_samples=16, temperature="product", lr=0.1, warmup=0.0),
+    "reinforce": partial(methods.reinforce, num_samples=4, lr=0.1, warmup=0.0),
+    "random": partial(methods.random, num_samples=4, warmup=0.0),
+    "evolution": partial(methods.evolution, num_samples=1, warmup=0.0),
+}
+"""The methods by name, with the settings that suit a table; one line each."""
+
+CHECKPOINTS = (25, 50, 100, 200, 400)
+COST_SAMPLES = 2048
+"""Architectures over which the cost term is averaged a step; they are never looked at."""
+
+PATIENCE = 100
+"""Steps without a query after which a search counts as ended: it keeps to what it knows."""
+
+
+def method(name: str) -> MakeSearch:
+    """The method of that name, or `InputError`."""
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    return METHODS[name]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What all runs of a bench share; picklable.
+
+    Args:
+        table: the table.
+        cost_column: whose cost the target is of; None takes the table's first.
+        target: None searches without a budget.
+        queries: the most that a search may make.
+        best: the true accuracy of the best architecture within the budget, a fraction, for each rotation.
+        scale: of the log-likelihood, see `TableEvaluator`.
+
+    Raises:
+        InputError: no query to make.
+    """
+
+    table: KnownTable
+    cost_column: str | None
+    target: float | None
+    queries: int
+    best: tuple[float, ...]
+    scale: float = 200.0
+
+    @classmethod
+    def of(
+        cls, table: KnownTable, target: float | None, queries: int, cost_column: str | None = None, scale: float = 200.0
+    ) -> Contest:
+        """A contest on a table: finds the best architecture of each rotation.
+
+        Raises:
+            InputError: no query to make, a cost that the table lacks, or a target that nothing meets.
+        """
+        if queries < 1:
+            raise InputError("1 query or more", str(queries), "use the default")
+        budget = _budget(table, cost_column, target)
+        best = tuple(table.best(rotation, budget).truth for rotation in range(len(table.rotations)))
+        return cls(table, cost_column, target, queries, best, scale)
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """At how many queries answers are judged: 25, 50, 100, 200, 400, as far as they go, and at the end."""
+        return tuple(sorted({q for q in CHECKPOINTS if q < self.queries} | {self.queries}))
+
+    def search(self, name: str, rotation: int, seed: int) -> tuple[Search, TableEvaluator]:
+        """A fresh search of a method and its judge. Its length is a step a query, in epochs of one step."""
+        judge = TableEvaluator(self.table, rotation=rotation, scale=self.scale, steps_per_epoch=1)
+        budget = _budget(self.table, self.cost_column, self.target)
+        return method(name)(judge, budget, epochs=self.queries, seed=seed), judge
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run: which method, which rotation of the table, which seed."""
+
+    method: str
+    rotation: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a task.
+
+    Args:
+        task: the task.
+        regret: simple regret in points at each checkpoint of the contest.
+        queries: made in all; fewer than the contest's where the search had settled.
+        steps: taken in all.
+    """
+
+    task: Task
+    regret: tuple[float, ...]
+    queries: int
+    steps: int
+
+
+class _Watched:
+    """A table's judge that notes, before each look that exceeds a number of queries, what the search would answer."""
+
+    def __init__(self, judge: TableEvaluator, checkpoints: tuple[int, ...]) -> None:
+        self.judge, self.pending = judge, list(checkpoints)
+        self.answers: list[Arch] = []
+        self.answer: Callable[[], Arch] | None = None
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.judge.space
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.judge.steps_per_epoch
+
+    @property
+    def num_images(self) -> int:
+        return self.judge.num_images
+
+    @property
+    def stationary(self) -> bool:
+        return self.judge.stationary
+
+    def learn(self, codes: Tensor, progress: float) -> Learned:
+        return self.judge.learn(codes, progress)
+
+    def score(self, codes: Tensor) -> Tensor:
+        total = self.judge.queries + self.judge.unseen(codes)
+        passed = [q for q in self.pending if q < total]
+        if passed:
+            assert self.answer is not None
+            self.answers += [self.answer()] * len(passed)
+            self.pending = self.pending[len(passed) :]
+        return self.judge.score(codes)
+
+    def describe(self, arch: Arch) -> dict[str, Any]:
+        return self.judge.describe(arch)
+
+    def settings(self) -> dict[str, Any]:
+        return self.judge.settings()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.judge.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.judge.load_state_dict(state)
+
+
+def regret_of(contest: Contest, task: Task) -> Outcome:
+    """Runs the task to its end."""
+    search, judge = contest.search(task.method, task.rotation, task.seed)
+    watched = _Watched(judge, contest.checkpoints)
+    watched.answer = lambda: search.answer().arch
+    search.evaluator = watched
+    quiet = 0
+    while watched.pending and search.steps_done < search.steps_total and quiet < PATIENCE:
+        before = judge.queries
+        search.step()
+        quiet = 0 if judge.queries > before else quiet + 1
+    if watched.pending:  # it has settled: its answer is the same from here on
+        watched.answers += [search.answer().arch] * len(watched.pending)
+    codes = torch.tensor([judge.space.encode(arch) for arch in watched.answers])
+    truth = judge.truth(codes)
+    if search.budget is not None:
+        truth = torch.where(search.budget.cost(codes) <= search.budget.target, truth, 0.0)
+    regret = 100 * (contest.best[task.rotation] - truth)
+    return Outcome(task, tuple(regret.tolist()), judge.queries, search.steps_done)
+
+
+def _budget(table: KnownTable, cost_column: str | None, target: float | None) -> Budget | None:
+    return None if target is None else Budget(table.cost(cost_column), target, num_samples=COST_SAMPLES)

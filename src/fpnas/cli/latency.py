@@ -1,0 +1,76 @@
+"""Flags of latency, and the table that a command uses: a file's, that of the run, or one measured now."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from fpnas.cost import LatencyTable
+from fpnas.elastic import Supernet
+from fpnas.errors import InputError
+from fpnas.runner import latency_table, read_latency_table
+from fpnas.space import Option
+
+RUN_TABLE = "latency.json"
+"""The table of a search with a target in ms, in its folder."""
+
+LatencyBatch = Annotated[
+    int | None, typer.Option("--latency-batch", min=1, help="Images a forward pass whose latency counts; 1 by default.")
+]
+LatencyFile = Annotated[
+    Path | None, typer.Option("--latency-table", help="A table of another device; see docs/budgets.md.")
+]
+
+
+def table_for(
+    supernet: Supernet,
+    input_shape: tuple[int, ...],
+    *,
+    file: Path | None,
+    folder: Path,
+    batch_size: int | None,
+    device: str,
+    arch: Mapping[str, Option] | None = None,
+) -> LatencyTable:
+    """The table to use: `file`, else the one in the run `folder`, else one of `device`, measured where it isn't cached.
+
+    Raises:
+        InputError: a file that is no table, or one of another batch size.
+    """
+    kept = folder / RUN_TABLE
+    if file is not None or kept.is_file():
+        origin = file or kept
+        table = read_latency_table(origin)
+        if batch_size not in (None, table.batch_size):
+            got = f"{origin}, of batches of {table.batch_size}"
+            raise InputError(f"latencies of batches of {batch_size}", got, "leave --latency-batch out")
+        return table
+    with _told() as told:
+        return latency_table(supernet, input_shape, batch_size=batch_size or 1, device=device, arch=arch, told=told)
+
+
+def warn_without_use(batch_size: int | None, file: Path | None, wanted: str) -> None:
+    """Says which flags of latency have nothing to do without `wanted`."""
+    for flag, value in (("--latency-batch", batch_size), ("--latency-table", file)):
+        if value is not None:
+            warnings.warn(f"{flag} has no effect without {wanted}", stacklevel=2)
+
+
+@contextmanager
+def _told() -> Generator[Any]:
+    """In a terminal a bar on stderr, from the first operations on."""
+    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring operations", visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)

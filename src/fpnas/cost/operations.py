@@ -1,0 +1,222 @@
+"""The operations whose latency is measured: which there are, and on which choices each depends.
+
+An operation is the largest part of a module within which nothing is switched and which reads few choices: a
+convolution with its norm and activation, a whole squeeze-excite, a linear layer. Beside these count the sums that
+structures declare (`ElasticStructure.sums`), and what the forward of a plain module calls by itself, such as a
+pooling, at the shapes that were seen. Names are `recipes`'s, timing is `measure`'s, tables are `latency`'s.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from fpnas.cost.parts import Condition, Part, children, covering, holds, is_leaf, parts_of, satisfy
+from fpnas.cost.recipes import (
+    Inputs,
+    Recipe,
+    Runnable,
+    Shape,
+    elastic_layers,
+    flat,
+    function_recipe,
+    module_recipe,
+    network_recipe,
+    sum_recipe,
+)
+from fpnas.cost.watch import ModuleCall, TensorLike, Watch
+from fpnas.elastic import ElasticStructure, Supernet
+from fpnas.elastic.dims import choices_in, resolve
+from fpnas.errors import SupernetError
+from fpnas.space import Choice, Option
+
+MAX_EXACT = 700
+"""Combinations of a part's options up to which each is measured; above, wide choices are thinned."""
+
+POINTS = 5
+"""Options that are measured of a thinned choice; between them latency is interpolated."""
+
+
+@dataclass(frozen=True)
+class OperationSite:
+    """An operation in its place.
+
+    Args:
+        recipe: its name and how to make it.
+        conditions: all must hold for it to run.
+        repeats: how often it runs in a forward pass.
+    """
+
+    recipe: Recipe
+    conditions: tuple[Condition, ...]
+    repeats: int
+
+    @property
+    def scope(self) -> tuple[Choice, ...]:
+        """The choices on which its name depends."""
+        return tuple(dict.fromkeys(choice for dim in self.recipe.dims for choice in choices_in(dim)))
+
+    @property
+    def measured(self) -> list[tuple[Option, ...]]:
+        """The options of each choice of the scope at which it is measured: all, or some where there are many."""
+        return _thinned(self.scope)
+
+    @property
+    def thinned(self) -> set[Choice]:
+        """The choices of the scope that are measured at some of their options alone."""
+        rows = zip(self.scope, self.measured, strict=True)
+        return {choice for choice, kept in rows if len(kept) < len(choice.options)}
+
+    def picks(self) -> Iterator[dict[str, Option] | None]:
+        """The product of `measured`, in order; None for combinations under which it never runs.
+
+        Of conditions on thinned choices nothing is asked: what lies between two measured options may run.
+        """
+        conditions = tuple(c for c in self.conditions if self.thinned.isdisjoint(choices_in(c[0])))
+        names = [choice.name for choice in self.scope]
+        for row in itertools.product(*self.measured):
+            pick = dict(zip(names, row, strict=True))
+            yield pick if satisfy(conditions, pick) is not None else None
+
+    def name(self, arch: Mapping[str, Option]) -> str:
+        """The operation under an architecture."""
+        return self.recipe.template.format(*(resolve(dim, arch) for dim in self.recipe.dims))
+
+    def runs(self, arch: Mapping[str, Option]) -> bool:
+        """Whether it runs under `arch`."""
+        return holds(self.conditions, arch)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation to measure: its name, and how to make it for a batch size and a device."""
+
+    name: str
+    build: Callable[[int, torch.device], Runnable] = field(compare=False)
+
+
+def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[OperationSite, ...]:
+    """All operations of a supernet at an input shape (C, H, W).
+
+    Raises:
+        InputError: the supernet can't take `input_shape`.
+        SupernetError: an operation can't be called by itself.
+    """
+    parts = list(parts_of(Part("", supernet.module), _whole))
+    watch = Watch(supernet)
+    before = supernet.arch
+    try:
+        for shown in covering(supernet.space, parts, watch.calls):
+            supernet.select(shown)
+            watch.run(input_shape)
+    finally:
+        supernet.select(before)
+    sites = [OperationSite(network_recipe(), (), 1)]
+    for part in parts:
+        sites += _sites_of(part, watch, supernet)
+    return tuple(sites)
+
+
+def distinct_operations(
+    supernet: Supernet, sites: Sequence[OperationSite], arch: Mapping[str, Option] | None = None
+) -> dict[str, Operation]:
+    """The operations to measure, by name: those of the whole space, or those of one architecture."""
+    found: dict[str, Operation] = {}
+    seen: set[OperationSite] = set()
+    rest = dict(supernet.arch)
+    for site in sites:
+        if site in seen:
+            continue
+        seen.add(site)
+        for pick in site.picks() if arch is None else ([dict(arch)] if site.runs(arch) else []):
+            if pick is not None and (name := site.name(pick)) not in found:
+                found[name] = Operation(name, partial(site.recipe.build, rest | pick))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ from modules to operations
+
+
+def _whole(module: nn.Module) -> bool:
+    """Whether a module is one operation: a leaf, or without switches inside and with few distinct arguments."""
+    if is_leaf(module):
+        return True
+    if any(isinstance(member, ElasticStructure) for member in module.modules()):
+        return False
+    dims = [dim for layer in elastic_layers(module) for dim in layer.dims.values()]
+    scope = tuple(dict.fromkeys(choice for dim in dims for choice in choices_in(dim)))
+    return math.prod(len(options) for options in _thinned(scope)) <= MAX_EXACT
+
+
+def _thinned(scope: Sequence[Choice]) -> list[tuple[Option, ...]]:
+    options = [choice.options for choice in scope]
+    if math.prod(len(row) for row in options) <= MAX_EXACT:
+        return options
+    return [_some(row) if all(isinstance(option, int | float) for option in row) else row for row in options]
+
+
+def _some(options: tuple[Option, ...]) -> tuple[Option, ...]:
+    """At most `POINTS` of them, evenly spread, both ends included."""
+    if len(options) <= POINTS:
+        return options
+    return tuple(options[round(index * (len(options) - 1) / (POINTS - 1))] for index in range(POINTS))
+
+
+def _sites_of(part: Part, watch: Watch, supernet: Supernet) -> Iterator[OperationSite]:
+    path, module, conditions = part.path, part.module, part.conditions
+    if path not in watch.calls:
+        return  # no forward pass calls it: it is no part of any network
+    if _whole(module):
+        shapes = _input_shapes(module, watch.calls[path])
+        if shapes is not None:
+            yield OperationSite(module_recipe(supernet, module, shapes), conditions, watch.repeats[path])
+            return
+        if is_leaf(module):
+            raise SupernetError("layers that take tensors or lists of them", f"{path} with others", "wrap it")
+        for child in children(part):
+            yield from _sites_of(child, watch, supernet)
+    if isinstance(module, ElasticStructure):
+        if module.sums is not None:
+            happens, channels = module.sums
+            recipe = sum_recipe((channels, *watch.outputs[path][2:]))
+            yield OperationSite(recipe, (*conditions, (happens, frozenset({True}))), 1)
+        return
+    for call in watch.functions.get(path, []):
+        yield OperationSite(function_recipe(call), conditions, 1)
+
+
+def _input_shapes(module: nn.Module, calls: Sequence[ModuleCall]) -> Inputs | None:
+    """The shapes of the inputs, channels as a `Dim`; None where they can't be told.
+
+    The channels are the width of the first layer that has one, on the first axis that agrees with it each time.
+    """
+    if any(call.options for call in calls):
+        return None
+    rows = [list(flat(call.arguments)) for call in calls]
+    if any(not isinstance(item, TensorLike) for row in rows for item in row):
+        return None
+    width = next((layer.width for layer in elastic_layers(module) if layer.width is not None), None)
+    if width is None or not choices_in(width):
+        return _shaped(calls[0].arguments, [item.shape[1:] for item in rows[0]])
+    shapes: list[Shape] = []
+    for number, item in enumerate(rows[0]):
+        shape = item.shape[1:]
+        axes = range(len(shape)) if len(shape) != 2 else (1, 0)  # (tokens, features)
+        widths = [resolve(width, call.arch) for call in calls]
+        fits = [axis for axis in axes if [row[number].shape[axis + 1] for row in rows] == widths]
+        if not fits and not is_leaf(module):
+            return None
+        shapes.append((*shape[: fits[0]], width, *shape[fits[0] + 1 :]) if fits else shape)
+    return _shaped(calls[0].arguments, shapes)
+
+
+def _shaped(arguments: Sequence[Any], shapes: Sequence[Shape]) -> Inputs:
+    left = iter(shapes)
+    return tuple([next(left) for _ in a] if isinstance(a, list | tuple) else next(left) for a in arguments)

@@ -1,0 +1,112 @@
+"""The modules within a supernet's, each in its place: under which conditions it runs, and architectures that show it.
+
+There is one walk for whatever counts something. What is seen at a place is left to `trace` (multiply-adds, parameters)
+and to `operations` (latency).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from fpnas.elastic import ElasticStructure
+from fpnas.elastic.checks import stays_whole
+from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.space import Option, SearchSpace
+
+Condition = tuple[Dim, frozenset[Any]]
+"""A `Dim` and the values of it under which something runs."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module in its place; a module that has several names is a part under each.
+
+    Args:
+        path: its name within the module that was walked, "" for that itself.
+        module: itself.
+        conditions: all must hold for it to run.
+        above: the ids of the modules that hold it, from the outermost in.
+    """
+
+    path: str
+    module: nn.Module
+    conditions: tuple[Condition, ...] = ()
+    above: tuple[int, ...] = ()
+
+    def runs(self, arch: Mapping[str, Option]) -> bool:
+        """Whether it runs under `arch`."""
+        return holds(self.conditions, arch)
+
+
+def holds(conditions: Sequence[Condition], arch: Mapping[str, Option]) -> bool:
+    """Whether all conditions hold under `arch`."""
+    return all(resolve(dim, arch) in values for dim, values in conditions)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one in the extracted network, or holds no other."""
+    return stays_whole(module) or next(module.children(), None) is None
+
+
+def parts_of(part: Part, whole: Callable[[nn.Module], bool] = is_leaf) -> Iterator[Part]:
+    """The part itself and those within, each before what it holds; `whole` says into which not to look."""
+    yield part
+    if not whole(part.module):
+        for child in children(part):
+            yield from parts_of(child, whole)
+
+
+def children(part: Part) -> Iterator[Part]:
+    """The parts that a part holds itself."""
+    module, above = part.module, (*part.above, id(part.module))
+    for local, child in _members(module):
+        condition = module.condition(local) if isinstance(module, ElasticStructure) else None
+        conditions = part.conditions if condition is None else (*part.conditions, condition)
+        yield Part(f"{part.path}.{local}" if part.path else local, child, conditions, above)
+
+
+def _members(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The children, under each of their names; those in a list or dict of modules count as the module's own."""
+    for local, child in module._modules.items():  # pyright: ignore[reportPrivateUsage]
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            yield from ((f"{local}.{key}", member) for key, member in _members(child))
+        elif child is not None:
+            yield local, child
+
+
+def covering(space: SearchSpace, parts: Sequence[Part], seen: Container[str]) -> Iterator[Mapping[str, Option]]:
+    """Architectures that between them run each part: greedily, as many as agree and whose paths aren't `seen` yet."""
+    waiting = {part.path: part.conditions for part in parts if part.path not in seen}
+    while waiting:
+        fixed: dict[str, Option] = {}
+        aimed_at: set[str] = set()
+        for path, conditions in waiting.items():
+            pick = satisfy(conditions, fixed)
+            if pick is not None:
+                fixed.update(pick)
+            if pick is not None or not fixed:
+                aimed_at.add(path)  # where not even one alone can be satisfied, it never runs
+        yield {choice.name: fixed.get(choice.name, choice.options[-1]) for choice in space.choices}
+        # What was aimed at and still isn't seen is a module that forward doesn't call.
+        waiting = {path: c for path, c in waiting.items() if path not in seen and path not in aimed_at}
+
+
+def satisfy(conditions: Sequence[Condition], fixed: Mapping[str, Option]) -> dict[str, Option] | None:
+    """Options that make all conditions hold and agree with `fixed`, or None."""
+    if not conditions:
+        return {}
+    (dim, values), *rest = conditions
+    choices = choices_in(dim)
+    options = [(fixed[choice.name],) if choice.name in fixed else choice.options for choice in choices]
+    for picked in itertools.product(*options):
+        pick = {choice.name: option for choice, option in zip(choices, picked, strict=True)}
+        if resolve(dim, pick) in values:
+            more = satisfy(rest, {**fixed, **pick})
+            if more is not None:
+                return {**pick, **more}
+    return None

@@ -1,0 +1,123 @@
+"""From what a reader found to an `ImageData`: labels are checked, classes chosen, a fifth is held out where nothing is,
+encoded images are decoded, all are brought to one size.
+
+Everything that only needs labels comes before anything is decoded. Decoding is left to `decoding`, resizing and
+measuring to `images`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fpnas.data.decoding import decode_all
+from fpnas.data.images import ClassSubset, ImageData, ImageSet
+from fpnas.data.request import Encoded, Parts, Request
+from fpnas.data.splits import stratified_split
+from fpnas.errors import InputError
+from fpnas.streams import generator
+
+HELDOUT = 0.2
+"""The fraction of each class that is held out where the data has no images of its own for that."""
+
+
+def assemble(parts: Parts, request: Request) -> ImageData:
+    """The data set, as it was asked for.
+
+    Raises:
+        InputError: labels that don't fit, too few classes or images, unreadable images, too little memory or disk.
+    """
+    check_labels(parts)
+    request = replace(request, image_size=request.image_size or parts.image_size)
+    train_labels = parts.train.labels
+    names, subset = parts.classes, None
+    new = torch.arange(len(names))
+    if request.classes is not None:
+        chosen = choose_classes(train_labels, request.classes, request.classes_seed)
+        names = tuple(names[label] for label in chosen.tolist())
+        subset = ClassSubset(request.classes, request.classes_seed)
+        new = torch.full_like(new, -1).scatter(0, chosen, torch.arange(len(chosen)))
+    of_train = (new[train_labels] >= 0).nonzero().flatten()
+    if parts.heldout is None:
+        kept, held = stratified_split(new[train_labels[of_train]], HELDOUT, request.seed)
+        sources = [(parts.train, of_train[kept]), (parts.train, of_train[held])]
+    else:
+        sources = [(parts.train, of_train), (parts.heldout, (new[parts.heldout.labels] >= 0).nonzero().flatten())]
+        if len(sources[1][1]) == 0:
+            raise InputError("held-out images of the chosen classes", "none", "choose more classes, or another seed")
+    sets, skipped, size = _pixels(sources, request)
+    train, heldout = (ImageSet(part.images, new[part.labels]) for part in sets)
+    _check_strangers(parts.name, names, train.labels, heldout.labels)
+    return ImageData.of(
+        parts.name,
+        train,
+        heldout,
+        classes=names,
+        heldout_from=parts.heldout_from,
+        image_size=size,
+        fit=request.fit,
+        class_subset=subset,
+        skipped=skipped,
+    )
+
+
+def _pixels(
+    sources: list[tuple[ImageSet | Encoded, Tensor]], request: Request
+) -> tuple[list[ImageSet], tuple[str, ...] | None, int | None]:
+    """Both parts as images with the labels they had, the names of what was skipped, and the size."""
+    encoded = [(source, indices) for source, indices in sources if isinstance(source, Encoded)]
+    if not encoded:
+        whole = [(source, indices) for source, indices in sources if isinstance(source, ImageSet)]
+        # All images in their order are not worth a copy.
+        sets = [source if len(indices) == len(source) else source.subset(indices) for source, indices in whole]
+        return sets, None, request.image_size
+    assert len(encoded) == len(sources), "a reader gives pixels or encoded images, not both"
+    found = decode_all(encoded, request)
+    sets = [
+        ImageSet(part.images, source.labels[indices[part.kept]])
+        for part, (source, indices) in zip(found, encoded, strict=True)
+    ]
+    return sets, tuple(name for part in found for name in part.skipped), sets[0].images.shape[-1]
+
+
+def choose_classes(labels: Int64[Tensor, " n"], count: int, seed: int) -> Int64[Tensor, " c"]:
+    """`count` random labels of those that there are, sorted: a function of the seed alone, for one set of labels.
+
+    Raises:
+        InputError: there aren't so many.
+    """
+    present = labels.unique()
+    if not 2 <= count <= len(present):
+        raise InputError(f"2 to {len(present)} classes, as there are", str(count), "choose a number in that range")
+    return present[torch.randperm(len(present), generator=generator(seed, "data", "classes"))[:count]].sort().values
+
+
+def check_labels(parts: Parts) -> None:
+    """`InputError` where there are no images, too few classes, or labels without a class."""
+    count = len(parts.classes)
+    for part, source in (("training", parts.train), ("held-out", parts.heldout)):
+        if source is None:
+            continue
+        if len(source.labels) == 0:
+            raise InputError(f"{part} images in '{parts.name}'", "none", "add some")
+        low, high = int(source.labels.min()), int(source.labels.max())
+        if low < 0 or high >= count:
+            got = f"{low if low < 0 else high} among the {part} labels of '{parts.name}'"
+            raise InputError(f"labels from 0 to {count - 1}, for {count} classes", got, "mend the labels")
+    present = parts.train.labels.unique().tolist()
+    if len(present) < 2:
+        got = f"'{parts.classes[present[0]]}' alone in '{parts.name}'"
+        raise InputError("training images of at least two classes", got, "give images of several classes")
+    if parts.heldout is not None:
+        _check_strangers(parts.name, parts.classes, parts.train.labels, parts.heldout.labels)
+
+
+def _check_strangers(name: str, classes: tuple[str, ...], train: Tensor, heldout: Tensor) -> None:
+    strangers = sorted(set(heldout.unique().tolist()) - set(train.unique().tolist()))
+    if strangers:
+        named = ", ".join(f"'{classes[label]}'" for label in strangers[:5]) + " ..." * (len(strangers) > 5)
+        got = f"none of {named} in '{name}'"
+        raise InputError("training images of every class that is held out", got, "add some, or remove the class")

@@ -1,0 +1,110 @@
+"""What `load` is asked for, and what readers answer: `Request` and `Parts`.
+
+A reader says which images there are and which label each has; choosing classes, splitting, resizing and measuring are
+the same for all and done by `assemble`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from fpnas.data.images import Fit, HeldoutFrom, ImageSet
+from fpnas.errors import InputError
+
+PARTS: Mapping[str, str] = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+"""What folders, files and splits are called, and the part that they then hold."""
+
+
+LARGEST_IMAGE = 1024
+MOST_WORKERS = 256
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `load`, which explains them.
+
+    Raises:
+        InputError: one is out of range.
+    """
+
+    data: str | Path
+    image_size: int | None = None
+    seed: int = 0
+    download: bool = False
+    fit: Fit = "crop"
+    classes: int | None = None
+    classes_seed: int = 0
+    workers: int | None = None
+    skip_corrupt: bool = False
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
+            raise InputError(f"an image size of 1 to {LARGEST_IMAGE}", str(self.image_size), "choose one in that range")
+        if self.classes is not None and self.classes < 2:
+            raise InputError("at least two classes", str(self.classes), "take more of them")
+        if self.workers is not None and not 0 <= self.workers <= MOST_WORKERS:
+            raise InputError(f"0 to {MOST_WORKERS} workers", str(self.workers), "choose a number in that range")
+
+
+class Item(NamedTuple):
+    """One encoded image: what messages call it, and its bytes or its file."""
+
+    name: str
+    content: bytes | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Labelled images that are still encoded, of any sizes.
+
+    Attributes:
+        labels: (N,) int64.
+        items: streams the images at sorted indices.
+        files: what they are read from: a change of these is a change of the images.
+    """
+
+    labels: Tensor
+    items: Callable[[Int64[Tensor, " k"]], Iterator[Item]]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A data set as a reader found it.
+
+    Attributes:
+        name: what reports call it.
+        classes: the classes' names, in the order of the labels.
+        train: the training images, as pixels or encoded.
+        heldout: likewise the held-out images; None where a part of the training images has to be split off.
+        heldout_from: what the held-out images are.
+        image_size: pixels a side that suit the data where no size is asked for; by default the images' own.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet | Encoded
+    heldout: ImageSet | Encoded | None
+    heldout_from: HeldoutFrom
+    image_size: int | None = None
+
+    @classmethod
+    def of(cls, name: str, classes: tuple[str, ...], found: Mapping[str, ImageSet | Encoded]) -> Parts:
+        """Of the parts `train`, `test` and `val`: `test` is held out, else `val`; one without labels is passed over.
+
+        Raises:
+            InputError: there are no training images.
+        """
+        if "train" not in found:
+            raise InputError("training images", f"'{name}' with {', '.join(sorted(found))} alone", "add 'train'")
+        for part in ("test", "val"):
+            # Published test images often have no labels: all of them are -1.
+            if part in found and (len(found[part].labels) == 0 or int(found[part].labels.max()) >= 0):
+                return cls(name, classes, found["train"], found[part], part)
+        return cls(name, classes, found["train"], None, "split")

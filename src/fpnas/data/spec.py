@@ -1,0 +1,119 @@
+"""`ImageSpec`: what a trained network takes and what its outputs mean, so that it can be used without any data.
+
+It goes into arch.json after a training, and into exported files. Reading images is left to the readers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from fpnas.data.images import Fit, ImageData, known_fit, normalise
+from fpnas.errors import InputError
+
+LARGEST_SIDE = 4096
+"""Pixels a side, the most that a file of unknown origin may ask for."""
+
+_KEYS = ("image_size", "in_channels", "mean", "std", "classes")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Square images of a network and the names of its classes.
+
+    Attributes:
+        image_size: pixels a side.
+        in_channels: 1 for grey, 3 for colour.
+        mean, std: of the training images scaled to 0..1, a number a channel.
+        classes: the classes' names, in the order of the logits.
+        fit: how images that aren't square become so.
+
+    Raises:
+        InputError: numbers out of range, or not one for each channel.
+    """
+
+    image_size: int
+    in_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    fit: Fit = "crop"
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.image_size <= LARGEST_SIDE and 1 <= self.in_channels <= 1024):
+            got = f"{self.image_size} pixels a side and {self.in_channels} channels"
+            raise InputError(f"images of 1 to {LARGEST_SIDE} pixels a side and 1 to 1024 channels", got, "correct it")
+        if not len(self.mean) == len(self.std) == self.in_channels:
+            got = f"{len(self.mean)} means and {len(self.std)} deviations"
+            raise InputError(f"a mean and a deviation for each of {self.in_channels} channels", got, "correct it")
+        if not all(math.isfinite(value) for value in self.mean + self.std) or min(self.std) <= 0:
+            raise InputError("finite means and deviations above 0", f"{self.mean} and {self.std}", "correct it")
+        if len(self.classes) < 2:
+            raise InputError("the names of at least two classes", str(len(self.classes)), "correct it")
+
+    @classmethod
+    def of(cls, data: ImageData) -> ImageSpec:
+        """That of a network which is trained on `data`."""
+        return cls(data.image_size, data.in_channels, data.mean, data.std, data.classes, data.fit)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ImageSpec | None:
+        """The inverse of `to_json`; further keys are left alone. None where one of its own is missing.
+
+        Raises:
+            InputError: a value of a wrong type or out of range.
+        """
+        values = {key: record.get(key) for key in _KEYS}
+        if None in values.values():
+            return None
+        for key in ("image_size", "in_channels"):
+            if not _is_int(values[key]):
+                raise InputError(f"a whole number as {key}", f"{values[key]!r:.40}", "correct it")
+        for key, kind in (("mean", (int, float)), ("std", (int, float)), ("classes", (str,))):
+            value: Any = values[key]
+            if not isinstance(value, list) or not all(isinstance(item, kind) for item in cast("list[Any]", value)):
+                what = "names" if key == "classes" else "numbers"
+                raise InputError(f"a list of {what} as {key}", f"{value!r:.40}", "correct it")
+        numbers: Any = values
+        return cls(
+            numbers["image_size"],
+            numbers["in_channels"],
+            tuple(float(value) for value in numbers["mean"]),
+            tuple(float(value) for value in numbers["std"]),
+            tuple(numbers["classes"]),
+            known_fit(str(record.get("fit", "stretch"))),  # runs and files from before there was a choice
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As arch.json and exported files have it."""
+        return {
+            "image_size": self.image_size,
+            "in_channels": self.in_channels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "classes": list(self.classes),
+            "fit": self.fit,
+        }
+
+    @property
+    def num_classes(self) -> int:
+        """How many logits there are."""
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.in_channels, self.image_size, self.image_size
+
+    def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
+        """(images / 255 - mean) / std, as in training."""
+        return normalise(images, self.mean, self.std)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

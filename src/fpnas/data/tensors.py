@@ -1,0 +1,259 @@
+"""`TensorData`: a table, token sequences or any other tensors with a class each, for a search as `ImageData` is.
+
+`Data` and `LabelledSet` say what a search and a training ask of either. Their examples are called images throughout,
+whatever they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fpnas.data.images import STD_FLOOR, HeldoutFrom
+from fpnas.data.splits import stratified_split
+from fpnas.errors import InputError
+
+
+@runtime_checkable
+class LabelledSet(Protocol):
+    """Examples with their labels."""
+
+    @property
+    def images(self) -> Tensor:
+        """(N, ...), before `normalise`."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, from 0 up."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Int64[Tensor, " k"]) -> LabelledSet:
+        """The examples at `indices`, in their order."""
+        ...
+
+
+class Data(Protocol):
+    """A training and a held-out set."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def train(self) -> LabelledSet:
+        """What is learnt from."""
+        ...
+
+    @property
+    def heldout(self) -> LabelledSet:
+        """What a search never sees."""
+        ...
+
+    @property
+    def heldout_from(self) -> HeldoutFrom:
+        """Where the held-out examples come from."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        ...
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of all examples."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example, as a network takes it."""
+        ...
+
+    @property
+    def input_dtype(self) -> torch.dtype | None:
+        """Of the examples as a network takes them; None for floats, of whatever precision the network has."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The facts of the input that go into arch.json."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What a run records of its data, plain JSON; another run's data differ in one of these."""
+        ...
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """What a network takes, from images of a set."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSet:
+    """Examples and their labels; `images` is (N, ...), float32 or int64, `labels` (N,) int64, not negative.
+
+    Raises:
+        InputError: a wrong type or shape, no example, unequal counts, a number that isn't finite, or a negative label.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype not in (torch.float32, torch.int64) or images.ndim < 2 or images.numel() == 0:
+            got = f"{images.dtype} of shape {tuple(images.shape)}"
+            raise InputError("examples as float32 or int64 of shape (N, ...)", got, "convert them first")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise InputError(f"labels as int64 of shape ({len(images)},)", got, "give each example one label")
+        if int(labels.min()) < 0:
+            raise InputError("labels from 0 up", str(int(labels.min())), "number the classes from 0")
+        if images.is_floating_point() and not bool(images.isfinite().all()):
+            raise InputError("finite numbers", "NaN or infinity", "fill in or drop what is missing")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Int64[Tensor, " k"]) -> TensorSet:
+        """The examples at `indices`, in their order; a copy."""
+        indices = indices.to(self.labels.device)
+        return TensorSet(self.images.index_select(0, indices), self.labels.index_select(0, indices))
+
+
+@dataclass(frozen=True, eq=False)
+class TensorData:
+    """A data set of tensors: floats, such as the columns of a table, or integers, such as tokens. Made with `of`.
+
+    Attributes:
+        name: what reports call it.
+        train: the training examples; a search cuts its two halves from them.
+        heldout: the examples that a search never sees.
+        classes: the classes' names, in the order of the labels.
+        heldout_from: what the held-out examples are.
+        mean: of the training examples, of one example's shape; 0 for integers.
+        std: likewise the standard deviation; 1 for integers.
+
+    Raises:
+        InputError: fewer than two classes, a label beyond them, or examples of another shape or type than the rest.
+    """
+
+    name: str
+    train: TensorSet
+    heldout: TensorSet
+    classes: tuple[str, ...]
+    heldout_from: HeldoutFrom
+    mean: Tensor
+    std: Tensor
+
+    def __post_init__(self) -> None:
+        train, heldout = self.train.images, self.heldout.images
+        if train.shape[1:] != heldout.shape[1:] or train.dtype != heldout.dtype:
+            first, second = (f"{part.dtype} of shape {tuple(part.shape[1:])}" for part in (train, heldout))
+            got = f"{first} in training and {second} held out"
+            raise InputError("examples of one shape and type", got, "make them alike")
+        if len(self.classes) < 2:
+            raise InputError("at least two classes", str(len(self.classes)), "give examples of several classes")
+        top = max(int(self.train.labels.max()), int(self.heldout.labels.max()))
+        if top >= len(self.classes):
+            known = f"labels below {len(self.classes)}, the number of classes of '{self.name}'"
+            raise InputError(known, str(top), "check the labels of the training and of the held-out examples")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        images: Tensor,
+        labels: Tensor,
+        heldout: tuple[Tensor, Tensor] | None = None,
+        *,
+        classes: tuple[str, ...] | None = None,
+        fraction: float = 0.2,
+        seed: int = 0,
+    ) -> TensorData:
+        """Makes sets of tensors; floats get the training examples' mean 0 and standard deviation 1, column by column.
+
+        Args:
+            name: what reports call it.
+            images: (N, ...), floats or integers.
+            labels: (N,), the class of each, from 0 up.
+            heldout: images and labels that a search never sees; by default `fraction` of those given, class by class.
+            classes: the classes' names; by default their numbers.
+            fraction: what is held out.
+            seed: of that.
+
+        Raises:
+            InputError: the tensors don't fit together.
+        """
+        source: HeldoutFrom = "split" if heldout is None else "test"
+        train = TensorSet(_plain(images), labels.long())
+        if heldout is None:
+            kept, held = stratified_split(train.labels, fraction, seed)
+            train, rest = train.subset(kept), train.subset(held)
+        else:
+            rest = TensorSet(_plain(heldout[0]), heldout[1].long())
+        names = classes or tuple(str(number) for number in range(int(train.labels.max()) + 1))
+        mean, std = torch.zeros(train.images.shape[1:]), torch.ones(train.images.shape[1:])
+        if train.images.is_floating_point():
+            exact = train.images.double()
+            mean = exact.mean(0).float()
+            std = exact.std(0, unbiased=False).clamp(min=STD_FLOOR).float()
+        return cls(name, train, rest, names, source, mean, std)
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of all examples and labels."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for part in (self.train, self.heldout):
+            for tensor in (part.images, part.labels):
+                hasher.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+                hasher.update(tensor.cpu().contiguous().numpy().data)
+        return hasher.hexdigest()
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, whether or not each has examples."""
+        return len(self.classes)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def input_dtype(self) -> torch.dtype | None:
+        """torch.int64 for integers; None for floats."""
+        return None if self.train.images.is_floating_point() else torch.int64
+
+    def describe(self) -> dict[str, Any]:
+        """The shape of one example."""
+        return {"input_shape": list(self.input_shape)}
+
+    def settings(self) -> dict[str, Any]:
+        """What a run records of its data, plain JSON; another run's data differ in one of these."""
+        return {
+            "data": self.name,
+            "data_digest": self.digest,
+            "image_size": None,
+            "input_shape": list(self.input_shape),
+            "data_classes": list(self.classes),
+        }
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(images - mean) / std for floats, on their device; integers as they are."""
+        if not images.is_floating_point():
+            return images
+        return (images - self.mean.to(images.device)) / self.std.to(images.device)
+
+
+def _plain(images: Tensor) -> Tensor:
+    return images.float() if images.is_floating_point() else images.long()

@@ -1,0 +1,83 @@
+"""Ranks: several processes that share one job under torchrun, each with its part of the data; one process without it.
+
+`torchrun --nproc-per-node N -m fpnas ...` starts N ranks. Code above calls these few words whatever N is; with one rank
+each of them is the identity and touches no process group. Rank 0 alone writes files; deciding what is averaged, and
+when, is left to the callers. All ranks must call `mean`, `broadcast` and `anywhere` in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ranks(device: str = "cpu") -> Generator[None]:
+    """Within it, the processes that torchrun started are ranks of one job; without torchrun nothing happens.
+
+    Gloo joins them on CPUs, NCCL on GPUs, where "cuda" then means the rank's own GPU.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    if not dist.is_torchelastic_launched() or dist.is_initialized():
+        yield
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # Values that live on the CPU, such as a checkpoint, travel over gloo in either case.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    # Not in a finally: after an error the other ranks may be waiting in a collective that never comes, and taking the
+    # group apart would wait for them in turn. The process ends, and torchrun ends the others.
+    yield
+    dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many ranks there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this process is, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over the ranks of a floating-point tensor, which has one shape on all; `value` is left as it is."""
+    if world_size() == 1:
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def broadcast(value: T) -> T:
+    """Rank 0's `value`, on every rank: anything that can be pickled, tensors among it."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(cast("list[Any]", box), device=torch.device("cpu"))
+    return box[0]
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether `flag` is set on any rank."""
+    if world_size() == 1:
+        return flag
+    count = torch.tensor(int(flag))
+    dist.all_reduce(count, dist.ReduceOp.MAX)
+    return bool(count)
+
+
+def share(values: Tensor) -> Tensor:
+    """This rank's part of `values`, cut along the first dimension into runs whose lengths differ by at most one."""
+    return values if world_size() == 1 else values.tensor_split(world_size())[rank()]

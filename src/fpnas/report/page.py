@@ -1,0 +1,159 @@
+"""One HTML file of one or several runs, which opens without a network.
+
+The page holds all it needs: style, the plotting library (d3 and Observable Plot, `vendor/`), and the plots' figures as
+JSON. Whatever came from a run's files is escaped, and a content security policy lets the page's own scripts alone run
+and nothing be fetched, so that a hostile name stays a name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from fpnas.errors import InputError
+from fpnas.report.choices import COLUMNS, History, read_history
+from fpnas.report.plots import Plot, scatter, search_curves, training_curves
+from fpnas.report.reading import RunRecord, read_run
+from fpnas.report.views import choice_table, comparison, view
+
+MARK = '<meta name="generator" content="fpnas report">'
+SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "assets/plots.js")
+MAX_RUNS = 24
+
+
+def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Writes the report of these run folders.
+
+    Args:
+        folders: of searches or trainings.
+        out: by default report.html, in the run's folder where there is one run.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        InputError: no run, too many, a folder that holds none, or a file in its place that is no report.
+    """
+    paths = list(dict.fromkeys(Path(folder) for folder in folders))
+    if not 1 <= len(paths) <= MAX_RUNS:
+        raise InputError(f"1 to {MAX_RUNS} run folders", str(len(paths)), "name fewer, or write several reports")
+    target = Path(out) if out is not None else paths[0] / "report.html" if len(paths) == 1 else Path("report.html")
+    _refuse_to_overwrite(target)
+    html = render([read_run(path) for path in paths])
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(html, encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            "a place that can be written", f"{target} ({error.strerror})", "choose another --out"
+        ) from None
+    return target
+
+
+def render(records: Sequence[RunRecord]) -> str:
+    """The page as text."""
+    runs = _with_names(records)
+    histories: list[History] = []
+    views: list[Any] = []
+    for colour, run in enumerate(runs):
+        problems = list(run.problems)
+        history = read_history(run.path / "distribution.jsonl", run.arch, problems) if run.is_search else None
+        histories.append(history or read_history_of_none())
+        if run.training is not None:
+            problems += [f"train/: {problem}" for problem in run.training.problems if "layers.json" not in problem]
+        views.append(view(run, history, colour, problems, COLUMNS // math.isqrt(len(runs))))
+    plots: dict[str, Plot] = {}
+
+    def keep(plot: Plot) -> str:
+        """The plot's place in the page's data."""
+        key = f"plot{len(plots) + 1}"
+        plots[key] = plot
+        return key
+
+    searches = [run for run in runs if run.is_search]
+    trained = [
+        (replace(run.training, name=run.name) if run.training is not None else run, colour)
+        for colour, run in enumerate(runs)
+        if run.training is not None or not run.is_search
+    ]
+    context = {
+        "title": f"fpnas: {runs[0].name}" if len(runs) == 1 else f"fpnas: {len(runs)} runs",
+        "views": views,
+        "several": len(runs) > 1,
+        "comparison": comparison(views, runs),
+        "chosen": choice_table(views),
+        "curves": search_curves(searches) if searches else [],
+        "training": training_curves([run for run, _ in trained], [colour for _, colour in trained]),
+        "scatter": scatter(runs, histories),
+        "keep": keep,
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    body = environment.from_string(_asset("assets/body.html")).render(context)
+    data = {key: {**plot.spec, "alt": plot.alt} for key, plot in plots.items()}
+    scripts = [Markup(_asset(name)) for name in SCRIPTS]
+    return environment.from_string(_asset("assets/page.html")).render(
+        title=context["title"],
+        mark=Markup(MARK),
+        policy=_policy(scripts),
+        style=Markup(_asset("assets/style.css")),
+        body=Markup(body),
+        data=Markup(json_in_html(data)),
+        scripts=scripts,
+    )
+
+
+def json_in_html(value: Any) -> str:
+    """JSON that a script element can hold: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII: line separators come as escapes
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def read_history_of_none() -> History:
+    """The history of a run that has none."""
+    return read_history(Path(os.devnull), {}, [])
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Only these scripts run; nothing is fetched."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+def _asset(name: str) -> str:
+    return files("fpnas.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _with_names(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs under names that tell them apart: two of a path's last parts, or as many as that takes."""
+    parts = [record.path.resolve().parts[1:] for record in records]
+    for count in range(2, max(map(len, parts)) + 1):
+        names = ["/".join(path[-count:]) for path in parts]
+        if len(set(names)) == len(names):
+            return [replace(record, name=name) for record, name in zip(records, names, strict=True)]
+    return list(records)
+
+
+def _refuse_to_overwrite(target: Path) -> None:
+    if target.is_dir():
+        raise InputError("a file for the report", f"the folder {target}", "name a file, such as report.html")
+    if target.exists():
+        with target.open("rb") as file:
+            if MARK.encode() not in file.read(4096):
+                raise InputError(
+                    "a new file, or an earlier report", f"{target}, which is neither", "choose another --out"
+                )

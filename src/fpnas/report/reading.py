@@ -1,0 +1,187 @@
+"""Reading run folders for a report: whatever is there, in the order it was written, and a list of what is missing.
+
+Nothing in a folder is trusted and nothing in it is needed: a file may be absent, empty, cut off in the midst of a line
+or hold something else. What can be read is kept; the rest is said in `problems`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpnas.errors import InputError
+
+MAX_FILE = 64 * 2**20
+"""Bytes of the largest JSON file, and of the longest line of a log."""
+
+FIELDS = ("step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "lr", "accuracy", "seconds")
+FILES = ("run.json", "metrics.jsonl", "distribution.jsonl", "arch.json", "result.json")
+
+Json = dict[str, Any]
+Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """metrics.jsonl as columns: a number a step, NaN where there is none.
+
+    Args:
+        columns: a column for each of `FIELDS`.
+        joined_at: the step at which the distribution was joined (theta), or None.
+    """
+
+    columns: dict[str, Column]
+    joined_at: int | None
+
+    def __len__(self) -> int:
+        return len(self.columns["step"])
+
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[name]
+
+    def has(self, name: str) -> bool:
+        """Whether any step has a number there."""
+        return bool(np.isfinite(self.columns[name]).any())
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder holds; what it doesn't is empty, and said in `problems`."""
+
+    path: Path
+    name: str
+    run: Json
+    arch: Json
+    layers: Json
+    result: Json
+    steps: Steps
+    training: RunRecord | None
+    problems: tuple[str, ...]
+
+    @property
+    def settings(self) -> Json:
+        """Those of run.json."""
+        return mapping(self.run.get("settings"))
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it is a search; a folder that doesn't say so counts as one."""
+        return self.run.get("kind") != "train"
+
+
+def read_run(folder: Path) -> RunRecord:
+    """What `folder` holds, with the training in its train/ where there is one.
+
+    Raises:
+        InputError: it is no folder, or holds no file of a run.
+    """
+    if not folder.is_dir():
+        got = f"{folder}, which is {'a file' if folder.exists() else 'not there'}"
+        raise InputError("the folder of a run", got, "name the --out of a search or a training")
+    if not any((folder / name).exists() for name in FILES):
+        got = f"{folder}, which holds none of {', '.join(FILES)}"
+        raise InputError("the folder of a run", got, "name the --out of a search or a training")
+    problems: list[str] = []
+    run = _read_object(folder / "run.json", problems, "settings, versions and hardware aren't shown")
+    steps = _read_steps(folder / "metrics.jsonl", problems)
+    result = _read_object(folder / "result.json", problems, "the run hasn't ended, or was stopped")
+    arch = _read_object(folder / "arch.json", problems, "no architecture is shown")
+    layers: Json = {}
+    if arch:
+        fix = "figures by layer aren't shown; fpnas cost RUN --json > RUN/layers.json makes it"
+        layers = _read_object(folder / "layers.json", problems, fix)
+    training = None
+    if run.get("kind") != "train" and any((folder / "train" / name).exists() for name in FILES):
+        training = read_run(folder / "train")
+    name = folder.resolve().name
+    return RunRecord(folder, name, run, arch, layers, result, steps, training, tuple(problems))
+
+
+def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:
+    """The objects of a log, line by line; what is no object is left out and counted in `problems`."""
+    if not path.exists():
+        problems.append(f"{path.name} is missing")
+        return
+    broken, count, cut = 0, 0, False
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_FILE):
+                cut = not line.endswith(b"\n")
+                value = _parsed(line)
+                if isinstance(value, dict):
+                    count += 1
+                    yield cast("Json", value)
+                elif line.strip():
+                    broken += 1
+    except OSError as error:
+        problems.append(f"{path.name} can't be read ({error.strerror})")
+    if broken and cut:
+        problems.append(f"the last line of {path.name} is half-written and was left out")
+        broken -= 1
+    if broken:
+        problems.append(f"{broken} lines of {path.name} aren't JSON objects and were left out")
+    if not count:
+        problems.append(f"{path.name} is empty" if not broken else f"{path.name} holds no step")
+
+
+def mapping(value: Any) -> Json:
+    """`value` where it is an object, else an empty one."""
+    return cast("Json", value) if isinstance(value, dict) else {}
+
+
+def sequence(value: Any) -> list[Any]:
+    """`value` where it is a list, else an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def number(value: Any) -> float:
+    """`value` where it is a finite number, else NaN."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value) if math.isfinite(value) else math.nan
+        except OverflowError:
+            return math.nan
+    return math.nan
+
+
+def _read_object(path: Path, problems: list[str], otherwise: str) -> Json:
+    if not path.exists():
+        problems.append(f"{path.name} is missing: {otherwise}")
+        return {}
+    try:
+        value = _parsed(path.read_bytes()) if path.stat().st_size <= MAX_FILE else None
+    except OSError:
+        value = None
+    if not isinstance(value, dict):
+        problems.append(f"{path.name} holds no JSON object: {otherwise}")
+    return mapping(value)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_steps(path: Path, problems: list[str]) -> Steps:
+    rows: list[tuple[float, ...]] = []
+    joined_at: int | None = None
+    before: Any = None
+    for line in read_lines(path, problems):
+        row = tuple(number(line.get(name)) for name in FIELDS)
+        if math.isnan(row[0]):
+            continue  # a line without its step is none of ours
+        if line.get("joined") is True and before is False and joined_at is None:
+            joined_at = int(row[0])
+        before = line.get("joined")
+        rows.append(row)
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(FIELDS))
+    return Steps({name: table[:, index] for index, name in enumerate(FIELDS)}, joined_at)

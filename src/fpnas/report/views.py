@@ -1,0 +1,209 @@
+"""What the page says in words and figures: of each run its key figures, its network and how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fpnas.report.choices import History
+from fpnas.report.curves import Savings, savings
+from fpnas.report.network import Block, Layer, read_blocks
+from fpnas.report.plots import Plot, Table, heat_maps
+from fpnas.report.reading import RunRecord, mapping, number
+from fpnas.report.text import NONE, duration, option_phrase, plain, share, short
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A key figure: what, how much, and what it stands beside."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """A block as it is drawn; widths in percent of the drawing's, by the square root of the channels."""
+
+    block: Block
+    words: list[str]
+    hidden_percent: float
+    out_percent: float
+    flops: str
+    params: str
+    flops_percent: float
+    params_percent: float
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All that the page says of one run."""
+
+    name: str
+    colour: int
+    path: str
+    lead: str
+    figures: list[Figure]
+    saved: Savings | None
+    saved_words: str
+    blocks: list[BlockView]
+    choices: list[tuple[str, str]]
+    heat_maps: list[Plot]
+    layers: list[Layer]
+    command: str
+    facts: list[tuple[str, str]]
+    settings: list[tuple[str, str]]
+    problems: list[str]
+
+
+def view(run: RunRecord, history: History | None, colour: int, problems: Sequence[str], columns: int) -> RunView:
+    """The view of one run; `columns` of its heat maps at most."""
+    saved = savings(run.steps) if run.is_search else None
+    choices = mapping(run.arch.get("choices"))
+    blocks = read_blocks(run.layers, choices)
+    return RunView(
+        name=run.name,
+        colour=colour,
+        path=str(run.path),
+        lead=_lead(run),
+        figures=_figures(run, saved),
+        saved=saved,
+        saved_words=_saved_words(saved),
+        blocks=_drawn(blocks),
+        choices=[(name, plain(option)) for name, option in choices.items()],
+        heat_maps=[] if history is None else heat_maps(history, choices, columns),
+        layers=[layer for block in blocks for layer in block.layers if layer.flops or layer.params],
+        command=plain(run.run.get("command") or ""),
+        facts=_facts(run),
+        settings=[(name, plain(value)) for name, value in run.settings.items() if name != "choices"],
+        problems=list(problems),
+    )
+
+
+def _lead(run: RunRecord) -> str:
+    """What it was, in a sentence."""
+    settings = run.settings
+    space, data = plain(settings.get("space") or "?"), plain(settings.get("data") or "?")
+    epochs = number(settings.get("epochs"))
+    length = f"{epochs:.0f} epochs" if epochs != 1 and math.isfinite(epochs) else "1 epoch" if epochs == 1 else ""
+    parts = [f"{'Search' if run.is_search else 'Training'} in the space {space} on {data}", length]
+    size = number(settings.get("image_size"))
+    parts.append(f"{size:.0f} px" if math.isfinite(size) else "")
+    parts.append(f"seed {plain(settings['seed'])}" if "seed" in settings else "")
+    return ", ".join(part for part in parts if part) + "." if settings else ""
+
+
+def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
+    result, steps = run.result, run.steps
+    target, cost_name = number(run.settings.get("target")), str(run.settings.get("cost") or "")
+    figures: list[Figure] = []
+    for name, label in (("flops", "FLOPs"), ("params", "parameters")):
+        value = number(result.get(name, run.arch.get(name)))
+        note = f"target {short(target)}" if cost_name == label and math.isfinite(target) else ""
+        if math.isfinite(value):
+            figures.append(Figure(label, short(value), note or ("multiply-adds" if name == "flops" else "")))
+    trained = run.training.result if run.training is not None else {} if run.is_search else result
+    if math.isfinite(accuracy := number(trained.get("accuracy"))):
+        images = number(trained.get("num_images"))
+        figures.append(Figure("accuracy", f"{accuracy:.2f} %", f"of {short(images)} held-out images"))
+    if saved is not None:
+        note = f"{share(saved.samples_saved)} fewer than at K = {saved.k0} throughout"
+        figures.append(Figure("architectures sampled", f"{saved.samples:,}", note))
+    seconds = number(result.get("seconds"))
+    if not math.isfinite(seconds) and len(steps):
+        seconds = float(steps["seconds"][steps["seconds"] >= 0].sum())
+    if math.isfinite(seconds):
+        figures.append(Figure("time", duration(seconds), f"{len(steps):,} steps"))
+    if steps.has("entropy"):
+        known = steps["entropy"][~(steps["entropy"] != steps["entropy"])]
+        figures.append(Figure("entropy at the end", f"{known[-1]:.2f} nats", f"from {known[0]:.2f}"))
+    return figures
+
+
+def _saved_words(saved: Savings | None) -> str:
+    if saved is None:
+        return ""
+    words = (
+        f"{saved.samples:,} architectures were sampled; K = {saved.k0} at every step, as at the first, would have "
+        f"sampled {saved.samples_fixed:,}: {share(saved.samples_saved)} fewer. "
+    )
+    return words + (
+        f"The steps took {duration(saved.seconds)}; at K = {saved.k0} they would have taken about "
+        f"{duration(saved.seconds_fixed)} ({share(saved.seconds_saved)} saved), "
+        "by the seconds that steps took at each K."
+    )
+
+
+def _drawn(blocks: Sequence[Block]) -> list[BlockView]:
+    widest = max((block.hidden for block in blocks), default=1) or 1
+    flops, params = (max((getattr(block, name) for block in blocks), default=1) or 1 for name in ("flops", "params"))
+    return [
+        BlockView(
+            block,
+            _block_words(block),
+            100 * math.sqrt(block.hidden / widest),
+            100 * math.sqrt(block.width / widest),
+            short(block.flops),
+            short(block.params),
+            100 * block.flops / flops,
+            100 * block.params / params,
+        )
+        for block in blocks
+    ]
+
+
+def _block_words(block: Block) -> list[str]:
+    if block.what == "MBConv":
+        words = [option_phrase(name, option) for name, option in block.options.items() if name != "channels"]
+        if "kernel" not in block.options:
+            words.insert(0, option_phrase("kernel", str(block.kernel)))
+    elif block.what in ("skipped", "1×1 instead"):
+        words = [block.what]
+    else:
+        kernel = f" {block.kernel}×{block.kernel}" if block.kernel else ""
+        words = [f"{block.what}{kernel}"]
+        words += [option_phrase(name, option) for name, option in block.options.items() if name != "channels"]
+    return [*words, f"{block.width} channels"] if block.what != "skipped" else words
+
+
+def _facts(run: RunRecord) -> list[tuple[str, str]]:
+    """Versions, seed and hardware."""
+    settings, versions, hardware = run.settings, mapping(run.run.get("versions")), mapping(run.run.get("hardware"))
+    facts = [("seed", plain(settings["seed"]))] if "seed" in settings else []
+    facts += [(f"{name} version", plain(value)) for name, value in versions.items()]
+    facts += [(name, plain(value)) for name, value in hardware.items() if value is not None]
+    peak = number(run.result.get("peak_memory_mb"))
+    if math.isfinite(peak):
+        facts.append(("peak memory", f"{peak:,.0f} MiB"))
+    return facts
+
+
+def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
+    """The runs side by side, a row each."""
+    labels = list(dict.fromkeys(figure.label for run in views for figure in run.figures))
+    settings = [name for name in ("space", "data", "method", "seed", "target") if _differs(name, runs)]
+    rows: list[list[str]] = []
+    for run, record in zip(views, runs, strict=True):
+        values: dict[str, Any] = {figure.label: figure.value for figure in run.figures}
+        own = [plain(record.settings.get(name)) for name in settings]
+        saved = [NONE if run.saved is None else share(run.saved.samples_saved)]
+        rows.append([run.name, *own, *(values.get(label, NONE) for label in labels), *saved])
+    return Table(["run", *settings, *labels, "samples saved"], rows)
+
+
+def choice_table(views: Sequence[RunView]) -> Table:
+    """What each run chose, a row a choice; those in which they differ are marked with a star."""
+    names = list(dict.fromkeys(name for run in views for name, _ in run.choices))
+    taken = [dict(run.choices) for run in views]
+    rows: list[list[str]] = []
+    for name in names:
+        options = [run.get(name, NONE) for run in taken]
+        rows.append([name, *options, "same" if len(set(options)) == 1 else "differs"])
+    return Table(["choice", *(run.name for run in views), ""], rows)
+
+
+def _differs(name: str, runs: Sequence[RunRecord]) -> bool:
+    return len({plain(run.settings.get(name)) for run in runs}) > 1

@@ -1,0 +1,242 @@
+"""Latency tables in the shell: the clock, the cache on disk, the device's name, and tables that others measured.
+
+A cache file holds the operations of one device under one set of conditions, in the form of `LatencyTable`; a file from
+another machine can be used as it is. Whoever measures holds the file's lock: two measurements at once would disturb
+each other, and the one that waited finds all done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from fpnas.cost import AdditiveLatency, LatencyTable, fbnet_latency
+from fpnas.cost.measure import Timer, measure
+from fpnas.cost.operations import distinct_operations, operation_sites
+from fpnas.elastic import Supernet
+from fpnas.errors import InputError
+from fpnas.runner.folder import read_json
+from fpnas.space import Option
+
+SAVE_EVERY = 512
+"""Operations after which a measurement writes down what it has; one that is cut off goes on from there."""
+
+LARGEST_NPZ = 64 * 2**20
+"""Bytes of the arrays of an .npz file, unpacked."""
+
+Told = Callable[[int, int], None]
+"""(operations measured, operations to measure)."""
+
+
+def latency_table(
+    supernet: Supernet,
+    input_shape: tuple[int, ...],
+    *,
+    batch_size: int = 1,
+    device: str = "cpu",
+    threads: int | None = None,
+    arch: Mapping[str, Option] | None = None,
+    cache: str | Path | None = None,
+    timer: Timer | None = None,
+    told: Told | None = None,
+) -> LatencyTable:
+    """The latency of each operation of a supernet on this machine: from the cache, the rest measured now.
+
+    Args:
+        supernet: the supernet; the meta device will do.
+        input_shape: of one example, (C, H, W).
+        batch_size: images a forward pass.
+        device: "cpu" or "cuda".
+        threads: of the CPU; torch's own number by default.
+        arch: measure the operations of this architecture alone.
+        cache: folder of the cache; `cache_folder()` by default.
+        timer: the clock; the device's by default.
+        told: called as the measurement goes on.
+
+    Raises:
+        InputError: the supernet can't take `input_shape`, or the batch or the threads are none.
+    """
+    if batch_size < 1 or (threads is not None and threads < 1):
+        raise InputError("a batch and threads of 1 or more", f"{batch_size} and {threads}", "correct them")
+    operations = distinct_operations(supernet, operation_sites(supernet, input_shape), arch)
+    with _threads(threads):
+        version = torch.__version__.partition("+")[0]
+        known = LatencyTable({}, batch_size, device_name(device), torch.get_num_threads(), torch=version)
+        file = (cache_folder() if cache is None else Path(cache)) / _file_name(known)
+        known = _cached(file, known)
+        if any(name not in known.operations for name in operations):
+            with _locked(file) as writable:
+                known = _cached(file, replace(known, operations={}))  # another process may have been quicker
+                missing = [operation for name, operation in operations.items() if name not in known.operations]
+                for start in range(0, len(missing), SAVE_EVERY):
+                    found = measure(
+                        missing[start : start + SAVE_EVERY],
+                        timer or _clock(device),
+                        batch_size=batch_size,
+                        device=torch.device(device),
+                        told=None if told is None else lambda done, start=start: told(start + done, len(missing)),
+                    )
+                    known = replace(known, operations={**known.operations, **found})
+                    if writable:
+                        _write(file, known)
+    return known.only(operations)
+
+
+def cache_folder() -> Path:
+    """Where tables are kept: fpnas/latency in $XDG_CACHE_HOME, ~/.cache by default."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG standard has relative paths ignored.
+    base = Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"))
+    return base / "fpnas" / "latency"
+
+
+def device_name(device: str) -> str:
+    """The name of a device of this machine, such as "AMD EPYC 7763 64-Core Processor"."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next((model for model in models if model), platform.processor() or platform.machine() or "cpu")
+
+
+def read_latency_table(path: str | Path) -> LatencyTable:
+    """A table from a file in the form of `LatencyTable`.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    return LatencyTable.from_json(read_json(Path(path)), str(path))
+
+
+def load_fbnet_latency(path: str | Path, device: str) -> AdditiveLatency:
+    """The latency of the FBNet space (22 layers of 9 operations) on one of the devices in an .npz file.
+
+    See `cost.fbnet` for the arrays. Where the file says how well its table explains latencies that it wasn't fitted to
+    (`heldout_r2`), a device below 0.5 is warned about.
+
+    Raises:
+        InputError: the file can't be read, is no such table, or has no such device.
+    """
+    place = Path(path)
+    try:
+        with zipfile.ZipFile(place) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST_NPZ:
+            raise InputError(f"arrays of at most {LARGEST_NPZ} bytes", f"{size} in {place}", "check what it is")
+        with np.load(place, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError("a file that is there", str(place), "check the path") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("a readable .npz file", f"{place} ({error})", "fetch it anew") from None
+    model = fbnet_latency(arrays, device, str(place))
+    quality = arrays.get("heldout_r2")
+    if quality is not None and quality.shape == arrays["devices"].shape:
+        r2 = float(quality[arrays["devices"].tolist().index(device)])
+        if not r2 >= 0.5:
+            warnings.warn(f"the table of {device!r} explains little of its latencies: R2 {r2:.2f}", stacklevel=2)
+    return model
+
+
+# ---------------------------------------------------------------------------------------------- the clock and the cache
+
+
+def _clock(device: str) -> Timer:
+    if device == "cuda":
+        return _cuda_clock
+
+    def clock(run: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        run()
+        return time.perf_counter() - started
+
+    return clock
+
+
+def _cuda_clock(run: Callable[[], object], repeats: int = 10) -> float:
+    """Several runs between two waits: as in a network, where the CPU issues ahead while the GPU works."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - started) / repeats
+
+
+@contextmanager
+def _threads(number: int | None) -> Generator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _file_name(table: LatencyTable) -> str:
+    """The device, to be found by people, and a digest of all conditions."""
+    readable = re.sub(r"[^a-z0-9]+", "-", table.device.lower()).strip("-")[:60] or "device"
+    digest = hashlib.blake2b(json.dumps(table.conditions, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return f"{readable}-batch{table.batch_size}-threads{table.threads}-{digest}.json"
+
+
+def _cached(file: Path, empty: LatencyTable) -> LatencyTable:
+    """What the cache has; a damaged file is as none, and written anew."""
+    if not file.exists():
+        return empty
+    try:
+        known = read_latency_table(file)
+    except InputError as error:
+        warnings.warn(f"the cached latencies can't be used and are measured anew: {error}", stacklevel=3)
+        return empty
+    return known if known.conditions == empty.conditions else empty
+
+
+@contextmanager
+def _locked(file: Path) -> Generator[bool]:
+    """Holds the lock of a cache file; False where there can be no such file."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file.with_suffix(".lock"))
+        lock.acquire()
+    except OSError as error:
+        warnings.warn(f"latencies can't be kept in {file.parent} ({error.strerror or error})", stacklevel=3)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _write(file: Path, table: LatencyTable) -> None:
+    """Writes the file whole or not at all; the lock is held."""
+    temporary = file.with_suffix(".tmp")
+    try:
+        with temporary.open("w") as out:
+            json.dump(table.to_json(), out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        warnings.warn(f"latencies can't be kept in {file.parent} ({error.strerror or error})", stacklevel=3)

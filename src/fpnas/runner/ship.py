@@ -1,0 +1,213 @@
+"""`export`: a run's trained network as a file for deployment, with its facts and a model card beside it.
+
+Making and checking the file is left to `fpnas.shipping`, accuracy and time to `measure`; here is what surrounds them:
+what a run's folder tells, and files that appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fpnas.cost import layer_costs
+from fpnas.data import EpochOrder, ImageData, ImageSpec
+from fpnas.errors import InputError, RunFolderError, unknown_name
+from fpnas.runner.files import ArchRecord, load, read_arch, trained_folder
+from fpnas.runner.folder import finite, read_json, write_whole
+from fpnas.runner.measure import measured
+from fpnas.shipping import Shipped, model_card, to_int8, to_onnx, to_pt2, to_safetensors
+from fpnas.shipping.onnx import OPSET
+
+FORMATS = ("onnx", "pt2", "safetensors")
+CALIBRATION_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export left.
+
+    Attributes:
+        file: the network.
+        facts_file: its facts as JSON; an arch.json as well.
+        card: the model card, Markdown.
+        facts: as in `facts_file`.
+    """
+
+    file: Path
+    facts_file: Path
+    card: Path
+    facts: dict[str, Any]
+
+
+def export(
+    run: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    data: ImageData | None = None,
+    int8: bool = False,
+    overwrite: bool = False,
+) -> Exported:
+    """Writes the trained network of a run as `out`, and beside it its facts and a model card.
+
+    The facts are `out`.json, and arch.json for safetensors, so that `fpnas.load` takes it; the card is `out`.md.
+
+    Args:
+        run: the folder of a training, of a search with train/ in it, or an exported .safetensors.
+        to: "onnx", "pt2" or "safetensors".
+        out: the file; ends as its format is called.
+        data: where given, accuracy on its held-out images and time are measured. int8 needs it, to calibrate with its
+            training images, and so does a run of a version of fpnas that didn't record the normalisation.
+        int8: quantise after training; ONNX only.
+        overwrite: replace files that are there; never those of a run.
+
+    Raises:
+        InputError: a file is there, something doesn't fit, or a package is missing.
+        RunFolderError: there is no trained network, or a file can't be written.
+    """
+    file = Path(out)
+    if to not in FORMATS:
+        raise unknown_name("format", to, FORMATS)
+    if file.suffix != f".{to}":
+        raise InputError(f"a file that ends in .{to}", f"{str(out)!r:.200}", "rename it, or choose another format")
+    if int8 and to != "onnx":
+        raise InputError("--to onnx with --int8", f"--to {to}", "leave --int8 out")
+    if int8 and data is None:
+        raise InputError("data to calibrate int8 with", "none", "give --data")
+    names = file.name + ".json" if to != "safetensors" else "arch.json", file.name + ".md"
+    facts_file, card = (file.with_name(name) for name in names)
+    _refuse_to_replace((file, facts_file, card), overwrite)
+
+    folder = trained_folder(run)
+    record = read_arch(folder)
+    spec = _spec(record, data, folder)
+    network = load(run)
+    facts = _facts(record, spec, folder)
+    shipped: Shipped
+    if to == "onnx":
+        shipped = to_onnx(network, spec, facts)
+    elif to == "pt2":
+        shipped = to_pt2(network, spec, facts)
+    else:
+        shipped = to_safetensors(network, spec)
+    files = {"float": shipped}
+    if int8 and data is not None:
+        # Training images alone: the held-out ones are to say how good the result is.
+        chosen = EpochOrder(len(data.train), CALIBRATION_IMAGES, 0, "calibration").batch(0)
+        shipped = to_int8(shipped.content, spec, spec.normalise(data.train.subset(chosen).images), facts)
+        files["int8"] = shipped
+    facts = {
+        "format": to,
+        "file": file.name,
+        "bytes": len(shipped.content),
+        "sha256": hashlib.sha256(shipped.content).hexdigest(),
+        "int8": int8,
+        **({"opset": OPSET} if to == "onnx" else {}),
+        "difference": files["float"].difference,
+        **facts,
+        **spec.to_json(),
+    }
+    if data is not None:
+        facts["measured"] = measured(files, data, spec, "onnxruntime" if to == "onnx" else "torch")
+    written = {
+        facts_file: (json.dumps(finite(facts), indent=2) + "\n").encode(),
+        card: model_card(facts).encode(),
+        file: shipped.content,
+    }
+    _write(written)
+    return Exported(file, facts_file, card, facts)
+
+
+def _write(contents: Mapping[Path, bytes]) -> None:
+    """Writes files in order, the network last: where that is, all is. If one can't be written, no new one stays."""
+    new = [path for path in contents if not path.exists()]
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _refuse_to_replace(files: tuple[Path, ...], overwrite: bool) -> None:
+    if (files[0].parent / "run.json").exists() and files[1].name == "arch.json":
+        raise InputError("a folder that is no run's, for an arch.json", str(files[0].parent), "choose another --out")
+    for file in files:
+        if os.path.lexists(file) and (not overwrite or file.is_dir()):
+            raise InputError("files that aren't there yet", f"{file}, which is", "choose another --out or --overwrite")
+
+
+def _spec(record: ArchRecord, data: ImageData | None, folder: Path) -> ImageSpec:
+    """What the run's network takes: as the run recorded it, else as the data has it."""
+    if data is not None:
+        have = data.num_classes, data.in_channels, data.image_size
+        want = record.num_classes or have[0], record.in_channels, record.image_size or have[2]
+        if have != want:
+            expected, got = (f"{n} classes, {c} channels and {size} pixels a side" for n, c, size in (want, have))
+            raise InputError(f"images of {expected}, as the network knows", got, "give the data it was trained on")
+    if record.images is not None:
+        if data is not None and data.classes != record.images.classes:
+            expected, got = (f"{list(names)!s:.80}" for names in (record.images.classes, data.classes))
+            raise InputError(f"data of the network's classes, {expected}", got, "give the data it was trained on")
+        return record.images
+    if data is None:
+        got = f"{folder} without"
+        raise RunFolderError("a run that recorded its images' normalisation", got, "give --data, as in training")
+    return ImageSpec.of(data)
+
+
+def _facts(record: ArchRecord, spec: ImageSpec, folder: Path) -> dict[str, Any]:
+    """What is known of the network, plain JSON: of its architecture, its training and this export."""
+    layers = layer_costs(record.supernet(spec.num_classes), record.arch, spec.shape)
+    training, commands = _training(folder)
+    return {
+        "space": record.space,
+        "num_classes": spec.num_classes,
+        "choices": dict(record.arch),
+        "flops": sum(layer.flops for layer in layers),
+        "params": sum(layer.params for layer in layers),
+        "training": training,
+        "commands": commands,
+        "versions": {"fpnas": version("fpnas"), "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+_OF_RESULT = ("accuracy", "loss", "num_images", "heldout_from", "steps", "seconds")
+_NOT_OF_SETTINGS = ("space", "choices", "image_size")
+
+
+def _training(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Figures and settings of a training, and the commands that led to it: of a search above it, and its own.
+
+    An exported arch.json carries both along.
+    """
+    if not (folder / "run.json").exists():
+        exported = read_json(folder / "arch.json")
+        known, commands = exported.get("training"), exported.get("commands")
+        return known if isinstance(known, dict) else {}, commands if isinstance(commands, list) else []
+    result = read_json(folder / "result.json") if (folder / "result.json").exists() else {}
+    runs = [read_json(path) for path in (folder.parent / "run.json", folder / "run.json") if path.exists()]
+    settings = runs[-1].get("settings") if runs else None
+    own: Mapping[str, Any] = settings if isinstance(settings, dict) else {}
+    training = {name: result[name] for name in _OF_RESULT if name in result}
+    training |= {name: value for name, value in own.items() if name not in _NOT_OF_SETTINGS}
+    commands = [record["command"] for record in runs if isinstance(record.get("command"), str)]
+    return training, [_command(command) for command in commands]
+
+
+def _command(command: str) -> str:
+    """A recorded command line with the program's name instead of where it lay."""
+    program, _, rest = command.partition(" ")
+    name = os.path.basename(program)
+    return f"{'fpnas' if name == '__main__.py' else name} {rest}".strip()

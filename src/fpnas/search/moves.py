@@ -1,0 +1,229 @@
+"""How alpha moves once K architectures have their scores: by eq. 7, by the score function, or by all past scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fpnas.cost import Budget
+from fpnas.distribution import ArchDistribution
+from fpnas.errors import InputError
+from fpnas.estimators import Temperature, architecture_loss, divisor, importance_weights, leave_one_out
+from fpnas.memory import Memory
+
+
+class Move(ABC):
+    """What becomes of the scores of K architectures."""
+
+    @abstractmethod
+    def start(self, distribution: ArchDistribution) -> None:
+        """Called with the distribution that will be moved, and again when it is joined."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        distribution: ArchDistribution,
+        codes: Tensor,
+        loglik: Tensor,
+        num_images: int,
+        budget: Budget | None,
+        generator: torch.Generator,
+    ) -> None:
+        """Moves alpha by K scores: codes (K, V), log-likelihoods (K,) in nats, summed over `num_images`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What decides its course, plain JSON."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What changes."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+
+
+class Gradient(Move):
+    """A step of Adam, betas (.5, .999), on a loss and the budget's term.
+
+    Args:
+        lr: of alpha.
+
+    Raises:
+        InputError: a learning rate that isn't above 0.
+    """
+
+    def __init__(self, lr: float) -> None:
+        if not 0 < lr < float("inf"):
+            raise InputError("a learning rate of alpha above 0", f"{lr:g}", "use the default")
+        self.lr = lr
+        self._optimiser: torch.optim.Optimizer | None = None
+
+    def start(self, distribution: ArchDistribution) -> None:
+        """Adam's state begins anew."""
+        self._optimiser = torch.optim.Adam(distribution.parameters(), lr=self.lr, betas=(0.5, 0.999))
+
+    def __call__(
+        self,
+        distribution: ArchDistribution,
+        codes: Tensor,
+        loglik: Tensor,
+        num_images: int,
+        budget: Budget | None,
+        generator: torch.Generator,
+    ) -> None:
+        """One step."""
+        loss = self.loss(distribution, codes, loglik, num_images, budget)
+        if budget is not None:
+            loss = loss + budget.loss(distribution, generator)
+        assert self._optimiser is not None
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+
+    @abstractmethod
+    def loss(
+        self, distribution: ArchDistribution, codes: Tensor, loglik: Tensor, num_images: int, budget: Budget | None
+    ) -> Tensor:
+        """A surrogate whose gradient is the likelihood's part."""
+
+    def settings(self) -> dict[str, Any]:
+        return {"alpha_lr": self.lr}
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self._optimiser is not None
+        return {"alpha_optimiser": self._optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert self._optimiser is not None
+        self._optimiser.load_state_dict(state["alpha_optimiser"])
+
+
+Baseline = Literal["none", "mean", "leave-one-out"]
+
+
+class Likelihood(Gradient):
+    """Eq. 7: sum_k m_k * grad(-log P(A_k|alpha)), m_k = q_k - beta * share_k.
+
+    Args:
+        lr: of alpha.
+        temperature: of the likelihood; see `estimators.divisor`.
+        baseline: "none" is the paper; "mean" subtracts the mean weight, see `estimators.architecture_loss`;
+            "leave-one-out" weighs each sample by what it adds to the log of the mean likelihood (VIMCO).
+    """
+
+    def __init__(self, lr: float, temperature: Temperature, baseline: Baseline) -> None:
+        super().__init__(lr)
+        divisor(temperature, 1)
+        self.temperature: Temperature = temperature
+        self.baseline: Baseline = baseline
+
+    def loss(
+        self,
+        distribution: ArchDistribution,
+        codes: Tensor,
+        loglik: Tensor,
+        num_images: int,
+        budget: Budget | None,
+    ) -> Tensor:
+        by = divisor(self.temperature, num_images)
+        weigh = leave_one_out if self.baseline == "leave-one-out" else importance_weights
+        return architecture_loss(
+            distribution.log_prob(codes),
+            weigh(loglik, by),
+            torch.zeros(len(codes), dtype=torch.float64) if budget is None else budget.shares(codes),
+            0.0 if budget is None else budget.beta,
+            self.baseline == "mean",
+        )
+
+    def settings(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "baseline": self.baseline, **super().settings()}
+
+
+class ScoreFunction(Gradient):
+    """REINFORCE: the gradient of the mean reward, log-likelihood an image, with a moving baseline (Williams 1992).
+
+    Args:
+        lr: of alpha.
+        decay: of the baseline, a step.
+    """
+
+    def __init__(self, lr: float, decay: float) -> None:
+        super().__init__(lr)
+        if not 0 <= decay < 1:
+            raise InputError("a decay of the baseline from 0 to below 1", f"{decay:g}", "use 0.9, say")
+        self.decay = decay
+        self._baseline: float | None = None
+
+    def loss(
+        self,
+        distribution: ArchDistribution,
+        codes: Tensor,
+        loglik: Tensor,
+        num_images: int,
+        budget: Budget | None,
+    ) -> Tensor:
+        reward = loglik / num_images
+        if budget is not None and budget.estimator == "samples":
+            reward = reward - budget.beta * budget.excess(codes)
+        mean = float(reward.mean())
+        before = mean if self._baseline is None else self._baseline
+        self._baseline = self.decay * before + (1 - self.decay) * mean
+        return -((reward - before).detach() * distribution.log_prob(codes)).mean()
+
+    def settings(self) -> dict[str, Any]:
+        return {"baseline_decay": self.decay, **super().settings()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"baseline": self._baseline, **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._baseline = state["baseline"]
+        super().load_state_dict(state)
+
+
+class Posterior(Move):
+    """Ours: alpha's logits are those nearest to the posterior given all past scores; see `memory.Memory`.
+
+    The budget is a prior that leaves out what exceeds it, so it has no term here: what is drawn and what is answered
+    lies within it.
+
+    Args:
+        memory: of past scores.
+        temperature: of the likelihood.
+    """
+
+    def __init__(self, memory: Memory, temperature: Temperature) -> None:
+        divisor(temperature, 1)
+        self.memory = memory
+        self.temperature: Temperature = temperature
+
+    def start(self, distribution: ArchDistribution) -> None:
+        """Nothing: joined logits are sums of their parts, and so is the memory's fit."""
+
+    def __call__(
+        self,
+        distribution: ArchDistribution,
+        codes: Tensor,
+        loglik: Tensor,
+        num_images: int,
+        budget: Budget | None,
+        generator: torch.Generator,
+    ) -> None:
+        """Remembers the scores and reads the logits off the memory."""
+        del budget, generator
+        self.memory.add(distribution, codes, loglik / divisor(self.temperature, num_images))
+        distribution.set_logits(self.memory.logits(distribution))
+
+    def settings(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, **self.memory.settings()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.memory.load_state_dict(state["memory"])

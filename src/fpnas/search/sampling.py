@@ -1,0 +1,92 @@
+"""`Sampling`: methods that learn P(A|alpha) from K sampled architectures a step (FP-NAS sections 3.2 to 3.4, PARSEC).
+
+What they do with the scores is a `Move`; see `moves`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from fpnas.cost import Budget
+from fpnas.distribution import ArchDistribution, groups
+from fpnas.errors import InputError
+from fpnas.estimators import SampleSize
+from fpnas.evaluators import Evaluator
+from fpnas.search.moves import Move
+from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.search.within import Within
+from fpnas.streams import generator
+
+
+class Sampling(Strategy):
+    """Draws K = sample_size(H) architectures, trains the weights on them, scores them, and moves alpha.
+
+    Args:
+        distribution: to start from.
+        sample_size: entropy -> K.
+        move: what becomes of the scores.
+        join_at: theta, as a share of the search: there the distribution is joined to one table a group. 1 is never.
+        within: draw from P(A|alpha, cost <= target) (ours, see `within`); the paper draws from P(A|alpha).
+    """
+
+    def __init__(
+        self, distribution: ArchDistribution, sample_size: SampleSize, move: Move, *, join_at: float, within: bool
+    ) -> None:
+        super().__init__(distribution.space)
+        if not 0 <= join_at <= 1:
+            raise InputError("join_at as a fraction of the epochs, 0 to 1", f"{join_at:g}", "correct it")
+        self.distribution = distribution
+        self.sample_size, self.move, self.join_at = sample_size, move, join_at
+        self.within = Within() if within else None
+        move.start(distribution)
+
+    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+        """Eq. 7 and its relatives: architectures, weights, scores, alpha."""
+        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
+        if due and self.distribution.partition != groups(self.distribution.space):
+            self.distribution = self.distribution.joined()
+            self.move.start(self.distribution)
+        entropy = float(self.distribution.entropy().detach())
+        codes = self._draw(self.sample_size(entropy), budget, moment)
+        learned = evaluator.learn(codes, moment.progress)
+        if moment.warming_up:
+            return Told(codes, None, learned.loss, entropy)
+        loglik = evaluator.score(codes)
+        costs = generator(moment.seed, "costs", moment.number)
+        self.move(self.distribution, codes, loglik, evaluator.num_images, budget, costs)
+        return Told(codes, loglik / evaluator.num_images, learned.loss, entropy)
+
+    def _draw(self, num: int, budget: Budget | None, moment: Moment) -> Tensor:
+        draws = generator(moment.seed, "architectures", moment.number)
+        if self.within is None:
+            return self.distribution.sample(num, draws)
+        return self.within.draw(self.distribution, budget, num, draws)
+
+    def settings(self) -> dict[str, Any]:
+        size = self.sample_size
+        return {
+            "lam": size.lam,
+            "at_least": size.at_least,
+            "at_most": size.at_most,
+            "join_at": self.join_at,
+            "within": self.within is not None,
+            **self.move.settings(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "partition": self.distribution.partition,
+            "logits": self.distribution.logits.detach().clone(),
+            "move": self.move.state_dict(),
+            "mu": None if self.within is None else self.within.mu,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.distribution = ArchDistribution(self.distribution.space, state["partition"])
+        self.distribution.set_logits(state["logits"])
+        self.move.start(self.distribution)
+        self.move.load_state_dict(state["move"])
+        if self.within is not None:
+            self.within.mu = state["mu"]

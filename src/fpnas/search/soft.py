@@ -1,0 +1,126 @@
+"""`Soft`: methods that run a mixture of all architectures, and learn alpha by its gradient (DARTS, FBNetV2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fpnas.cost import Budget
+from fpnas.errors import InputError
+from fpnas.evaluators import Evaluator, SoftEvaluator
+from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.space import SearchSpace
+from fpnas.streams import generator
+
+
+class Relax(Protocol):
+    """Log-probabilities of a choice's options to the weights of a mixture."""
+
+    def __call__(self, log_prob: Tensor, progress: float, draws: torch.Generator) -> Tensor:
+        """The weights, differentiable."""
+        ...
+
+
+def softmax_weights(log_prob: Tensor, progress: float, draws: torch.Generator) -> Tensor:
+    """DARTS: the probabilities themselves."""
+    del progress, draws
+    return log_prob.exp()
+
+
+class Gumbel:
+    """FBNetV2: Gumbel-softmax, the temperature falling from `first` to `last`, evenly on a log scale."""
+
+    def __init__(self, first: float, last: float) -> None:
+        if not (0 < last <= first):
+            raise InputError("temperatures above 0 that fall", f"{first:g}, {last:g}", "use the default")
+        self.first, self.last = first, last
+
+    def __call__(self, log_prob: Tensor, progress: float, draws: torch.Generator) -> Tensor:
+        """A draw; nearly one-hot when cold."""
+        uniform = torch.rand(log_prob.shape, generator=draws, dtype=log_prob.dtype).clamp_min(1e-20)
+        temperature = self.first * (self.last / self.first) ** progress
+        return ((log_prob - (-uniform.log()).log()) / temperature).softmax(dim=0)
+
+
+class Soft(Strategy):
+    """Trains the weights on a mixture of all candidates, and alpha by the validation loss of such a mixture.
+
+    Args:
+        space: the space; its choices are independent.
+        lr, weight_decay: of alpha; Adam, betas (.5, .999).
+        relax: log-probabilities to weights.
+        alpha_every: steps of the weights for each of alpha, which then comes first.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        lr: float,
+        weight_decay: float,
+        relax: Callable[[Tensor, float, torch.Generator], Tensor],
+        alpha_every: int,
+    ) -> None:
+        super().__init__(space)
+        if not (0 < lr < float("inf") and 0 <= weight_decay < float("inf")):
+            raise InputError("a rate above 0 and a decay from 0", f"{lr:g}, {weight_decay:g}", "use the default")
+        self.lr, self.weight_decay, self.relax, self.alpha_every = lr, weight_decay, relax, alpha_every
+        self._optimiser = torch.optim.Adam(
+            self.distribution.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay
+        )
+
+    def check(self, evaluator: Evaluator) -> None:
+        if not isinstance(evaluator, SoftEvaluator):
+            got = type(evaluator).__name__
+            raise InputError("a supernet, whose networks can be mixed", got, "take a method that samples")
+
+    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+        """Alpha on a validation batch where it is due, then the weights on a training batch."""
+        assert isinstance(evaluator, SoftEvaluator)
+        entropy = float(self.distribution.entropy().detach())
+        loss: Tensor | None = None
+        if not moment.warming_up and moment.number % self.alpha_every == 0:
+            weights = self._weights(moment, "alpha")
+            names = [choice.name for choice in self.distribution.space.choices]
+            loss = evaluator.soft_loss(dict(zip(names, weights, strict=True)))
+            total = loss.double()
+            if budget is not None and budget.binds:
+                total = total + budget.expected_loss(weights)
+            self._optimiser.zero_grad()
+            total.backward()
+            self._optimiser.step()
+        names = [choice.name for choice in self.distribution.space.choices]
+        learned = evaluator.soft_learn(dict(zip(names, self._weights(moment, "weights"), strict=True)), moment.progress)
+        mode = torch.tensor([self.distribution.space.encode(self.distribution.mode())])
+        score = None if loss is None else -loss.detach().double().cpu().reshape(1)
+        return Told(mode, score, learned.loss, entropy)
+
+    def _weights(self, moment: Moment, purpose: str) -> list[Tensor]:
+        """One weight vector a choice, by the distribution's rows."""
+        draws = generator(moment.seed, "mixtures", purpose, moment.number)
+        table = self.distribution.log_table()
+        sizes = self.distribution.space.cardinalities
+        return [self.relax(row[:size], moment.progress, draws) for row, size in zip(table, sizes, strict=True)]
+
+    def settings(self) -> dict[str, Any]:
+        relax = self.relax
+        temperatures = [relax.first, relax.last] if isinstance(relax, Gumbel) else None
+        return {
+            "alpha_lr": self.lr,
+            "alpha_weight_decay": self.weight_decay,
+            "alpha_every": self.alpha_every,
+            "temperatures": temperatures,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "logits": self.distribution.logits.detach().clone(),
+            "alpha_optimiser": self._optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.distribution.set_logits(state["logits"])
+        self._optimiser.load_state_dict(state["alpha_optimiser"])

@@ -1,0 +1,79 @@
+"""`Strategy`: what tells one method from another; the loop around it, `Search`, is the same for all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fpnas.cost import Budget
+from fpnas.distribution import ArchDistribution
+from fpnas.evaluators import Evaluator
+from fpnas.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a search stands: the step's number of how many, whether only weights learn yet, the search's seed."""
+
+    number: int
+    total: int
+    warming_up: bool
+    seed: int
+
+    @property
+    def progress(self) -> float:
+        """The share of the search that is done, in [0, 1)."""
+        return self.number / self.total
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a step did.
+
+    Args:
+        codes: the K architectures, (K, V).
+        score: mean log-likelihood an image of each; None while warming up, or where none was scored by itself.
+        loss: of the weights, in nats an image; None where none were learnt.
+        entropy: of the distribution that they were drawn from, in nats.
+    """
+
+    codes: Tensor
+    score: Tensor | None
+    loss: float | None
+    entropy: float
+
+
+class Strategy(ABC):
+    """Draws architectures, has them learn and scored, and draws its conclusions.
+
+    `distribution` is what the strategy has learnt. Where it learns none (random search, evolution) that stays uniform,
+    and `answers_from_seen` says that the answer is the best architecture scored.
+    """
+
+    answers_from_seen = False
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.distribution = ArchDistribution(space)
+
+    @abstractmethod
+    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+        """One step of the search."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What decides its course, plain JSON."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What changes while it runs, loadable with `weights_only=True`."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+
+    def check(self, evaluator: Evaluator) -> None:
+        """`InputError` where `evaluator` can't do what the method needs."""
+        del evaluator

@@ -1,0 +1,86 @@
+"""Architectures within the budget: drawn from P(A|alpha, cost <= target), by rejection from a tilted proposal (ours).
+
+Where few draws of P(A|alpha) meet the target, rejection alone would find none. Costs are nearly sums over choices, so
+P(A|alpha) * exp(-mu * cost) is nearly of the same family: it is drawn from instead, with the least mu under which a
+quarter of the draws meet the target. Near the target's edge, where good architectures lie, the tilt changes little.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fpnas.cost import Budget
+from fpnas.distribution import ArchDistribution
+from fpnas.memory import Memory
+from fpnas.streams import generator
+
+DRAWS = 1024
+"""Architectures drawn to find K that meet the target."""
+
+SHARE = 0.25
+"""The share of draws that must meet the target."""
+
+_TRIED = 256
+_SAMPLES = 4096
+_FLATTEST, _STEEPEST = 1e-3, 1e6
+
+
+class Within:
+    """Draws within one budget; holds what the cost's tilt needs for one partition of the choices.
+
+    `mu` is the last tilt, from which the next is looked for: part of a search's state.
+    """
+
+    def __init__(self) -> None:
+        self.mu = 1.0
+        self._slopes: tuple[object, Tensor] | None = None
+        self._proposal: ArchDistribution | None = None
+
+    def draw(self, distribution: ArchDistribution, budget: Budget | None, num: int, draws: torch.Generator) -> Tensor:
+        """`num` architectures, (num, V); those nearest to the target fill up where too few meet it."""
+        if budget is None or not budget.binds:
+            return distribution.sample(num, draws)
+        if _share(distribution, budget, draws) >= SHARE:
+            return feasible(distribution.sample(max(num, DRAWS), draws), budget, num)
+        slopes = self._cost_slopes(distribution, budget)
+        proposal = self._proposal
+        assert proposal is not None
+        base = distribution.logits.detach()
+
+        def met(mu: float) -> bool:
+            proposal.set_logits(base - mu * slopes)
+            return _share(proposal, budget, draws) >= SHARE
+
+        high = self.mu
+        while not met(high) and high < _STEEPEST:
+            high *= 2
+        while high > _FLATTEST and met(high / 2):
+            high /= 2
+        middle = 0.75 * high
+        self.mu = high = middle if met(middle) else high
+        proposal.set_logits(base - high * slopes)
+        return feasible(proposal.sample(max(num, DRAWS), draws), budget, num)
+
+    def _cost_slopes(self, distribution: ArchDistribution, budget: Budget) -> Tensor:
+        """What each option adds to cost / target, by least squares over the space."""
+        if self._slopes is None or self._slopes[0] != distribution.partition:
+            self._proposal = ArchDistribution(distribution.space, distribution.partition)
+            costs = Memory(distribution.space, batch_effect=0.0)
+            codes = self._proposal.sample(_SAMPLES, generator(0, "cost slopes"))
+            costs.add(self._proposal, codes, budget.cost(codes) / budget.target)
+            self._slopes = distribution.partition, costs.logits(self._proposal)
+        return self._slopes[1]
+
+
+def _share(distribution: ArchDistribution, budget: Budget, draws: torch.Generator) -> float:
+    return float((budget.excess(distribution.sample(_TRIED, draws)) <= 0).double().mean())
+
+
+def feasible(codes: Tensor, budget: Budget | None, wanted: int) -> Tensor:
+    """The first `wanted` of `codes` within the budget; where these are too few, the nearest to it fill up."""
+    if budget is None or not budget.binds:
+        return codes[:wanted]
+    excess = budget.excess(codes)
+    within = (excess <= 0).nonzero()[:wanted, 0]
+    return codes[within if len(within) == wanted else excess.argsort(stable=True)[:wanted].sort().values]

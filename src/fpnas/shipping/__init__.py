@@ -1,0 +1,12 @@
+"""A plain network as a file for deployment: ONNX, torch.export, safetensors, each checked against torch; int8; a card.
+
+Here are functions from networks to bytes and text. Run folders, files and clocks are left to `fpnas.export`.
+"""
+
+from fpnas.shipping.card import model_card
+from fpnas.shipping.check import Shipped
+from fpnas.shipping.formats import to_pt2, to_safetensors
+from fpnas.shipping.int8 import to_int8
+from fpnas.shipping.onnx import OPSET, read_onnx_spec, to_onnx
+
+__all__ = ["OPSET", "Shipped", "model_card", "read_onnx_spec", "to_int8", "to_onnx", "to_pt2", "to_safetensors"]

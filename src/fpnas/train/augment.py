@@ -1,0 +1,128 @@
+"""Augmentation of a batch on the device that it is on: uint8 images in, uint8 images out, ready to be normalised.
+
+Crop with padding and flip are a few lines here; the random resized crop, RandAugment and random erasing are kornia's,
+an extra, which is imported where a recipe asks for it. Every draw comes from the generator that is handed in. Mixing
+images with one another is left to `mix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from fpnas.data import Data, ImageData
+from fpnas.errors import InputError
+from fpnas.streams import as_global
+from fpnas.train.recipe import Recipe
+
+OF_IMAGES = ("crop", "flip", "randaugment", "erase", "mixup", "cutmix")
+"""Fields of a recipe that are for images alone, and off by default."""
+
+RANDAUGMENT_OPERATIONS = 2
+RANDAUGMENT_GROUP = 32
+"""Images that share their operations: kornia draws them once a call; a whole batch of inverted ones teaches little."""
+
+
+class Augmentation:
+    """What a recipe does to the images of a batch.
+
+    Args:
+        recipe: its fields `crop`, `crop_area`, `flip`, `randaugment` and `erase` count here.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        InputError: kornia is needed and isn't installed, or can't take so many channels.
+    """
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, int, int]) -> None:
+        channels, height, width = shape
+        self._crop, self._flip, self._pad = recipe.crop, recipe.flip, max(1, round(height / 8))
+        self._resized: Callable[[Tensor], Tensor] | None = None
+        self._randaugment: Callable[[Tensor], Tensor] | None = None
+        self._erase: Callable[[Tensor], Tensor] | None = None
+        if recipe.crop == "resized":
+            scale = (recipe.crop_area, 1.0)
+            self._resized = _kornia().RandomResizedCrop((height, width), scale=scale, cropping_mode="resample")
+        if recipe.randaugment:
+            if channels not in (1, 3):
+                raise InputError("1 or 3 channels for RandAugment", str(channels), "leave randaugment at 0")
+            self._randaugment = _randaugment(recipe.randaugment, channels)
+        if recipe.erase:
+            self._erase = _kornia().RandomErasing(p=recipe.erase)
+
+    def __call__(self, images: Tensor, stream: Generator) -> Tensor:
+        """(n, C, H, W) uint8 -> the same; new images, drawn from `stream`."""
+        if self._crop == "pad":
+            images = padded_crop(images, self._pad, stream)
+        if self._flip:
+            images = flipped(images, stream)
+        if self._resized is None and self._randaugment is None:
+            return images
+        values = images.float() / 255
+        with as_global(stream), torch.no_grad():
+            if self._resized is not None:
+                values = self._resized(values)
+            if self._randaugment is not None:
+                values = torch.cat([self._randaugment(group) for group in values.split(RANDAUGMENT_GROUP)])
+        return values.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+    def erased(self, images: Tensor, stream: Generator) -> Tensor:
+        """Normalised images with rectangles of 0, the mean, where the recipe erases; otherwise as they are."""
+        if self._erase is None:
+            return images
+        with as_global(stream), torch.no_grad():
+            return self._erase(images)
+
+
+def augmentation(recipe: Recipe, data: Data) -> Augmentation | None:
+    """What a recipe does to the images of `data`; None where it has no images, but a table, say.
+
+    Raises:
+        InputError: the recipe changes or mixes images there, or asks for what can't be done to these.
+    """
+    if isinstance(data, ImageData):
+        return Augmentation(recipe, data.input_shape)
+    plain = Recipe()
+    changed = [name for name in OF_IMAGES if getattr(recipe, name) != getattr(plain, name)]
+    if changed:
+        got = f"{', '.join(changed)} for {data.name!r}, whose examples are no images"
+        raise InputError("a recipe without augmentation", got, "leave out these fields")
+    return None
+
+
+def padded_crop(images: Tensor, pad: int, stream: Generator) -> Tensor:
+    """Each image shifted by up to `pad` pixels along both sides; black comes in from the border."""
+    height, width = images.shape[2:]
+    padded = F.pad(images, (pad, pad, pad, pad))
+    # Drawn on the CPU, where the stream is; slices of one batch, which torch.stack copies at once.
+    corners: list[list[int]] = torch.randint(2 * pad + 1, (len(images), 2), generator=stream).tolist()
+    pairs = zip(padded, corners, strict=True)
+    return torch.stack([image[:, top : top + height, left : left + width] for image, (top, left) in pairs])
+
+
+def flipped(images: Tensor, stream: Generator) -> Tensor:
+    """Each image mirrored, left to right, with probability 1/2."""
+    chosen = torch.rand(len(images), generator=stream) < 0.5
+    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def _randaugment(magnitude: int, channels: int) -> Callable[[Tensor], Tensor]:
+    kinds = _kornia().auto
+    from kornia.augmentation.auto.rand_augment.rand_augment import default_policy
+
+    # Grey images have no saturation to change, and kornia refuses them there.
+    policy = [entry for entry in default_policy if channels == 3 or entry[0][0] != "color"]
+    return kinds.RandAugment(RANDAUGMENT_OPERATIONS, magnitude, policy=policy)
+
+
+def _kornia() -> Any:
+    try:
+        import kornia.augmentation
+    except ImportError as error:
+        fix = "run `pip install 'fpnas[augment]'`, or leave crop, randaugment and erase at their defaults"
+        raise InputError("kornia, which augments images", f"no such package ({error})", fix) from error
+    return cast("Any", kornia.augmentation)

@@ -1,0 +1,135 @@
+"""`Recipe`: how a network is trained, in plain numbers; the same for every network that is compared.
+
+All that decides a training beside the network, the data, the seed and the machine is a field here; the resolved fields
+go into the run's settings. What they do is left to `loop`, `augment`, `mix`, `drop_path`, `average` and `distil`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from fpnas.errors import InputError, unknown_name
+
+Optimiser = Literal["sgd", "adamw"]
+Crop = Literal["none", "pad", "resized"]
+
+LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
+WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
+
+_BELOW: dict[str, float] = {
+    "weight_decay": math.inf,
+    "warmup": 1.0,
+    "label_smoothing": 1.0,
+    "ema": 1.0,
+    "randaugment": 30,
+    "mixup": math.inf,
+    "cutmix": math.inf,
+    "drop_path": 1.0,
+}
+"""Fields that go from 0 to below these."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training's course. The defaults are the plain recipe of benchmarks/train_recipes.py.
+
+    Args:
+        epochs: length.
+        batch_size: images a step, on all ranks together.
+        optimiser: "sgd", Nesterov momentum .9, or "adamw", betas (.9, .999).
+        lr: the greatest learning rate; by default 0.2 for "sgd", 0.004 for "adamw".
+        weight_decay: on parameters of two dimensions or more, so not on norms and biases; by default 1e-4 for "sgd",
+            0.05 for "adamw".
+        warmup: fraction of the steps in which the learning rate rises; then it falls to 0 along a cosine.
+        label_smoothing: share of the target that goes to all classes alike.
+        ema: decay a step of the averaged weights, which are then the ones that are judged and kept; 0: none.
+        crop: "pad": a window of the image's own size after padding with an eighth of that in black; "resized": a part
+            of at least `crop_area` of the image, enlarged (needs kornia); "none".
+        crop_area: least share of the image's area that "resized" leaves.
+        flip: mirror half of the images; for photographs, not for digits or letters.
+        randaugment: magnitude of RandAugment, 1 to 29; 0: none (needs kornia).
+        erase: share of the images in which a rectangle is replaced by the mean image (needs kornia).
+        mixup: alpha of mixup's Beta(alpha, alpha); 0: none.
+        cutmix: alpha of CutMix's; where both are set, a coin decides for each batch.
+        drop_path: probability that the last residual branch is left out for an image; it rises linearly with depth.
+        teacher_weight: share of the loss that comes from the teacher, where there is one.
+        teacher_temperature: by which logits of teacher and network are divided there.
+
+    Raises:
+        InputError: a field out of its range.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    optimiser: Optimiser = "sgd"
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup: float = 0.1
+    label_smoothing: float = 0.05
+    ema: float = 0.0
+    crop: Crop = "none"
+    crop_area: float = 0.35
+    flip: bool = False
+    randaugment: int = 0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    drop_path: float = 0.0
+    teacher_weight: float = 0.5
+    teacher_temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            got = f"{self.epochs} epochs, batch size {self.batch_size}"
+            raise InputError("1 epoch or more and a batch size of 2 or more", got, "correct them")
+        for name, value, known in (
+            ("optimiser", self.optimiser, get_args(Optimiser)),
+            ("crop", self.crop, get_args(Crop)),
+        ):
+            if value not in known:
+                raise unknown_name(name, str(value), known)
+        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError("a learning rate above 0", f"{self.lr:g}", "use the default")
+        for name, below in _BELOW.items():
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < below:
+                expected = f"{name} from 0 to below {below:g}" if math.isfinite(below) else f"a finite {name} from 0 up"
+                raise InputError(expected, f"{value:g}", "correct it")
+        for name in ("erase", "teacher_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} from 0 to 1", f"{getattr(self, name):g}", "correct it")
+        if not 0 < self.crop_area <= 1:
+            raise InputError("crop_area above 0 and up to 1", f"{self.crop_area:g}", "correct it")
+        if not (math.isfinite(self.teacher_temperature) and self.teacher_temperature > 0):
+            raise InputError("a teacher_temperature above 0", f"{self.teacher_temperature:g}", "correct it")
+
+    def with_fields(self, changes: dict[str, Any]) -> Recipe:
+        """The recipe with some fields replaced, or `InputError` where one isn't a field."""
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise unknown_name("field of a recipe", name, known)
+        return replace(self, **changes)
+
+    def settings(self) -> dict[str, Any]:
+        """All fields, with the defaults that depend on the optimiser filled in."""
+        return {**asdict(self), "lr": self.greatest_lr, "weight_decay": self.decay}
+
+    @property
+    def greatest_lr(self) -> float:
+        """`lr`, or the optimiser's default."""
+        return LR[self.optimiser] if self.lr is None else self.lr
+
+    @property
+    def decay(self) -> float:
+        """`weight_decay`, or the optimiser's default."""
+        return WEIGHT_DECAY[self.optimiser] if self.weight_decay is None else self.weight_decay
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step of so many: linear warm-up, then cosine to 0."""
+        rising = max(1, round(self.warmup * steps))
+        if step < rising:
+            return self.greatest_lr * (step + 1) / rising
+        return self.greatest_lr * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2

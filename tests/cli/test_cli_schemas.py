@@ -1,0 +1,76 @@
+"""What `--json` prints is what its schema says, and the schemas say enough: each refuses what was changed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from calling import Found, call
+
+from fpnas.cli.app import app
+
+jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+
+COMMANDS = ("spaces", "cost", "evaluate")
+
+
+def schema(command: str) -> Any:
+    return json.loads(files("fpnas.cli").joinpath(f"schemas/{command}.json").read_text())
+
+
+def printed(command: str, found: Found) -> Any:
+    arguments = {"spaces": (), "cost": (found.folder,), "evaluate": (found.folder, "--data", "digits")}[command]
+    called = call(command, *arguments, "--json")
+    assert called.code == 0, called.err
+    return json.loads(called.out)
+
+
+def fits(value: Any, command: str) -> bool:
+    return jsonschema.Draft202012Validator(schema(command)).is_valid(value)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_printed_fits(command: str, small: Found) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(command))
+    jsonschema.validate(printed(command, small), schema(command))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_key_less_or_more_does_not_fit(command: str, small: Found) -> None:
+    document = printed(command, small)
+    for place in ([0] if command == "spaces" else [None]) + ([("layers", 0)] if command == "cost" else []):
+        for name in list(inside(document, place)):
+            for change in ("gone", "nothing", "more"):
+                damaged = copy.deepcopy(document)
+                part = inside(damaged, place)
+                if change == "gone":
+                    del part[name]
+                elif change == "nothing":
+                    part[name] = []
+                else:
+                    part[f"{name}_more"] = 1
+                allowed = change == "nothing" and (name, command) == ("output_shape", "cost")
+                assert fits(damaged, command) == allowed, (name, change)
+
+
+def inside(document: Any, place: Any) -> Any:
+    if place is None:
+        return document
+    return document[place] if isinstance(place, int) else document[place[0]][place[1]]
+
+
+def test_every_command_with_json_has_a_schema() -> None:
+    names = {path.name.partition(".")[0] for path in files("fpnas.cli").joinpath("schemas").iterdir()}
+    commands = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+    assert "search" in commands
+    assert {name for name in commands if "--json" in call(name, "--help").out} == names
+
+
+def test_layers_json_is_what_cost_prints(small: Found) -> None:
+    layers = json.loads((small.folder / "layers.json").read_text())
+    assert layers == printed("cost", small)
+    arch = json.loads((small.folder / "arch.json").read_text())
+    assert (layers["flops"], layers["params"]) == (arch["flops"], arch["params"])

@@ -1,0 +1,260 @@
+"""Attention, recurrent, shared and torch's own layers in people's modules: every architecture selects as it extracts,
+and its multiply-adds and parameters are those that torch's counter finds in the extracted network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from counting import counted, every_arch
+from torch import Tensor, nn
+
+from fpnas import Choice, Flops, Params, Supernet, layer_costs
+from fpnas.elastic import (
+    Activation,
+    Conv1d,
+    Embedding,
+    GRUCell,
+    LayerNorm,
+    Linear,
+    LSTMCell,
+    MultiHeadAttention,
+    Repeat,
+    RNNCell,
+    Switch,
+    scaled,
+)
+from fpnas.errors import SupernetError
+
+WIDTH, HEADS, DEPTH, HIDDEN = (
+    Choice("w", (4, 6)),
+    Choice("h", (1, 3)),
+    Choice("depth", (0, 1, 2)),
+    Choice("hidden", (3, 5)),
+)
+LENGTH, WORDS = 5, 7
+
+
+class Block(nn.Module):
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.norm, self.attention = LayerNorm(WIDTH), MultiHeadAttention(WIDTH, HEADS, head_width=4, causal=causal)
+        self.mlp = nn.Sequential(Linear(WIDTH, scaled(WIDTH, 2)), Activation("gelu"), Linear(scaled(WIDTH, 2), WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm(x))
+        return x + self.mlp(x)
+
+
+class Transformer(nn.Module):
+    """Self-attention of variable depth and attention to another length, with padding masked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = Embedding(WORDS, WIDTH, padding_idx=0), Embedding(LENGTH, WIDTH)
+        self.register_buffer("index", torch.arange(LENGTH))
+        self.blocks = Repeat(DEPTH, [Block(False), Block(True)])
+        self.pool = Conv1d(WIDTH, WIDTH, 3, stride=2)
+        self.cross = MultiHeadAttention(WIDTH, HEADS, head_width=2)
+        self.head = Linear(WIDTH, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.blocks(self.words(tokens) + self.places(self.index))
+        short = self.pool(x.transpose(1, 2)).transpose(1, 2)
+        return self.head(self.cross(short, x, tokens >= 0).mean(1))
+
+
+class Recurrent(nn.Module):
+    """Cells that run once for each of LENGTH tokens; the LSTM's state is a pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = Embedding(WORDS, WIDTH)
+        self.rnn, self.gru, self.lstm = RNNCell(WIDTH, WIDTH), GRUCell(WIDTH, HIDDEN), LSTMCell(HIDDEN, WIDTH)
+        self.head = Linear(WIDTH, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.words(tokens)
+        first = second = third = None
+        for step in range(LENGTH):
+            first = self.rnn(x[:, step], first)
+            second = self.gru(first, second)
+            third = self.lstm(second, third)
+        assert third is not None
+        return self.head(third[0])
+
+
+class TorchsOwn(nn.Module):
+    """Elastic layers among torch's own of kinds that have no simple rule, products in forward, and a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.down = Embedding(WORDS, WIDTH), Linear(WIDTH, 8)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.gru, self.lstm = nn.GRU(8, 4, batch_first=True), nn.LSTM(4, 6, batch_first=True, bidirectional=True)
+        self.bilinear, self.scale = nn.Bilinear(12, 12, 4), nn.Parameter(torch.ones(8))
+        self.mixes = nn.ParameterList([torch.rand(4, 4), torch.rand(4, 4)])
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.encoder(self.down(self.words(tokens)) * self.scale)
+        x = x + self.attention(x, x, x)[0]
+        y, _ = self.lstm(self.gru(x)[0])
+        return self.head(self.bilinear(y, y) @ self.mixes[0] @ self.mixes[1]).mean(1)
+
+
+class OneBlockManyNames(nn.Module):
+    """A weight-shared stack: one block under the names of three repeats, a branch, and one that nothing calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.Sequential(Linear(6, WIDTH), nn.Tanh(), Linear(WIDTH, 6), nn.Linear(6, 6))
+        self.alias = block
+        self.words = Embedding(WORDS, 6)
+        self.stack = Repeat(Choice("times", (0, 1, 3)), [block, block, block])
+        self.last = Switch(Choice("last", ("block", "none")), {"block": block, "none": nn.Identity()})
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.last(self.stack(self.words(tokens))).mean(1)
+
+
+class Twice(nn.Module):
+    """One layer, two names, two sizes of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.conv = Embedding(WORDS, 4), Conv1d(4, 4, Choice("k", (1, 3)))
+        self.inner = nn.Sequential(nn.MaxPool1d(2), self.conv)
+        self.head = nn.ConvTranspose1d(4, 2, 3, stride=2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.words(tokens).transpose(1, 2)
+        return self.head(self.inner(self.conv(x)))
+
+
+NETWORKS = [Transformer, Recurrent, TorchsOwn, OneBlockManyNames, Twice]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_architecture(kind: type[nn.Module]) -> None:
+    net = Supernet(kind(), input_shape=(LENGTH,), input_dtype=torch.int64).double().eval()
+    like = (LENGTH,), torch.int64
+    flops, params = Flops(net, *like), Params(net, *like)
+    tokens = torch.randint(1, WORDS, (3, LENGTH), generator=torch.Generator().manual_seed(0))
+    draws = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draws) * 0.4)
+    outputs, costs = set(), set()
+    for arch in every_arch(net):
+        plain = net.extract(arch)
+        expected = net.select(arch)(tokens)
+        torch.testing.assert_close(plain(tokens), expected, rtol=0, atol=1e-12)
+        assert all(type(module).__module__.startswith("torch.") for module in list(plain.modules())[1:])
+        outputs.add(tuple(expected.flatten().tolist()))
+        found = flops.of(arch), params.of(arch)
+        assert found == counted(net, arch, *like), arch
+        layers = layer_costs(net, arch, *like)
+        assert (sum(layer.flops for layer in layers), sum(layer.params for layer in layers)) == found
+        costs.add(found)
+    assert len(outputs) > 1
+    assert len(costs) > 1
+    assert flops.bounds() == (min(cost for cost, _ in costs), max(cost for cost, _ in costs))
+    assert params.bounds() == (min(size for _, size in costs), max(size for _, size in costs))
+
+
+def test_gradients_of_a_cell_that_runs_many_times_are_those_of_the_extracted_one() -> None:
+    net = Supernet(Recurrent()).double()
+    tokens = torch.randint(0, WORDS, (3, LENGTH), generator=torch.Generator().manual_seed(0))
+    arch = {"w": 4, "hidden": 3}
+    plain = net.extract(arch)
+    for network in (net.select(arch), plain):
+        network(tokens).square().sum().backward()
+    mine, wanted = net.module.get_submodule("gru"), plain.get_submodule("gru")
+    rows = mine.weight_hh.grad.unflatten(0, (3, -1))
+    torch.testing.assert_close(rows[:, :3, :3].flatten(0, 1), wanted.weight_hh.grad, rtol=0, atol=1e-12)
+    assert not rows[:, 3:].any()
+
+
+def test_by_hand() -> None:
+    """A block of width 4, one head of 4, at 5 tokens: four projections, two products, an MLP of 8."""
+    net = Supernet(Transformer())
+    by_name = {
+        layer.name: layer.flops
+        for layer in layer_costs(net, {"w": 4, "h": 1, "depth": 1}, (LENGTH,), torch.int64)
+        if layer.name.startswith("blocks.")
+    }
+    linear, product = 5 * 4 * 4, 2 * 5 * 5 * 4
+    assert by_name == {
+        "blocks.blocks.0.norm": 0,
+        **{f"blocks.blocks.0.attention.{name}": linear for name in ("queries", "keys", "values", "project")},
+        "blocks.blocks.0.attention.attention": product,
+        "blocks.blocks.0.mlp.0": 2 * linear,
+        "blocks.blocks.0.mlp.2": 2 * linear,
+    }
+
+
+class Images(nn.Module):
+    def __init__(self, extra: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.extra = Linear(8, Choice("w", (3, 8))), extra
+        self.back = Linear(Choice("w", (3, 8)), 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.extra(self.back(self.stem(x)))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        nn.ConvTranspose2d(2, 6, 3, stride=2, padding=1),
+        nn.ConvTranspose2d(2, 4, 2, stride=2, groups=2),
+        nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.ConvTranspose2d(3, 1, 4, dilation=2)),
+    ],
+)
+def test_transposed_convolutions_count(extra: nn.Module) -> None:
+    net = Supernet(Images(extra))
+    for arch in every_arch(net):
+        found = Flops(net, (2, 8, 8)).of(arch), Params(net, (2, 8, 8)).of(arch)
+        assert found == counted(net, arch, (2, 8, 8))
+
+
+@pytest.mark.parametrize("extra", [nn.TransformerEncoderLayer(8, 2, 12), nn.Linear(8, 3), nn.Identity()])
+def test_torchs_own_layers_in_torchs_own_containers(extra: nn.Module) -> None:
+    width = Choice("w", (3, 8))
+    net = Supernet(nn.Sequential(Linear(8, width), Linear(width, 8), extra))
+    for arch in every_arch(net):
+        found = Flops(net, (5, 8)).of(arch), Params(net, (5, 8)).of(arch)
+        assert found == counted(net, arch, (5, 8))
+
+
+class Uneven(nn.Module):
+    """One layer in three places of a repeat, at another size each time, and one place too few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = Conv1d(8, 8, 3, stride=2)
+        self.stack = nn.ModuleList([self.conv, self.conv])
+        self.by = Linear(8, Choice("w", (3, 8)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in [*self.stack, self.conv]:
+            x = layer(x)
+        return self.by(x.transpose(1, 2))
+
+
+def test_calls_that_cannot_be_told_apart_but_add_up() -> None:
+    """Three places, three calls: each gets one, in order."""
+    net = Supernet(Uneven())
+    for arch in every_arch(net):
+        assert Flops(net, (8, 16)).of(arch) == counted(net, arch, (8, 16))[0]
+
+
+class TooOften(Uneven):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.conv(x))
+
+
+def test_calls_that_cannot_be_told_apart_are_refused() -> None:
+    with pytest.raises(SupernetError, match=r"'conv' and 'stack\.0' and 'stack\.1': one layer with 4 calls"):
+        Flops(Supernet(TooOften()), (8, 32))

@@ -1,0 +1,160 @@
+"""Folders of class folders: which images are taken in which order, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import encoded, pets, picture
+
+from fpnas.data import load
+from fpnas.errors import InputError
+
+
+def expected(seeds: list[int], **shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.stack([picture(seed, **shape).transpose(2, 0, 1) for seed in seeds]))
+
+
+def test_classes_and_images_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    pets(tmp_path / "pets" / "train")
+    pets(tmp_path / "pets" / "val", 4)
+    data = load(tmp_path / "pets")
+    assert (data.name, data.classes, data.heldout_from, data.skipped) == ("pets", ("cat", "dog"), "val", ())
+    assert torch.equal(data.train.images, expected([0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]))
+    assert data.train.labels.tolist() == [0] * 6 + [1] * 6
+    assert torch.equal(data.heldout.images, expected([0, 2, 1, 3]))
+
+
+def test_test_images_come_before_validation_images(tmp_path: Path) -> None:
+    for part, count in (("train", 12), ("validation", 4), ("test", 6)):
+        pets(tmp_path / part, count)
+    assert (load(tmp_path).heldout_from, len(load(tmp_path).heldout)) == ("test", 6)
+
+
+def test_without_parts_a_fifth_of_each_class_is_split_off(tmp_path: Path) -> None:
+    data = load(pets(tmp_path, 20))
+    assert (data.heldout_from, len(data.train), data.heldout.labels.tolist()) == ("split", 16, [0, 0, 1, 1])
+    both = torch.cat([data.train.images, data.heldout.images])
+    assert {image.numpy().tobytes() for image in both} == {image.numpy().tobytes() for image in expected([*range(20)])}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "JPG"), ("JPEG", "jpeg"), ("WEBP", "webp")])
+def test_other_kinds_of_images(tmp_path: Path, kind: str, suffix: str) -> None:
+    data = load(pets(tmp_path, 12, kind, suffix))
+    assert (data.image_size, data.in_channels, len(data.train)) == (8, 3, 10)
+
+
+def test_what_is_no_image_is_passed_over_and_folders_within_a_class_are_not(tmp_path: Path) -> None:
+    pets(tmp_path)
+    (tmp_path / "README.txt").write_text("x")
+    (tmp_path / "cat" / "Thumbs.db").write_text("x")
+    (tmp_path / "cat" / "._00000.png").write_text("x")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "cat" / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "cat" / "deep" / "er" / "x.png").write_bytes(encoded(picture(99)))
+    data = load(tmp_path)
+    assert len(data.train) + len(data.heldout) == 13
+    assert data.classes == ("cat", "dog")
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:
+    for name in ("car", "train"):
+        (tmp_path / name).mkdir()
+        for seed in range(5):
+            (tmp_path / name / f"{seed}.png").write_bytes(encoded(picture(seed)))
+    assert load(tmp_path).classes == ("car", "train")
+
+
+def test_a_circle_of_links_is_not_followed(tmp_path: Path) -> None:
+    pets(tmp_path)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert len(load(tmp_path).train) == 10
+
+
+def refused(folder: Path, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load(folder)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    refused(tmp_path, "which holds none of these")
+    (tmp_path / "cat").mkdir()
+    refused(tmp_path, "which holds none of these")
+
+
+def test_images_without_class_folders(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(encoded(picture(0)))
+    refused(tmp_path, "a folder for each class, with images in it, got images without one")
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    pets(tmp_path)
+    (tmp_path / "emu").mkdir()
+    refused(tmp_path, r"images in every class folder, got none in '.*/emu'")
+
+
+def test_one_class(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(encoded(picture(0)))
+    refused(tmp_path, "training images of at least two classes, got 'cat' alone")
+
+
+def test_a_class_in_val_that_training_lacks(tmp_path: Path) -> None:
+    pets(tmp_path / "train")
+    pets(tmp_path / "val", 4)
+    (tmp_path / "val" / "fox").mkdir()
+    assert len(load(tmp_path).heldout) == 4  # an empty folder says nothing
+    (tmp_path / "val" / "fox" / "1.png").write_bytes(encoded(picture(0)))
+    refused(tmp_path, r"classes that training has, got 'fox' in '.*/val'; add training images")
+
+
+def test_a_class_that_val_lacks_is_no_mistake(tmp_path: Path) -> None:
+    pets(tmp_path / "train")
+    pets(tmp_path / "val", 1)
+    assert load(tmp_path).heldout.labels.tolist() == [0]
+
+
+def test_val_without_training_images(tmp_path: Path) -> None:
+    pets(tmp_path / "val")
+    refused(tmp_path, "training images, got '.*' with val alone; add 'train'")
+
+
+@pytest.mark.parametrize("name", ["broken.png", "photo.bmp", "photo.gif"])
+def test_an_image_that_cannot_be_read_is_named_and_skipped_only_if_asked_for(tmp_path: Path, name: str) -> None:
+    pets(tmp_path)
+    content = encoded(picture(0), "BMP") if name.endswith("bmp") else encoded(picture(0))[:50]
+    (tmp_path / "cat" / name).write_bytes(content)
+    refused(tmp_path, f"images that can be read, got '{tmp_path}/cat/{name}' .*--skip-corrupt")
+    for workers in (0, 2):
+        data = load(tmp_path, skip_corrupt=True, workers=workers)
+        assert data.skipped == (str(tmp_path / "cat" / name),)
+        assert len(data.train) + len(data.heldout) == 12
+
+
+def test_a_truncated_jpeg_whose_header_is_whole(tmp_path: Path) -> None:
+    pets(tmp_path, 12, "JPEG", "jpg", height=64, width=64)
+    path = tmp_path / "dog" / "00003.jpg"
+    path.write_bytes(path.read_bytes()[:1500])
+    refused(tmp_path, r"dog/00003.jpg' \(.*truncated")
+    data = load(tmp_path, skip_corrupt=True)
+    assert data.skipped == (str(path),)
+    path.unlink()
+    assert torch.equal(
+        torch.cat([data.train.labels, data.heldout.labels]).bincount(),
+        torch.cat([load(tmp_path).train.labels, load(tmp_path).heldout.labels]).bincount(),
+    )
+
+
+def test_where_all_of_a_class_or_everything_is_broken(tmp_path: Path) -> None:
+    pets(tmp_path / "train")
+    pets(tmp_path / "val")
+    for path in (tmp_path / "train" / "cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="training images of every class that is held out, got none of 'cat'"):
+        load(tmp_path, skip_corrupt=True)
+    for path in (tmp_path / "train" / "dog").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="training images that can be read, got none"):
+        load(tmp_path, skip_corrupt=True)

@@ -1,0 +1,63 @@
+"""`ImageSpec`: JSON there and back, the arithmetic of normalisation, and what a file of unknown origin may not say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from fpnas.data import ImageSpec, load
+from fpnas.errors import InputError
+
+GOOD = {"image_size": 8, "in_channels": 2, "mean": [0.1, 0.5], "std": [1, 0.25], "classes": ["a", "b"]}
+
+
+def test_json_there_and_back() -> None:
+    spec = ImageSpec.of(load("digits", image_size=16))
+    assert ImageSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert spec.shape == (1, 16, 16)
+    assert spec.num_classes == 10
+
+
+def test_normalisation_is_that_of_the_data_bit_for_bit() -> None:
+    data = load("digits", image_size=16)
+    images = data.heldout.images
+    spec = ImageSpec.of(data)
+    assert torch.equal(spec.normalise(images), data.normalise(images))
+    by_hand = (images.double() / 255 - data.mean[0]) / data.std[0]
+    torch.testing.assert_close(spec.normalise(images).double(), by_hand, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", GOOD)
+def test_without_a_key_there_is_none(key: str) -> None:
+    assert ImageSpec.from_json(GOOD) is not None
+    assert ImageSpec.from_json({name: value for name, value in GOOD.items() if name != key}) is None
+    assert ImageSpec.from_json({**GOOD, "further": 1}) == ImageSpec.from_json(GOOD)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"image_size": 0},
+        {"image_size": 10**9},
+        {"image_size": "8"},
+        {"image_size": True},
+        {"in_channels": 3},
+        {"in_channels": 1.5},
+        {"mean": [0.1]},
+        {"mean": 0.1},
+        {"mean": ["a", "b"]},
+        {"mean": [float("nan"), 0.1]},
+        {"std": [0, 1]},
+        {"std": [-1, 1]},
+        {"std": [float("inf"), 1]},
+        {"classes": "ab"},
+        {"classes": ["a"]},
+        {"classes": [1, 2]},
+    ],
+)
+def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        ImageSpec.from_json({**GOOD, **wrong})

@@ -1,0 +1,116 @@
+"""The report's arithmetic against slow references: probabilities, fronts, thinned curves, what fewer samples saved."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import CARDS, CHOICES, FOUND, LAYERS, epoch_line, put, write_run
+
+from fpnas import ArchDistribution, Choice, SearchSpace
+from fpnas.report.choices import front, read_history, thin
+from fpnas.report.curves import savings, thinned
+from fpnas.report.network import read_blocks
+from fpnas.report.reading import read_run
+
+SPACE = SearchSpace(Choice(name, tuple(options)) for name, options in CHOICES.items())
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_probabilities_are_those_of_the_distribution(joint: bool, tmp_path: Path) -> None:
+    line = epoch_line(2, 59, joint)
+    (tmp_path / "distribution.jsonl").write_text(json.dumps(line) + "\n")
+    history = read_history(tmp_path / "distribution.jsonl", {}, [])
+    distribution = ArchDistribution(SPACE, line["partition"])
+    with torch.no_grad():
+        for row, values in zip(distribution.logits, line["logits"], strict=True):
+            row[: len(values)] = torch.tensor(values, dtype=torch.float64)
+        codes = torch.tensor(list(itertools.product(*(range(card) for card in CARDS))))
+        p = distribution.log_prob(codes).exp()
+    for index, choice in enumerate(history.choices):
+        expected = [float(p[codes[:, index] == option].sum()) for option in range(CARDS[index])]
+        np.testing.assert_allclose(choice.probability, [expected], rtol=1e-12)
+        assert list(choice.options) == [str(option) for option in CHOICES[choice.name]]
+
+
+def test_a_log_without_names_is_numbered(tmp_path: Path) -> None:
+    lines = [epoch_line(epoch, epoch, joint=True) for epoch in range(2)]
+    text = "".join(json.dumps({k: v for k, v in line.items() if k != "choices"}) + "\n" for line in lines)
+    (tmp_path / "distribution.jsonl").write_text(text)
+    problems: list[str] = []
+    history = read_history(tmp_path / "distribution.jsonl", {"choices": FOUND}, problems)
+    assert [choice.name for choice in history.choices] == list(FOUND)
+    assert [len(choice.options) for choice in history.choices] == CARDS
+    assert "numbered" in " ".join(problems)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=40))
+def test_front_holds_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    cost, score = (np.array([point[axis] for point in points], dtype=float) for axis in (0, 1))
+    found = [points[index] for index in front(cost, score)]
+    beaten = [any(c <= a and s >= b and (c, s) != (a, b) for c, s in points) for a, b in points]
+    expected = sorted({point for point, bad in zip(points, beaten, strict=True) if not bad})
+    assert found == expected
+
+
+@given(st.integers(1, 700), st.integers(1, 60))
+def test_thinned_curves_keep_mean_and_range(count: int, points: int) -> None:
+    y = np.sin(np.arange(count) * 1.7)
+    curve = thinned(np.arange(count, dtype=float), y, points)
+    assert len(curve["x"]) == min(count, points)
+    assert min(curve["low"]) == pytest.approx(y.min(), abs=1e-4)
+    assert max(curve["high"]) == pytest.approx(y.max(), abs=1e-4)
+    parts = np.split(y, [math.ceil(count * k / points) if count > points else k for k in range(1, len(curve["x"]))])
+    if count <= points or count % points == 0:
+        np.testing.assert_allclose(curve["y"], [part.mean() for part in parts], atol=1e-4)
+
+
+def test_savings_of_a_run_whose_times_are_known(tmp_path: Path) -> None:
+    """0.5 s a step and 0.2 s a sample, 0.1 s a sample while alpha rests: fixed K = 10 takes exactly so much more."""
+    lines = []
+    for step in range(400):
+        k, resting = max(2, 10 - step // 40), step < 100
+        seconds = 0.5 + (0.1 if resting else 0.2) * k
+        lines.append({"step": step, "num_samples": k, "val_loss": None if resting else 1.0, "seconds": seconds})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    saved = savings(read_run(tmp_path).steps)
+    assert saved is not None
+    assert saved.k0 == 10
+    assert saved.samples == sum(line["num_samples"] for line in lines)
+    assert saved.samples_fixed == 4000
+    assert saved.seconds == pytest.approx(sum(line["seconds"] for line in lines))
+    assert saved.seconds_fixed == pytest.approx(100 * 1.5 + 300 * 2.5)
+
+
+def test_blocks_of_the_network() -> None:
+    blocks = read_blocks({"layers": LAYERS}, FOUND)
+    told = [(b.name, b.group, b.what, b.kernel, b.hidden, b.width, b.parallel, b.flops, b.params) for b in blocks]
+    assert told == [
+        ("stem", "", "Conv2d", 3, 8, 8, 1, 700, 70),
+        ("blocks.0", "group1", "MBConv", 5, 24, 16, 2, 3200, 320),
+        ("blocks.1", "group2", "1×1 instead", 1, 24, 24, 1, 300, 40),
+        ("blocks.2", "group2", "skipped", 0, 24, 24, 1, 0, 0),
+        ("classifier", "", "Linear", 0, 10, 10, 1, 240, 250),
+    ]
+    assert blocks[1].options == {"kernel": "5", "act": "swish"}
+    inner = [{**layer, "name": f"backbone.{layer['name']}"} for layer in LAYERS]
+    assert [block.name for block in read_blocks({"layers": inner}, FOUND)] == [block.name for block in blocks]
+
+
+def test_thin_keeps_first_and_last_epoch(tmp_path: Path) -> None:
+    history = read_run(write_run(tmp_path / "run", epochs=90, steps=2))
+    epochs, picked = thin(read_history(history.path / "distribution.jsonl", {}, []), 40)
+    assert (epochs[0], epochs[-1], len(picked)) == (0, 89, 40)
+
+
+def test_theta_is_where_joining_began(tmp_path: Path) -> None:
+    assert read_run(write_run(tmp_path / "run", epochs=3, steps=20)).steps.joined_at == 30
+    put(tmp_path / "run" / "metrics.jsonl", {"step": 0, "joined": True})
+    assert read_run(tmp_path / "run").steps.joined_at is None

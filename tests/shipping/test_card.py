@@ -1,0 +1,87 @@
+"""Nothing that comes from files can become markup in a model card."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from fpnas.shipping import model_card
+from fpnas.shipping.card import code, text
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "[click](javascript:alert(1))",
+    "![x](http://example.com/x.png)",
+    "a | b\n| --- |\n# heading",
+    "`code` **bold** _it_ ~~no~~",
+    "http://example.com and www.example.com and me@example.com",
+    "```\nend of the block",
+    "&lt;b&gt; \\*",
+]
+
+
+def facts(evil: str) -> dict[str, object]:
+    return {
+        "format": "onnx",
+        "file": evil,
+        "bytes": 10,
+        "int8": True,
+        "difference": 1e-7,
+        "space": evil,
+        "choices": {f"{evil}.kernel": evil, "group.act": "relu"},
+        "flops": 1000,
+        "params": 200,
+        "image_size": 16,
+        "in_channels": 1,
+        "mean": [0.5],
+        "std": [0.25],
+        "classes": [evil, "b"],
+        "training": {"accuracy": 90.0, "num_images": 10, "heldout_from": evil, "data": evil, "data_digest": evil},
+        "commands": [evil],
+        "versions": {evil: evil},
+        "measured": {
+            "data": evil,
+            "heldout_from": evil,
+            "num_images": 10,
+            "repeats": 3,
+            "runtime": evil,
+            "machine": evil,
+            "files": {evil: {"accuracy": 90.0, "bytes": 10, "ms_per_image": 0.1, "agrees": None}},
+        },
+    }
+
+
+def kinds(card: str) -> list[str]:
+    """The kinds of elements in a rendered card, in order."""
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough").render(card)
+    return re.findall(r"<(/?[a-z0-9]+)", html)
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_card_of_evil_names_is_built_like_one_of_good_names(evil: str) -> None:
+    assert kinds(model_card(facts(evil))) == kinds(model_card(facts("good")))
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_text_reads_as_it_was(evil: str) -> None:
+    rendered = MarkdownIt("commonmark").enable("table").render(text(evil))
+    plain = " ".join(evil.split("\n"))
+    for raw, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        plain = plain.replace(raw, entity)
+    assert rendered == f"<p>{plain}</p>\n"
+    assert not re.search(r"(?<!\\)(?:https?:|www\.|@)", text(evil)), "GitHub would make it a link"
+
+
+def test_a_fence_is_longer_than_the_backticks_within() -> None:
+    assert code(["a ```` b"], "sh") == ["`````sh", "a ```` b", "`````"]
+
+
+def test_little_is_needed() -> None:
+    known = {
+        key: value for key, value in facts("x").items() if key not in ("training", "commands", "measured", "space")
+    }
+    card = model_card(known)
+    assert "As measured" not in card
+    assert "after training" not in card

@@ -1,0 +1,76 @@
+"""What torchrun starts twice in test_training_ranks.py: the words of `parallel`, and a training with its resumes.
+
+torchrun --nproc-per-node 2 tests/train/two_ranks.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import helpers_run as h
+
+import fpnas
+from fpnas import parallel
+from fpnas.errors import InputError
+from fpnas.runner import Silent
+
+FIELDS: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 12,
+    "crop": "pad",
+    "flip": True,
+    "ema": 0.9,
+    "mixup": 0.4,
+    "drop_path": 0.2,
+}
+
+
+def data() -> fpnas.data.ImageData:
+    """47 images, so that ranks' parts differ in size: 12, 12, 12 and 11 images."""
+    return h.made_up(train=47)
+
+
+def training(**fields: Any) -> fpnas.Training:
+    supernet = h.small_supernet()
+    network = fpnas.from_scratch(supernet, {**supernet.arch, "a.channels": 8})
+    facts = {"space": "custom", "choices": {}}
+    return fpnas.Training(network, facts, data(), **{**FIELDS, **fields})
+
+
+def check_words() -> None:
+    rank = parallel.rank()
+    assert (parallel.world_size(), rank in (0, 1)) == (2, True)
+    value = torch.tensor([1.0 + rank, 10.0 * rank])
+    assert parallel.mean(value).tolist() == [1.5, 5.0]
+    assert value.tolist() == [1.0 + rank, 10.0 * rank], "what came is left as it is"
+    assert parallel.broadcast({"rank": rank, "tensor": value})["tensor"].tolist() == [1.0, 0.0]
+    assert [parallel.anywhere(rank == 1), parallel.anywhere(rank == 0), parallel.anywhere(False)] == [True, True, False]
+    assert parallel.share(torch.arange(5)).tolist() == [[0, 1, 2], [3, 4]][rank]
+    with parallel.ranks():  # a second time: nothing happens
+        assert parallel.world_size() == 2
+    with pytest.raises(InputError, match="two for each rank"):
+        training(batch_size=3)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    with parallel.ranks():
+        check_words()
+        fpnas.run(training(), folder / "unbroken", progress=Silent())
+        for stop in (1, 3, None):
+            found = fpnas.run(training(), folder / "stopped", max_steps=stop, checkpoint_every=2, progress=Silent())
+        found = fpnas.run(training(), folder / "stopped", progress=Silent())  # has ended: nothing to do
+        assert parallel.mean(torch.tensor(found.accuracy)).item() == found.accuracy
+    assert parallel.world_size() == 1
+
+
+if __name__ == "__main__":
+    main()
