@@ -72,7 +72,7 @@ def write(path: Path, rows: dict[tuple[str, str], str]) -> None:
         " at 65 or 17 px, which is odd before every stride (1e-10)",
         "* Tables equal counting: 302 networks at the space's own input size, on the meta device; multiply-adds and"
         " parameters exactly those of the extracted network by `torch.utils.flop_counter`",
-        "* Processor seconds are what a proof takes alone on one core; those of the clock hold whatever else ran",
+        "* Processor seconds are about what a proof takes alone on one core; those of the clock hold whatever else ran",
         "",
         "| space | proof | outcome | processor s | clock s |",
         "| --- | --- | --- | --- | --- |",
