@@ -27,8 +27,8 @@ MakeSearch = Callable[..., Search]
 
 METHODS: Mapping[str, MakeSearch] = {
     # A table has no weights to warm up, and its log-likelihoods are those of `scale` images.
-    "fpnas": partial(methods.fpnas, lam=1.0, warmup=0.0),
-    "fpnas-eq7": partial(methods.fpnas, update="eq7", lam=2.0, lr=0.1, warmup=0.0),
+    "fpnas": partial(methods.fpnas, update="posterior", lam=1.0, warmup=0.0),
+    "fpnas-eq7": partial(methods.fpnas, update="eq7", temperature="product", lam=2.0, lr=0.1, warmup=0.0),
     "parsec": partial(methods.parsec, num_samples=16, temperature="product", lr=0.1, warmup=0.0),
     "reinforce": partial(methods.reinforce, num_samples=4, lr=0.1, warmup=0.0),
     "random": partial(methods.random, num_samples=4, warmup=0.0),

@@ -30,8 +30,8 @@ def fpnas(
     epochs: int = 10,
     seed: int = 0,
     at_least: int = 2,
-    update: Literal["posterior", "eq7"] = "posterior",
-    temperature: Temperature = "product",
+    update: Literal["posterior", "eq7"] | None = None,
+    temperature: Temperature | None = None,
     baseline: Baseline = "mean",
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
@@ -49,14 +49,19 @@ def fpnas(
         seed: of the sampled architectures.
         at_least: the least K (ours).
         update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "eq7" is the paper's step
-            on the K scores of the moment.
-        temperature: of the likelihood (open in the paper, ours).
+            on the K scores of the moment. By default "posterior" on tables, where it was measured to be far ahead, and
+            "eq7" on supernets, where it has yet to be.
+        temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         lr: of alpha, with "eq7" (ours).
         warmup: fraction of the epochs with weights only (ours).
         within: draw only architectures within the budget (ours); by default with "posterior" alone.
         memory: of "posterior"; by default one that suits the evaluator.
     """
+    if update is None:
+        update = "posterior" if evaluator.stationary else "eq7"
+    if temperature is None:
+        temperature = "product" if update == "posterior" else 4.0
     if update not in ("posterior", "eq7"):
         raise unknown_name("update", update, ("posterior", "eq7"))
     move: Move = Likelihood(lr, temperature, baseline)
