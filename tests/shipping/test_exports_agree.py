@@ -100,7 +100,13 @@ def thin(net: Supernet, seed: int) -> Arch:
     return Arch(arch)
 
 
-@pytest.mark.parametrize("name", SPACES)
+QUICK = [
+    name if name not in ("fpnas-l1", "fpnas-l2") else pytest.param(name, marks=pytest.mark.soak) for name in SPACES
+]
+"""The largest two spaces take long, and are made of what the third has: they are for `make soak`."""
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_a_sample_of_each_space(name: str) -> None:
     net = supernet(name)
     plain = network(net, thin(net, seed=1))
