@@ -126,7 +126,7 @@ def place(small_found: Found, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield folder
 
 
-@settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(line=command_lines())
 def test_random_command_lines_are_done_or_refused(line: list[str], place: Path) -> None:
     try_out(line, place)
