@@ -359,7 +359,7 @@ def test_settings_tell_methods_apart() -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "fpnas": {"lam": 0.5, "join_at": 0.6, "at_least": 3, "update": "eq7", "temperature": 3.0, "within": False},
+    "fpnas": {"lam": 0.5, "join_at": 0.6, "at_least": 3, "update": "posterior", "temperature": 3.0, "within": True},
     "parsec": {"num_samples": 5, "temperature": 3.0, "lr": 0.2},
     "darts": {"lr": 0.2, "weight_decay": 0.1},
     "fbnetv2": {"lr": 0.2, "weight_decay": 0.1, "temperatures": (2.0, 0.5)},
