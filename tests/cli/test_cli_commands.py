@@ -306,3 +306,17 @@ def test_quantities_are_read_as_people_write_them(text: str, value: float | None
 
 def test_quantities_are_shown_as_people_write_them() -> None:
     assert [short(v) for v in (2_484_000, 151_234, 1.5e9, 12)] == ["2.48 M", "151 k", "1.5 G", "12"]
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("method", ["parsec", "fbnetv2", "evolution"])
+def test_other_methods_search_too_and_say_what_has_no_effect(small: Found, method: str, tmp_path: Path) -> None:
+    """Flags of FP-NAS alone are warned about; without them nothing is."""
+    common = ("search", "--data", "digits", "--image-size", 16, "--method", method, "--max-steps", 2)
+    plain = call(*common, "--out", tmp_path / "plain")
+    assert plain.code == 0, plain.err
+    assert "no effect" not in plain.err
+    assert json.loads((tmp_path / "plain" / "result.json").read_text())["method"] == method
+    told = call(*common, "--lam", 1, "--out", tmp_path / "told")
+    assert told.code == 0, told.err
+    assert f"warning: --lam and --join-at have no effect on {method}\n" in told.err

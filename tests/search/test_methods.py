@@ -348,10 +348,10 @@ def test_a_resumed_search_is_the_unbroken_one(name: str, share: float) -> None:
 def test_settings_tell_methods_apart() -> None:
     task = supernet_task()
     jobs = {name: on_supernet(name, task) for name in fpnas.methods.METHODS}
-    jobs["fpnas eq7"] = on_supernet("fpnas", task, update="eq7")
+    jobs["fpnas posterior"] = on_supernet("fpnas", task, update="posterior")
     jobs["fpnas eq7 within"] = on_supernet("fpnas", task, update="eq7", within=True)
     jobs["fpnas loo"] = on_supernet("fpnas", task, update="eq7", baseline="leave-one-out")
-    jobs["fpnas memory"] = on_supernet("fpnas", task, memory=Memory(task.space, half_life=7.0))
+    jobs["fpnas memory"] = on_supernet("fpnas", task, update="posterior", memory=Memory(task.space, half_life=7.0))
     texts = {json.dumps({**job.settings(), "method": ""}, sort_keys=True) for job in jobs.values()}
     # Names aside: random search differs from evolution in what it lacks.
     assert len(texts) == len(jobs) == 11

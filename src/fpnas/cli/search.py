@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,8 @@ from fpnas.runner import run, trackers_by_name
 from fpnas.search import methods
 from fpnas.spaces import by_name
 
+LAM, JOIN_AT = 0.25, 0.45
+
 
 def search(
     data: Data,
@@ -57,13 +60,13 @@ def search(
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the search.")] = 10,
     lam: Annotated[
         float, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy.")
-    ] = 0.25,
+    ] = LAM,
     join_at: Annotated[
         float,
         typer.Option(
             "--join-at", min=0, max=1, help="Where to join the variables of a group: a fraction of the epochs."
         ),
-    ] = 0.45,
+    ] = JOIN_AT,
     beta: Annotated[float, typer.Option("--beta", min=0, help="Weight of the cost term.")] = 0.3,
     seed: Seed = 0,
     image_size: ImageSize = None,
@@ -106,6 +109,8 @@ def search(
             cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
         budget = Budget(cost, target, beta)
     options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
+    if not options and (lam, join_at) != (LAM, JOIN_AT):
+        warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
     job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
     warn_of_data(images, workers, skip_corrupt)
     run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)

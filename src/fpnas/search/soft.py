@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -61,7 +60,7 @@ class Soft(Strategy):
         *,
         lr: float,
         weight_decay: float,
-        relax: Callable[[Tensor, float, torch.Generator], Tensor],
+        relax: Relax,
         alpha_every: int,
     ) -> None:
         super().__init__(space)
