@@ -6,22 +6,12 @@ One is of the real `tiny`; most tests take the other, of a far smaller network t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from calling import Found, Shipped, begin, ship, small_tiny
 
 from fpnas.spaces import SPACES
-
-
-@pytest.fixture(autouse=True)
-def spaces_stay_in_order() -> Generator[None]:
-    """A space that a patch took out comes back as the last; the order is what `fpnas spaces` and the pages go by."""
-    before = dict(SPACES)
-    yield
-    SPACES.clear()
-    SPACES.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -390,6 +390,7 @@ def test_methods_that_mix_refuse_a_table(name: str) -> None:
     ("name", "options", "text"),
     [
         ("fpnas", {"update": "eq8"}, "known update, got 'eq8'"),
+        ("fpnas", {"update": "eq7", "baseline": "mena"}, "known baseline, got 'mena'"),
         ("fpnas", {"join_at": 1.5}, "join_at as a fraction"),
         ("fpnas", {"temperature": 0.0}, "temperature above 0"),
         ("fpnas", {"warmup": -0.1}, "warmup as a fraction"),

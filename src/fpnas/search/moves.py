@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution
-from fpnas.errors import InputError
+from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, architecture_loss, divisor, importance_weights, leave_one_out
 from fpnas.memory import Memory
+
+
+@dataclass(frozen=True)
+class Scores:
+    """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`."""
+
+    codes: Tensor
+    loglik: Tensor
+    num_images: int
 
 
 class Move(ABC):
@@ -24,15 +34,9 @@ class Move(ABC):
 
     @abstractmethod
     def __call__(
-        self,
-        distribution: ArchDistribution,
-        codes: Tensor,
-        loglik: Tensor,
-        num_images: int,
-        budget: Budget | None,
-        generator: torch.Generator,
+        self, distribution: ArchDistribution, scores: Scores, budget: Budget | None, generator: torch.Generator
     ) -> None:
-        """Moves alpha by K scores: codes (K, V), log-likelihoods (K,) in nats, summed over `num_images`."""
+        """Moves alpha; the generator is for costs that are averaged over samples."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -68,16 +72,10 @@ class Gradient(Move):
         self._optimiser = torch.optim.Adam(distribution.parameters(), lr=self.lr, betas=(0.5, 0.999))
 
     def __call__(
-        self,
-        distribution: ArchDistribution,
-        codes: Tensor,
-        loglik: Tensor,
-        num_images: int,
-        budget: Budget | None,
-        generator: torch.Generator,
+        self, distribution: ArchDistribution, scores: Scores, budget: Budget | None, generator: torch.Generator
     ) -> None:
         """One step."""
-        loss = self.loss(distribution, codes, loglik, num_images, budget)
+        loss = self.loss(distribution, scores, budget)
         if budget is not None:
             loss = loss + budget.loss(distribution, generator)
         assert self._optimiser is not None
@@ -86,9 +84,7 @@ class Gradient(Move):
         self._optimiser.step()
 
     @abstractmethod
-    def loss(
-        self, distribution: ArchDistribution, codes: Tensor, loglik: Tensor, num_images: int, budget: Budget | None
-    ) -> Tensor:
+    def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
         """A surrogate whose gradient is the likelihood's part."""
 
     def settings(self) -> dict[str, Any]:
@@ -119,23 +115,18 @@ class Likelihood(Gradient):
     def __init__(self, lr: float, temperature: Temperature, baseline: Baseline) -> None:
         super().__init__(lr)
         divisor(temperature, 1)
+        if baseline not in get_args(Baseline):
+            raise unknown_name("baseline", baseline, get_args(Baseline))
         self.temperature: Temperature = temperature
         self.baseline: Baseline = baseline
 
-    def loss(
-        self,
-        distribution: ArchDistribution,
-        codes: Tensor,
-        loglik: Tensor,
-        num_images: int,
-        budget: Budget | None,
-    ) -> Tensor:
-        by = divisor(self.temperature, num_images)
+    def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
+        by = divisor(self.temperature, scores.num_images)
         weigh = leave_one_out if self.baseline == "leave-one-out" else importance_weights
         return architecture_loss(
-            distribution.log_prob(codes),
-            weigh(loglik, by),
-            torch.zeros(len(codes), dtype=torch.float64) if budget is None else budget.shares(codes),
+            distribution.log_prob(scores.codes),
+            weigh(scores.loglik, by),
+            torch.zeros(len(scores.codes), dtype=torch.float64) if budget is None else budget.shares(scores.codes),
             0.0 if budget is None else budget.beta,
             self.baseline == "mean",
         )
@@ -159,21 +150,14 @@ class ScoreFunction(Gradient):
         self.decay = decay
         self._baseline: float | None = None
 
-    def loss(
-        self,
-        distribution: ArchDistribution,
-        codes: Tensor,
-        loglik: Tensor,
-        num_images: int,
-        budget: Budget | None,
-    ) -> Tensor:
-        reward = loglik / num_images
+    def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
+        reward = scores.loglik / scores.num_images
         if budget is not None and budget.estimator == "samples":
-            reward = reward - budget.beta * budget.excess(codes)
+            reward = reward - budget.beta * budget.excess(scores.codes)
         mean = float(reward.mean())
         before = mean if self._baseline is None else self._baseline
         self._baseline = self.decay * before + (1 - self.decay) * mean
-        return -((reward - before).detach() * distribution.log_prob(codes)).mean()
+        return -((reward - before).detach() * distribution.log_prob(scores.codes)).mean()
 
     def settings(self) -> dict[str, Any]:
         return {"baseline_decay": self.decay, **super().settings()}
@@ -206,17 +190,11 @@ class Posterior(Move):
         """Nothing: joined logits are sums of their parts, and so is the memory's fit."""
 
     def __call__(
-        self,
-        distribution: ArchDistribution,
-        codes: Tensor,
-        loglik: Tensor,
-        num_images: int,
-        budget: Budget | None,
-        generator: torch.Generator,
+        self, distribution: ArchDistribution, scores: Scores, budget: Budget | None, generator: torch.Generator
     ) -> None:
         """Remembers the scores and reads the logits off the memory."""
         del budget, generator
-        self.memory.add(distribution, codes, loglik / divisor(self.temperature, num_images))
+        self.memory.add(distribution, scores.codes, scores.loglik / divisor(self.temperature, scores.num_images))
         distribution.set_logits(self.memory.logits(distribution))
 
     def settings(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator
-from fpnas.search.moves import Move
+from fpnas.search.moves import Move, Scores
 from fpnas.search.strategy import Moment, Strategy, Told
 from fpnas.search.within import Within
 from fpnas.streams import generator
@@ -55,7 +55,7 @@ class Sampling(Strategy):
             return Told(codes, None, learned.loss, entropy)
         loglik = evaluator.score(codes)
         costs = generator(moment.seed, "costs", moment.number)
-        self.move(self.distribution, codes, loglik, evaluator.num_images, budget, costs)
+        self.move(self.distribution, Scores(codes, loglik, evaluator.num_images), budget, costs)
         return Told(codes, loglik / evaluator.num_images, learned.loss, entropy)
 
     def _draw(self, num: int, budget: Budget | None, moment: Moment) -> Tensor:

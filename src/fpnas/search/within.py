@@ -1,8 +1,8 @@
 """Architectures within the budget: drawn from P(A|alpha, cost <= target), by rejection from a tilted proposal (ours).
 
 Where few draws of P(A|alpha) meet the target, rejection alone would find none. Costs are nearly sums over choices, so
-P(A|alpha) * exp(-mu * cost) is nearly of the same family: it is drawn from instead, with the least mu under which a
-quarter of the draws meet the target. Near the target's edge, where good architectures lie, the tilt changes little.
+P(A|alpha) * exp(-mu * cost) is nearly of the same family: it is drawn from instead, with about the least mu under which
+a quarter of the draws meet the target. Tilted draws lean towards cheap architectures.
 """
 
 from __future__ import annotations
