@@ -111,7 +111,7 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
         figures.append(Figure("accuracy", f"{accuracy:.2f} %", f"of {short(images)} held-out images"))
     if saved is not None:
         note = f"{share(saved.samples_saved)} fewer than at K = {saved.k0} throughout"
-        figures.append(Figure("architectures sampled", f"{saved.samples:,}", note))
+        figures.append(Figure("samples", f"{saved.samples:,}", note))
     seconds = number(result.get("seconds"))
     if not math.isfinite(seconds) and len(steps):
         seconds = float(steps["seconds"][steps["seconds"] >= 0].sum())
