@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv run test check lint types floors soak format clean
+.PHONY: help venv run test check lint types floors soak docs format clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (Python, torch and tools as pinned in constraints.txt; the first time takes minutes)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install -c constraints.txt torch==2.13.0 hatchling
-	@$(PIP) install -c constraints.txt torch==2.13.0 --no-build-isolation -e '.[augment,digits,onnx,parquet,tables,dev]'
+	@$(PIP) install -c constraints.txt torch==2.13.0 --no-build-isolation -e '.[augment,digits,onnx,parquet,tables,docs,dev]'
 	@touch $@
 
 run: $(STAMP) ## a whole search in miniature; ARGS="..." goes to benchmarks/make_run.py
@@ -59,10 +59,13 @@ floors: $(STAMP) ## import-linter: imports go down only
 soak: $(STAMP) ## the long proofs, which `make test` leaves out
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak --timeout 7200 $(ARGS)
 
+docs: $(STAMP) ## the documentation in site/; fails where a link, an anchor or a picture is missing
+	@$(BIN)/python docs/build.py
+
 format: $(STAMP) ## ruff mends what it can
 	@$(BIN)/python -m ruff check --quiet --fix-only
 	@$(BIN)/python -m ruff format --quiet
 
 clean: ## remove .venv, caches and build outputs; runs/ stays
-	@rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist build site .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

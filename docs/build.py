@@ -10,6 +10,7 @@ scripts and links in HTML. Nothing may be fetched from elsewhere when a page is 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import shutil
 import subprocess
@@ -29,7 +30,10 @@ MODULES = ("elastic", "spaces", "methods", "data", "cost", "train", "shipping", 
 
 
 def main() -> int:
-    """Stages, builds and checks; the number of the troubles as an exit code of 0 or 1."""
+    """Stages, builds and checks; the exit code is 1 where something is missing, 2 without zensical."""
+    if importlib.util.find_spec("zensical") is None:
+        print("error: expected zensical, got none; use Python 3.11 or later and make docs", file=sys.stderr)
+        return 2
     stage(STAGE)
     shutil.rmtree(SITE, ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
@@ -58,7 +62,9 @@ def stage(folder: Path) -> None:
     results = folder / "benchmarks" / "results"
     titles = {path.name: path.read_text().partition("\n")[0].lstrip("# ") for path in sorted(results.glob("*.md"))}
     lines = [f"* [{title}]({name})" for name, title in titles.items()]
-    (results / "index.md").write_text("\n".join(["# Results", "", "What the scripts in benchmarks/ printed.", "", *lines]))
+    (results / "index.md").write_text(
+        "\n".join(["# Results", "", "What the scripts in benchmarks/ printed.", "", *lines])
+    )
     (folder / "docs" / "api").mkdir()
     for name, text in api_pages().items():
         (folder / "docs" / "api" / f"{name}.md").write_text(text)

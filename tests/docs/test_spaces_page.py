@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -86,11 +85,3 @@ def test_published_figures_are_those_of_the_papers() -> None:
     assert PUBLISHED["fbnetv2-fpp"].largest_flops == (128, 122e6)
     assert set(IMAGE_SIZES) == set(SPACES)
     assert set(PUBLISHED) == set(SPACES) - {"tiny"}
-
-
-def test_the_drawing_is_a_picture_with_words_for_those_who_cannot_see_it() -> None:
-    svg = ElementTree.parse(ROOT / "docs" / "images" / "split_attention.svg").getroot()
-    names = {element.tag.rpartition("}")[2] for element in svg.iter()}
-    assert {"title", "desc"} <= names
-    assert not names & {"script", "image", "foreignObject"}
-    assert "prefers-color-scheme: dark" in "".join(svg.itertext())

@@ -1,0 +1,57 @@
+"""Names of code on the pages exist, and what troubleshooting quotes is what the code says."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            module = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        return bool(reduce(lambda found, part: found and getattr(found, part, None), parts[cut:], module))
+    return False
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r"`(fpnas(?:\.\w+)+)(?:\([^`]*\))?`", text)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+def test_names_exist(page: Path) -> None:
+    assert [name for name in names(page.read_text()) if not exists(name)] == []
+
+
+def test_names_in_the_tables_of_the_paper_page_exist() -> None:
+    """Those with a dot, after the `fpnas.` that the page leaves out."""
+    rows = [line for line in (ROOT / "docs" / "paper.md").read_text().splitlines() if line.startswith("|")]
+    found = [name for row in rows for name in re.findall(r"`(\w+(?:\.\w+)+)(?:\(|`)", row)]
+    assert len(found) > 25
+    assert [name for name in found if not exists(name if name.startswith("fpnas.") else f"fpnas.{name}")] == []
+
+
+def test_a_name_that_is_not_there_is_found() -> None:
+    assert exists("fpnas.search.moves.Likelihood")
+    assert exists("fpnas.elastic.Supernet.mix")
+    assert not exists("fpnas.search.moves.Likelyhood")
+    assert names("`fpnas.Budget(floor=0)` and `fpnas.nothing`") == ["fpnas.Budget", "fpnas.nothing"]
+
+
+def test_troubleshooting_quotes_what_the_code_says() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
+    assert len(quoted) > 8
+    assert [line for line in quoted if line not in code] == []
