@@ -2,14 +2,16 @@
 
     python benchmarks/screenshots.py [RUN] [--out docs/images]
 
-RUN is by default the search that `make run` leaves, seed 0. The pictures: report-top, the page down to the network that
-was found; report-curves, report-score and report-learnt, a section each; all in light and dark, at desktop width.
+RUN is by default the search that `make run` leaves, seed 0, with the training of its network. The pictures: report-top,
+the page down to the network that was found; report-curves, report-score and report-learnt, a section each; all in light
+and dark, at desktop width.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +31,16 @@ SECTIONS = {
     "score": "Score against cost",
     "learnt": "What it learnt to prefer",
 }
+
+
+def staged(run: Path, folder: Path) -> Path:
+    """A copy of the run without what a report doesn't read; with the training that `make run` puts beside a search."""
+    place = folder / run.parent.name / run.name
+    heavy = shutil.ignore_patterns("*.pt", "*.safetensors", "report.html", "tensorboard")
+    shutil.copytree(run, place, ignore=heavy)
+    if not (place / "train").exists() and (run.parent / "found").is_dir():
+        shutil.copytree(run.parent / "found", place / "train", ignore=heavy)
+    return place
 
 
 def shoot(page: Page) -> dict[str, bytes]:
@@ -60,7 +72,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder, sync_playwright() as driver:
-        report = write_report([arguments.run], Path(folder) / "report.html")
+        report = write_report([staged(arguments.run.resolve(), Path(folder))], Path(folder) / "report.html")
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
             context = browser.new_context(
