@@ -1,4 +1,4 @@
-"""Names of code on the pages exist, and what troubleshooting quotes is what the code says."""
+"""Names of code on the pages exist; what they quote of the code and of the results is what these say."""
 
 from __future__ import annotations
 
@@ -55,3 +55,13 @@ def test_troubleshooting_quotes_what_the_code_says() -> None:
     quoted = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
     assert len(quoted) > 8
     assert [line for line in quoted if line not in code] == []
+
+
+@pytest.mark.skipif(not (ROOT / "benchmarks" / "results").exists(), reason="an sdist leaves benchmarks/results out")
+def test_the_table_of_methods_is_that_of_the_results() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    (name,) = set(re.findall(r"bench_nas-bench-macro[\w-]+\.md", page))
+    measured = (ROOT / "benchmarks" / "results" / name).read_text().splitlines()
+    rows = [line for line in page.splitlines() if re.match(r"\| [\w-]+ \| \d", line)]
+    assert len(rows) == 7
+    assert [row for row in rows if row not in measured] == []
