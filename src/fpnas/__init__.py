@@ -1,5 +1,11 @@
 """fpnas: Fast Probabilistic Neural Architecture Search (FP-NAS, CVPR 2021) for your images and your budget."""
 
+import os
+
+# A search runs thousands of shapes of convolution. oneDNN, torch's convolutions on a CPU, keeps the code that it made
+# for the last 1,024; beyond that each is made anew, which takes longer than running it. It reads this at its first use.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
+
 from fpnas import data, elastic, parallel, shipping, spaces, tables
 from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
 from fpnas.distribution import ArchDistribution

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fpnas.elastic import Supernet
 from fpnas.spaces.macro import FP_NAS, Row, channels, macro_supernet
 
-_ROWS = (
+ROWS = (
     # expansion   out channels            repeat  stride of the first
     Row((2, 3, 4), channels(16, 24, 4), 1, 1),
     Row((2, 3, 4), channels(24, 40, 8), 2, 2),
@@ -18,7 +18,7 @@ def tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> Supernet
     """4 groups of 7 blocks, 2.18e9 architectures, H0 = 21.5 nats. Its rows are ours."""
     return macro_supernet(
         "tiny",
-        _ROWS,
+        ROWS,
         FP_NAS,
         stem=16,
         head=192,
