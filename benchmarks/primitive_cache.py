@@ -85,8 +85,8 @@ def main() -> None:
         f"* Command: `python benchmarks/primitive_cache.py --space {asked.space} --steps {asked.steps} --rounds "
         f"{asked.rounds}`, {time.strftime('%Y-%m-%d')}",
         f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}",
-        f"* `{asked.space}` at {SIZE.get(asked.space, 64)} px, batch 64; {K} random architectures a step, trained on and"
-        " scored; processor time, without the first quarter of the steps",
+        f"* `{asked.space}` at {SIZE.get(asked.space, 64)} px, batch 64; {K} random architectures a step, trained"
+        " on and scored; processor time, without the first quarter of the steps",
         "",
         "| capacity | ms a sample | of torch's default | peak memory, MB |",
         "| --- | --- | --- | --- |",
