@@ -34,6 +34,11 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
     os.replace(folder.path / NEXT, current)
 
 
+def has_checkpoint(path: Path) -> bool:
+    """Whether the run folder `path` holds a checkpoint to go on from, whole or not."""
+    return any((path / name).exists() for name in (CURRENT, BEFORE))
+
+
 def load_checkpoint(path: Path, set_aside: bool = False) -> dict[str, Any] | None:
     """The newest whole checkpoint of the run folder `path`, or None where there is none.
 
