@@ -202,7 +202,7 @@ def test_a_training_that_diverged_stops_with_advice(tmp_path: Path, monkeypatch:
     assert (again.steps_done, again.skips.total) == (24, 19)
 
 
-# ----------------------------------------------------------------------------------------------- edges that are no error
+# ---------------------------------------------------------------------------------------------- edges that are no error
 
 
 @pytest.mark.parametrize("target", [15.0, 60.0, 1e9, None])
@@ -265,7 +265,7 @@ def test_a_batch_of_one_is_refused(size: int) -> None:
         training(batch_size=size)
 
 
-# -------------------------------------------------------------------------------------------------- before the first step
+# ------------------------------------------------------------------------------------------------ before the first step
 
 
 def test_the_rehearsal_leaves_no_trace() -> None:

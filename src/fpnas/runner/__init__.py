@@ -2,10 +2,10 @@
 
 from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supernet_weights, trained_folder
-from fpnas.runner.rehearsal import Forecast, forecast
 from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
 from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
+from fpnas.runner.rehearsal import Forecast, forecast
 from fpnas.runner.runner import run
 from fpnas.runner.ship import Exported, export
 from fpnas.runner.trackers import trackers_by_name

@@ -18,15 +18,13 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from fpnas import parallel
-from fpnas.errors import InputError
+from fpnas.errors import InputError, RunFolderError
 from fpnas.job import Job
 from fpnas.runner.callbacks import Callback, Told, steps_logged
-from fpnas.runner.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from fpnas.runner.checkpoint import LOGS, has_checkpoint, load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
-from fpnas.runner.rehearsal import peak_memory_mb, rehearse
 from fpnas.runner.progress import Progress, Silent, progress_for_terminal
-
-LOGS = ("metrics.jsonl", "distribution.jsonl")
+from fpnas.runner.rehearsal import peak_memory_mb, rehearse
 
 
 def run(
@@ -74,7 +72,7 @@ def run(
         sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
         seconds = 0.0
         if state is not None:
-            job.load_state_dict(state["job"])
+            _restore(job, state["job"], Path(folder))
             sizes |= state["log_sizes"]
             seconds = state["seconds"]
         if place is not None:
@@ -118,6 +116,15 @@ def run(
         finally:
             told.end(result)
         return job.result()
+
+
+def _restore(job: Job, state: dict[str, Any], folder: Path) -> None:
+    """Puts a job where its checkpoint says; one of another shape is refused."""
+    try:
+        job.load_state_dict(state)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        got = f"another in {folder} ({type(error).__name__}: {' '.join(str(error).split()):.150})"
+        raise RunFolderError(f"a checkpoint of this {job.kind}", got, "start anew in another folder") from error
 
 
 def _claimed(folder: str | Path, job: Job, settings: Mapping[str, Any]) -> AbstractContextManager[RunFolder | None]:
