@@ -36,7 +36,8 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
 
 def has_checkpoint(path: Path) -> bool:
     """Whether the run folder `path` holds a checkpoint to go on from, whole or not."""
-    return any((path / name).exists() for name in (CURRENT, BEFORE))
+    # os.path: a path that is too long is one where no checkpoint can be.
+    return any(os.path.exists(path / name) for name in (CURRENT, NEXT, BEFORE))
 
 
 def load_checkpoint(path: Path, set_aside: bool = False) -> dict[str, Any] | None:
