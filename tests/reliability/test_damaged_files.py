@@ -60,7 +60,9 @@ class Reader:
 
 
 def npz(**arrays: Any) -> Callable[[Path], object]:
-    return lambda folder: np.savez(folder / "a.npz", **arrays)
+    """Packed or not, as the number of arrays is odd or even: packed ones break in other ways."""
+    write = np.savez_compressed if len(arrays) % 2 else np.savez
+    return lambda folder: write(folder / "a.npz", **arrays)
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -323,14 +325,35 @@ def test_a_hundred_thousand_damaged_files_are_read_or_refused(name: str, sound: 
     cases()
 
 
-KEPT: dict[str, tuple[str, Callable[[bytes], bytes]]] = {}
+KEPT: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "a broken stream of deflate: zlib.error": ("fbnet latency", lambda content: edited(content, BROKEN)),
+    "a checkpoint that is another pickle: KeyError": ("checkpoint", lambda _: _saved({"a": 1})),
+    "a checkpoint whose logs lie outside": (
+        "checkpoint",
+        lambda _: _saved({"job": {}, "seconds": 0.0, "log_sizes": {"../x": 0}}),
+    ),
+}
 """Cases that once failed: what was wrong -> the reader, and the damage."""
 
 
+BROKEN = [("overwrite", 0.08, b"\xff" * 12)]
+
+
+def _saved(state: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize("what", KEPT)
-def test_what_once_failed_is_refused(what: str, sound: Any) -> None:
+def test_what_once_failed_is_refused(what: str, sound: Any, tmp_path: Path) -> None:
     name, damage = KEPT[what]
-    try_out(name, damage(sound(name)[1]), sound)
+    reader = READERS[name]
+    content = damage(sound(name)[1])
+    try_out(name, content, sound)
+    (tmp_path / reader.file).write_bytes(content)
+    with pytest.raises(FpnasError):
+        reader.read(tmp_path)
 
 
 def test_the_damage_does_damage(sound: Any) -> None:
