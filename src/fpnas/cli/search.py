@@ -36,7 +36,7 @@ from fpnas.cli.quantity import parse_quantity, short
 from fpnas.cost import Budget, CostModel, Flops, Latency, Params
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import SupernetEvaluator
-from fpnas.runner import forecast, run, trackers_by_name
+from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
@@ -116,19 +116,40 @@ def search(
         else:
             cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
         budget = Budget(cost, target, beta)
-        if not budget.binds:
-            most = f"{short(cost.bounds()[1])} {cost.name}, the most that a network of this space has"
-            warnings.warn(f"{flag} {short(target)} has no effect: it is not below {most}", stacklevel=2)
     options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
     if not options and (lam, join_at) != (LAM, JOIN_AT):
         warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
     job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
     warn_of_data(images, workers, skip_corrupt)
+    idle = _Idle(budget)
     if dry_run:
+        idle.warn()
         _say_forecast(job, max_steps, as_json)
         return
+    callbacks = [*callbacks, idle]
     run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
     say_found(out)
+
+
+class _Idle(Callback):
+    """Warns, once it is certain that the search will run, of a target that no network exceeds."""
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+
+    def on_start(self, run: RunInfo) -> None:
+        """The folder is this run's."""
+        del run
+        self.warn()
+
+    def warn(self) -> None:
+        """In a line, on stderr."""
+        budget = self._budget
+        if budget is not None and not budget.binds:
+            most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
+            target = f"the target of {short(budget.target)} {budget.cost.name}"
+            said = f"{target} has no effect: it is not below {most}"
+            warnings.warn_explicit(said, UserWarning, "command line", 1)  # what is to be mended is there, not in code
 
 
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
