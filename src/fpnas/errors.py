@@ -35,6 +35,10 @@ class RunFolderError(InputError):
     """A run folder is in use, belongs to another run, or can't be read or written."""
 
 
+class DivergedError(InputError):
+    """A job has had no finite loss for many steps in a row: going on would change nothing."""
+
+
 class SupernetError(InputError):
     """A module can't serve as a supernet: its choices contradict each other, or a trace can't follow it."""
 

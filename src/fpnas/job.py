@@ -1,9 +1,14 @@
-"""`Job`: what the runner drives, a search or a training, and what a step hands it. No I/O here."""
+"""`Job`: what the runner drives, a search or a training, what a step hands it, and when it gives up. No I/O here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, final
+
+from fpnas.errors import DivergedError
+
+PATIENCE = 20
+"""Steps in a row without anything finite to learn from, after which a job stops."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,10 @@ class Step:
 
 
 class Job(Protocol):
-    """A resumable sequence of steps. Whatever decides its course is in its settings or in its state."""
+    """A resumable sequence of steps. Whatever decides its course is in its settings or in its state.
+
+    It may have `rehearse(room)` as well, see `Search`: it is called before the first step.
+    """
 
     @property
     def kind(self) -> str:
@@ -60,3 +68,37 @@ class Job(Protocol):
     def files(self) -> dict[str, Any]:
         """What it leaves behind when it ends: file name -> JSON object, or tensors for a .safetensors file."""
         ...
+
+
+@final
+class Skips:
+    """Counts the steps that were skipped because no loss or no gradient was finite; many in a row stop the job.
+
+    A skipped step leaves weights as they were, so a checkpoint never holds what has diverged.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.in_a_row = 0
+
+    def note(self, skipped: bool, step: int) -> None:
+        """Counts step `step`.
+
+        Raises:
+            DivergedError: it is the `PATIENCE`-th in a row.
+        """
+        self.total += skipped
+        self.in_a_row = self.in_a_row + 1 if skipped else 0
+        if self.in_a_row >= PATIENCE:
+            expected = "a finite loss and gradient at least once in a while"
+            got = f"none in the {PATIENCE} steps up to step {step}, so training has diverged"
+            raise DivergedError(
+                expected, got, "start anew with a lower learning rate, larger batches or precision fp32"
+            )
+
+    def state_dict(self) -> dict[str, int]:
+        return {"total": self.total, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The inverse of `state_dict`; checkpoints of before it was counted hold nothing."""
+        self.total, self.in_a_row = state.get("total", 0), state.get("in_a_row", 0)

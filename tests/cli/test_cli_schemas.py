@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import Found, call
+from calling import SEARCH, Found, call
 
 from fpnas.cli.app import app
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
 
-COMMANDS = ("spaces", "cost", "evaluate")
+COMMANDS = ("spaces", "cost", "evaluate", "search")
 
 
 def schema(command: str) -> Any:
@@ -22,8 +23,14 @@ def schema(command: str) -> Any:
 
 
 def printed(command: str, found: Found) -> Any:
-    arguments = {"spaces": (), "cost": (found.folder,), "evaluate": (found.folder, "--data", "digits")}[command]
+    arguments = {
+        "spaces": (),
+        "cost": (found.folder,),
+        "evaluate": (found.folder, "--data", "digits"),
+        "search": (*SEARCH[1:], "--dry-run", "--out", "unused"),
+    }[command]
     called = call(command, *arguments, "--json")
+    assert not Path("unused").exists()
     assert called.code == 0, called.err
     return json.loads(called.out)
 

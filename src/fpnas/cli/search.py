@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from fpnas.cli.options import (
     Device,
     HowToFit,
     ImageSize,
+    Json,
     Log,
     MaxSteps,
     Precision,
@@ -29,13 +31,13 @@ from fpnas.cli.options import (
     set_up,
     warn_of_data,
 )
-from fpnas.cli.output import say_found
-from fpnas.cli.quantity import parse_quantity
+from fpnas.cli.output import print_json, say_found
+from fpnas.cli.quantity import parse_quantity, short
 from fpnas.cost import Budget, CostModel, Flops, Latency, Params
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import SupernetEvaluator
-from fpnas.runner import run, trackers_by_name
-from fpnas.search import methods
+from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
+from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
 LAM, JOIN_AT = 0.25, 0.45
@@ -82,8 +84,14 @@ def search(
     device: Device = "auto",
     precision: Precision = "auto",
     log: Log = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the expected time, memory and K0, and write nothing.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
+    if as_json and not dry_run:
+        raise InputError("--json beside --dry-run", "--json alone", "add --dry-run, or read the files of --out")
     device, precision = set_up(threads, device, precision)
     callbacks = trackers_by_name(log)
     if method not in methods.METHODS:
@@ -113,5 +121,56 @@ def search(
         warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
     job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
     warn_of_data(images, workers, skip_corrupt)
+    idle = _Idle(budget)
+    if dry_run:
+        idle.warn()
+        _say_forecast(job, max_steps, as_json)
+        return
+    callbacks = [*callbacks, idle]
     run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
     say_found(out)
+
+
+class _Idle(Callback):
+    """Warns, once it is certain that the search will run, of a target that no network exceeds."""
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+
+    def on_start(self, run: RunInfo) -> None:
+        """The folder is this run's."""
+        del run
+        self.warn()
+
+    def warn(self) -> None:
+        """In a line, on stderr."""
+        budget = self._budget
+        if budget is not None and not budget.binds:
+            most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
+            target = f"the target of {short(budget.target)} {budget.cost.name}"
+            said = f"{target} has no effect: it is not below {most}"
+            warnings.warn_explicit(said, UserWarning, "command line", 1)  # what is to be mended is there, not in code
+
+
+def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
+    """What the search would take, on stdout; nothing is written."""
+    found = forecast(job, max_steps)
+    space = job.distribution.space
+    if as_json:
+        settings = job.settings()
+        facts = {"space": settings["space"], "method": job.method, "size": space.size, "device": settings["device"]}
+        print_json({**facts, **asdict(found)})
+        return
+    print(f"{space.size:.4g} architectures, entropy {found.entropy:.2f} nats, K0 {found.k0}")
+    per_step = f"{found.seconds_per_step:.3g} s a step at K0"
+    print(f"{found.steps} steps, {per_step}, {_duration(found.seconds)} in all if K stayed there; nothing was written")
+    print(
+        f"{found.memory_mb:.0f} MiB; a step of the largest network needs {found.largest_mb:.0f} MiB beside its weights"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

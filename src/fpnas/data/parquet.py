@@ -30,6 +30,9 @@ MOST_ROWS = 2**31
 LARGEST_GROUP = 8 * 2**30
 """The most bytes of a row group, unpacked: parquet is read by such groups."""
 
+LARGEST_LABELS = 2**30
+"""The most bytes of a file's labels, unpacked: a text that a million rows repeat takes a few bytes in the file."""
+
 _NAME = re.compile(rf"({'|'.join(PARTS)})(?:-(\d+)-of-(\d+)(?:-\w+)?)?\.parquet")
 _ROWS = 256
 
@@ -193,7 +196,7 @@ def _read_table(paths: tuple[Path, ...]) -> Table:
     for path in paths:
         with _opened(path) as file, _sound(path):
             found.append(columns(file.schema_arrow, f"'{path}'"))
-            values.extend(file.read(columns=[found[-1][1]]).column(found[-1][1]).to_pylist())
+            values.extend(_labels(file, found[-1][1], path))
     if any(other != found[0] for other in found):
         raise InputError("files with the same columns and classes", f"others in '{paths[0].parent}'", "check them")
     if not values:
@@ -204,6 +207,19 @@ def _read_table(paths: tuple[Path, ...]) -> Table:
         return _blocks(paths, image, indices)
 
     return Table(f"'{paths[0].parent}'", image, label, names, tuple(values), blocks, paths)
+
+
+def _labels(file: Any, column: str, path: Path) -> list[Any]:
+    """The values of a column, counted as they are unpacked."""
+    found: list[Any] = []
+    size = 0
+    for batch in file.iter_batches(_ROWS, columns=[column]):
+        size += batch.nbytes
+        if size > LARGEST_LABELS:
+            got = f"more in '{column}' of '{path}'"
+            raise InputError(f"at most {LARGEST_LABELS // 2**30} GiB of labels", got, "name the classes by numbers")
+        found.extend(batch.column(0).to_pylist())
+    return found
 
 
 def _blocks(paths: tuple[Path, ...], image: str, indices: Int64[Tensor, " k"]) -> Iterator[Block]:
@@ -231,6 +247,10 @@ def _opened(path: Path) -> Any:
     with _sound(path):
         file = pq.ParquetFile(path)
         groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    on_disk = path.stat().st_size
+    if file.metadata.num_rows > on_disk:  # each row has an image
+        got = f"{file.metadata.num_rows} in the {on_disk} bytes of '{path}'"
+        raise InputError("rows that hold images", got, "get the file again")
     if file.metadata.num_rows > MOST_ROWS or any(group.total_byte_size > LARGEST_GROUP for group in groups):
         got = f"{file.metadata.num_rows} rows in {len(groups)} groups in '{path}'"
         raise InputError(f"row groups of at most {LARGEST_GROUP // 2**30} GiB", got, "write it in more groups")

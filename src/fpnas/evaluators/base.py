@@ -14,15 +14,22 @@ from fpnas.space import Arch, SearchSpace
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning weights gives: the importance-weighted mean loss in nats an image (None: nothing learnt)."""
+    """What learning weights gives.
+
+    Args:
+        loss: the importance-weighted mean in nats an image; None where there is nothing to learn.
+        skipped: the weights were left as they were, since no loss or not all of the gradient was finite.
+    """
 
     loss: float | None
+    skipped: bool = False
 
 
 class Evaluator(Protocol):
     """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another.
 
-    One that knows its networks' layers may have `layers(arch)` as well: the content of layers.json, for reports.
+    One that knows its networks' layers may have `layers(arch)` as well: the content of layers.json, for reports. One
+    whose networks need memory may have `rehearse(mixed, room)`, see `SupernetEvaluator`: it is called before step 1.
     """
 
     @property
@@ -50,7 +57,10 @@ class Evaluator(Protocol):
         ...
 
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
-        """Log-likelihood of a validation batch under each architecture, in nats, without a graph."""
+        """Log-likelihood of a validation batch under each architecture, in nats, without a graph.
+
+        One that isn't finite says that the architecture has diverged.
+        """
         ...
 
     def describe(self, arch: Arch) -> dict[str, Any]:

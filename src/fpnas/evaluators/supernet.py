@@ -22,6 +22,7 @@ from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.evaluators.rehearsal import rehearse
 from fpnas.space import Arch, SearchSpace
 
 
@@ -39,7 +40,7 @@ class SupernetEvaluator:
             the samples, so rare branches learn slowly.
         lr: of the weights, cosine to 0 over the search; by default 0.003 for "adamw", 0.1 for "sgd".
         weight_decay: of the weights.
-        clip: the gradient's greatest norm.
+        clip: the gradient's greatest norm. A step whose gradient isn't finite is skipped.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
         negligible: gradients below this share of the greatest are left out; 0 is exact.
         seed: of the halves and the batches' order.
@@ -117,8 +118,8 @@ class SupernetEvaluator:
                 loss = F.cross_entropy(self._logits(row, images), labels)
                 weights.add(loss, -scale * float(loss.detach()), count)
         loss_mean = weights.finish()
-        self._move_weights()
-        return Learned(loss_mean)
+        moved = self._move_weights() and math.isfinite(loss_mean)
+        return Learned(loss_mean, skipped=not moved)
 
     def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
         """One step on the next batch of the weights' half, under a mixture of all architectures."""
@@ -126,8 +127,8 @@ class SupernetEvaluator:
         self._optimiser.zero_grad()
         loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, images, labels)
         loss.backward()
-        self._move_weights()
-        return Learned(float(loss.detach()))
+        moved = self._move_weights()
+        return Learned(float(loss.detach()), skipped=not moved)
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the alpha half's batch that goes with the last step; differentiable in `weights`."""
@@ -153,9 +154,13 @@ class SupernetEvaluator:
         self._steps += 1
         return batch
 
-    def _move_weights(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
+    def _move_weights(self) -> bool:
+        """A step of the optimiser, or none where the gradient isn't finite: clipped, it would be NaN everywhere."""
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
+        if not bool(norm.isfinite()):
+            return False
         self._optimiser.step()
+        return True
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
@@ -169,6 +174,34 @@ class SupernetEvaluator:
         with batch_statistics(self.supernet):
             losses = [F.cross_entropy(self._logits(row, images), labels, reduction="sum") for row in rows.tolist()]
         return -torch.stack(losses).cpu().double()[back]
+
+    def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
+        """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`.
+
+        Args:
+            mixed: whether the search runs mixtures.
+            room: bytes that are free, or None where that isn't known.
+
+        Returns:
+            Bytes that a step is expected to need beside the weights.
+
+        Raises:
+            InputError: the memory will not do.
+        """
+        images, labels = self._batch(self._train, self._train_order, step=0)
+        largest = list(self._costs[0].table.extreme(-1)[1])
+        even = {c.name: torch.full((len(c.options),), 1 / len(c.options)) for c in self.space.choices}
+
+        def loss_of(num: int) -> Tensor:
+            some, right = images[:num].clone(), labels[:num].clone()  # with storage of their own, whose size counts
+            if mixed:
+                weights = {name: weight.to(self.device) for name, weight in even.items()}
+                return self._soft_loss(weights, some, right)
+            self.supernet.train()
+            with batch_statistics(self.supernet):
+                return F.cross_entropy(self._logits(largest, some), right)
+
+        return rehearse(loss_of, self._parameters, len(labels), room)
 
     def describe(self, arch: Arch) -> dict[str, Any]:
         """Space, input, choices, FLOPs and parameters."""

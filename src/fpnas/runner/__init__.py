@@ -5,6 +5,7 @@ from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supern
 from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
 from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
+from fpnas.runner.rehearsal import Forecast, forecast
 from fpnas.runner.runner import run
 from fpnas.runner.ship import Exported, export
 from fpnas.runner.trackers import trackers_by_name
@@ -13,11 +14,13 @@ __all__ = [
     "ArchRecord",
     "Callback",
     "Exported",
+    "Forecast",
     "Prediction",
     "Progress",
     "RunInfo",
     "Silent",
     "export",
+    "forecast",
     "latency_table",
     "load",
     "load_fbnet_latency",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +18,8 @@ CURRENT, BEFORE, NEXT, DAMAGED = (
     ".checkpoint-next.pt",
     "checkpoint-damaged.pt",
 )
+LOGS = ("metrics.jsonl", "distribution.jsonl")
+"""A checkpoint says how long these were, so that a resumed run can cut them back."""
 
 
 def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
@@ -34,28 +34,55 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
     os.replace(folder.path / NEXT, current)
 
 
+def has_checkpoint(path: Path) -> bool:
+    """Whether the run folder `path` holds a checkpoint to go on from, whole or not."""
+    # os.path: a path that is too long is one where no checkpoint can be.
+    return any(os.path.exists(path / name) for name in (CURRENT, NEXT, BEFORE))
+
+
 def load_checkpoint(path: Path, set_aside: bool = False) -> dict[str, Any] | None:
     """The newest whole checkpoint of the run folder `path`, or None where there is none.
 
     Args:
         path: the run folder.
-        set_aside: rename a damaged newest checkpoint, so that the next save doesn't put it in the good one's place.
+        set_aside: rename a damaged newest checkpoint, so that the next save doesn't put it in the good one's place, and
+            finish a save that was cut off.
 
     Raises:
         RunFolderError: there are checkpoints, but none can be read.
     """
     problem: Exception | None = None
-    for name in (CURRENT, BEFORE):
+    for name in (CURRENT, NEXT, BEFORE):  # NEXT is newer than CURRENT, but only counts once that has made way for it
         if (path / name).exists():
             try:
-                state = torch.load(path / name, map_location="cpu", weights_only=True)
-            except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+                state = _read(path / name)
+            except Exception as error:  # what torch raises on broken files are a dozen kinds, and they change
                 problem = error
                 continue
-            if problem is not None and set_aside:
-                os.replace(path / CURRENT, path / DAMAGED)
-            return cast("dict[str, Any]", state)
+            if set_aside:
+                _tidy(path, name)
+            return state
     if problem is not None:
-        first = str(problem).partition("\n")[0]
+        first = " ".join(str(problem).partition("\n")[0].split())[:200]
         raise RunFolderError("a checkpoint that loads", f"{path / CURRENT} ({first})", "start anew in another folder")
     return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A checkpoint, nothing of which is run, and which names no files but the run's own logs."""
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    sizes = state["log_sizes"]
+    if not isinstance(state["job"], dict) or not isinstance(state["seconds"], float) or set(sizes) - set(LOGS):
+        raise ValueError("it holds something else than a checkpoint")
+    if not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
+        raise ValueError("it holds sizes of logs that are none")
+    return cast("dict[str, Any]", state)
+
+
+def _tidy(path: Path, good: str) -> None:
+    """Leaves the folder as a save leaves it: the good checkpoint in its place, nothing half done beside it."""
+    if good != CURRENT and (path / CURRENT).exists():
+        os.replace(path / CURRENT, path / DAMAGED)
+    if good == NEXT:
+        os.replace(path / NEXT, path / CURRENT)
+    (path / NEXT).unlink(missing_ok=True)  # its logs' sizes would be wrong once the run has gone on

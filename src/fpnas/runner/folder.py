@@ -67,7 +67,9 @@ class RunFolder:
             raise RunFolderError("a folder for the run", f"the file {self.path}", "choose another --out")
         run = self.path / "run.json"
         if not run.exists():
-            inside = sorted(entry.name for entry in self.path.iterdir() if entry.name not in (".lock", "train"))
+            # A process that was killed while it wrote the first file has left a part of it, and nothing else.
+            ours = (".lock", "train", _temporary(run).name)
+            inside = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
             if inside:
                 got = f"{self.path}, which holds {inside[0]!r}"
                 raise RunFolderError("a new folder, an empty one, or one with a run", got, "choose another --out")
@@ -127,7 +129,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         RunFolderError: it can't be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -138,6 +140,10 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise _unwritable(path.parent, error) from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def finite(value: Any) -> Any:

@@ -14,13 +14,11 @@ import platform
 import re
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock
 
@@ -31,12 +29,15 @@ from fpnas.elastic import Supernet
 from fpnas.errors import InputError
 from fpnas.runner.folder import read_json
 from fpnas.space import Option
+from fpnas.tables.archive import array_names, read_arrays
 
 SAVE_EVERY = 512
 """Operations after which a measurement writes down what it has; one that is cut off goes on from there."""
 
 LARGEST_NPZ = 64 * 2**20
-"""Bytes of the arrays of an .npz file, unpacked."""
+"""Bytes of an array of an .npz file, unpacked."""
+
+FBNET_ARRAYS = {"ops", "devices", "base_ms", "delta_ms_vs_skip", "arch", "latency_ms", "heldout_r2"}
 
 Told = Callable[[int, int], None]
 """(operations measured, operations to measure)."""
@@ -135,19 +136,9 @@ def load_fbnet_latency(path: str | Path, device: str) -> AdditiveLatency:
         InputError: the file can't be read, is no such table, or has no such device.
     """
     place = Path(path)
-    try:
-        with zipfile.ZipFile(place) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > LARGEST_NPZ:
-            raise InputError(f"arrays of at most {LARGEST_NPZ} bytes", f"{size} in {place}", "check what it is")
-        with np.load(place, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise InputError("a file that is there", str(place), "check the path") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("a readable .npz file", f"{place} ({error})", "fetch it anew") from None
+    if not place.is_file():
+        raise InputError("a file that is there", str(place), "check the path")
+    arrays = read_arrays(place, dict.fromkeys(sorted(array_names(place) & FBNET_ARRAYS), "iufU"), limit=LARGEST_NPZ)
     model = fbnet_latency(arrays, device, str(place))
     quality = arrays.get("heldout_r2")
     if quality is not None and quality.shape == arrays["devices"].shape:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import signal
 import sys
 import threading
@@ -19,14 +18,13 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from fpnas import parallel
-from fpnas.errors import InputError
+from fpnas.errors import InputError, RunFolderError
 from fpnas.job import Job
 from fpnas.runner.callbacks import Callback, Told, steps_logged
-from fpnas.runner.checkpoint import load_checkpoint, save_checkpoint
+from fpnas.runner.checkpoint import LOGS, has_checkpoint, load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
 from fpnas.runner.progress import Progress, Silent, progress_for_terminal
-
-LOGS = ("metrics.jsonl", "distribution.jsonl")
+from fpnas.runner.rehearsal import peak_memory_mb, rehearse
 
 
 def run(
@@ -57,6 +55,8 @@ def run(
 
     Raises:
         RunFolderError: the folder is in use, holds another run, or can't be written.
+        InputError: the memory will not do for the largest network; see `rehearsal`.
+        DivergedError: nothing finite for many steps; the last checkpoint is from before them.
         KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM, after the step under way and a checkpoint.
     """
     if checkpoint_every < 1 or (max_steps is not None and max_steps < 1):
@@ -65,12 +65,14 @@ def run(
     show = progress if progress is not None else progress_for_terminal() if parallel.rank() == 0 else Silent()
     last = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
     resolved = {**job.settings(), **(settings or {})}
+    if not has_checkpoint(Path(folder)):
+        rehearse(job)  # before there is a folder, whose settings another batch size wouldn't fit
     with _claimed(folder, job, resolved) as place:
         state = parallel.broadcast(None if place is None else load_checkpoint(place.path, set_aside=True))
         sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
         seconds = 0.0
         if state is not None:
-            job.load_state_dict(state["job"])
+            _restore(job, state["job"], Path(folder))
             sizes |= state["log_sizes"]
             seconds = state["seconds"]
         if place is not None:
@@ -116,6 +118,15 @@ def run(
         return job.result()
 
 
+def _restore(job: Job, state: dict[str, Any], folder: Path) -> None:
+    """Puts a job where its checkpoint says; one of another shape is refused."""
+    try:
+        job.load_state_dict(state)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        got = f"another in {folder} ({type(error).__name__}: {' '.join(str(error).split()):.150})"
+        raise RunFolderError(f"a checkpoint of this {job.kind}", got, "start anew in another folder") from error
+
+
 def _claimed(folder: str | Path, job: Job, settings: Mapping[str, Any]) -> AbstractContextManager[RunFolder | None]:
     """The run's folder; None on other ranks than 0, which write nothing."""
     if parallel.rank() > 0:
@@ -128,7 +139,7 @@ def _leave_files(place: RunFolder | None, job: Job, seconds: float) -> Mapping[s
     files = job.files()  # on all ranks, which may have to judge it together
     if place is None:
         return None
-    files["result.json"] = {**files["result.json"], "seconds": round(seconds, 3), "peak_memory_mb": _peak_memory_mb()}
+    files["result.json"] = {**files["result.json"], "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()}
     for name, content in sorted(files.items(), key=lambda item: item[0] == "result.json"):
         if name.endswith(".safetensors"):
             tensors = {key: value.detach().cpu().contiguous().clone() for key, value in content.items()}
@@ -136,12 +147,6 @@ def _leave_files(place: RunFolder | None, job: Job, seconds: float) -> Mapping[s
         else:
             place.write_json(name, content)
     return files["result.json"]
-
-
-def _peak_memory_mb() -> float:
-    """The process's greatest resident memory so far, in MiB (on macOS the unit is bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _facts() -> dict[str, Any]:

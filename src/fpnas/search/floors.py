@@ -10,7 +10,7 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator
-from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.search.within import Within, feasible
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
@@ -40,10 +40,12 @@ class Uniform(Strategy):
         """Draws, trains the shared weights, scores."""
         codes = self.propose(budget, generator(moment.seed, "architectures", moment.number))
         learned = evaluator.learn(codes, moment.progress)
-        score = None if moment.warming_up else evaluator.score(codes) / evaluator.num_images
+        score = None if moment.warming_up else likelihood(evaluator.score(codes)) / evaluator.num_images
         if score is not None:
             self.tell(codes, score)
-        return Told(codes, score, learned.loss, float(self.distribution.entropy().detach()))
+        entropy = float(self.distribution.entropy().detach())
+        lost = score is not None and not bool(score.isfinite().any())
+        return Told(codes, score, learned.loss, entropy, learned.skipped or lost)
 
     def propose(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """The step's architectures, (num, V)."""

@@ -14,7 +14,7 @@ from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator
-from fpnas.job import Step
+from fpnas.job import Skips, Step
 from fpnas.search.constrained import Answer, best_seen, best_within
 from fpnas.search.strategy import Moment, Strategy
 from fpnas.space import Arch
@@ -93,7 +93,9 @@ class Search:
         self.method, self.evaluator, self.budget, self.strategy = method, evaluator, budget, strategy
         self.epochs, self.seed, self.warmup = epochs, seed, warmup
         self.steps_done = 0
+        self.skips = Skips()
         self._num_samples_total = 0
+        self._diverged = 0
         self._epoch_samples: dict[str, list[Any]] = {"codes": [], "score": [], "cost": []}
         self._seen: dict[tuple[int, ...], tuple[float, int]] = {}
 
@@ -117,6 +119,10 @@ class Search:
         warming_up = number < round(self.warmup * self.steps_total)
         moment = Moment(number, self.steps_total, warming_up, self.seed)
         told = self.strategy.step(self.evaluator, self.budget, moment)
+        self.skips.note(told.skipped, number)
+        finite = None if told.score is None else told.score[told.score.isfinite()]
+        diverged = 0 if told.score is None or finite is None else len(told.score) - len(finite)
+        self._diverged += diverged
         cost = None if self.budget is None else self.budget.cost(told.codes)
         self.steps_done += 1
         self._num_samples_total += len(told.codes)
@@ -127,12 +133,26 @@ class Search:
             "entropy": told.entropy,
             "num_samples": len(told.codes),
             "train_loss": told.loss,
-            "val_loss": None if told.score is None else -float(told.score.mean()),
+            "val_loss": None if finite is None or not len(finite) else -float(finite.mean()),
             "cost_mean": None if cost is None else float(cost.mean()),
             "joined": self.joined,
         }
+        if diverged or told.skipped:
+            metrics |= {"diverged": diverged, "skipped": told.skipped}
         epoch, into_epoch = divmod(self.steps_done, self.evaluator.steps_per_epoch)
         return Step(metrics, {} if into_epoch else {"distribution.jsonl": self._epoch_line(epoch - 1)})
+
+    def rehearse(self, room: int | None = None) -> int:
+        """Has the evaluator run its largest network, where it has networks; bytes that a step needs, 0 without.
+
+        Args:
+            room: bytes that are free, or None where that isn't known.
+
+        Raises:
+            InputError: the memory will not do.
+        """
+        rehearse = getattr(self.evaluator, "rehearse", None)
+        return 0 if rehearse is None else rehearse(self.strategy.mixes, room)
 
     def answer(self) -> Answer:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
@@ -163,6 +183,8 @@ class Search:
             "entropy": found.entropy,
             "log_prob": answer.log_prob,
             "answer": answer.how,
+            "diverged": self._diverged,
+            "skipped_steps": self.skips.total,
         }
         result |= {name: facts[name] for name in ("flops", "params") if name in facts}
         if self.budget is not None:
@@ -203,6 +225,8 @@ class Search:
             "strategy": self.strategy.state_dict(),
             "steps_done": self.steps_done,
             "num_samples_total": self._num_samples_total,
+            "diverged": self._diverged,
+            "skips": self.skips.state_dict(),
             "epoch_samples": {name: list(values) for name, values in self._epoch_samples.items()},
             "seen": [(list(codes), total, count) for codes, (total, count) in self._seen.items()],
         }
@@ -212,6 +236,8 @@ class Search:
         self.strategy.load_state_dict(state["strategy"])
         self.steps_done = state["steps_done"]
         self._num_samples_total = state["num_samples_total"]
+        self._diverged = state.get("diverged", 0)
+        self.skips.load_state_dict(state.get("skips", {}))
         self._epoch_samples = {name: list(values) for name, values in state["epoch_samples"].items()}
         self._seen = {tuple(codes): (total, count) for codes, total, count in state["seen"]}
 

@@ -18,11 +18,19 @@ from fpnas.memory import Memory
 
 @dataclass(frozen=True)
 class Scores:
-    """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`."""
+    """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`.
+
+    A log-likelihood is -inf where the architecture has diverged; at least one is finite.
+    """
 
     codes: Tensor
     loglik: Tensor
     num_images: int
+
+    def finite(self) -> Scores:
+        """Those that haven't diverged."""
+        kept = self.loglik.isfinite()
+        return self if bool(kept.all()) else Scores(self.codes[kept], self.loglik[kept], self.num_images)
 
 
 class Move(ABC):
@@ -121,6 +129,8 @@ class Likelihood(Gradient):
         self.baseline: Baseline = baseline
 
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
+        if self.baseline == "leave-one-out":
+            scores = scores.finite()  # the others' geometric mean would be 0; softmax gives a likelihood of 0 no weight
         by = divisor(self.temperature, scores.num_images)
         weigh = leave_one_out if self.baseline == "leave-one-out" else importance_weights
         return architecture_loss(
@@ -151,6 +161,7 @@ class ScoreFunction(Gradient):
         self._baseline: float | None = None
 
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
+        scores = scores.finite()
         reward = scores.loglik / scores.num_images
         if budget is not None and budget.estimator == "samples":
             reward = reward - budget.beta * budget.excess(scores.codes)

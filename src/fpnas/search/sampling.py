@@ -15,7 +15,7 @@ from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator
 from fpnas.search.moves import Move, Scores
-from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
@@ -52,11 +52,13 @@ class Sampling(Strategy):
         codes = self._draw(self.sample_size(entropy), budget, moment)
         learned = evaluator.learn(codes, moment.progress)
         if moment.warming_up:
-            return Told(codes, None, learned.loss, entropy)
-        loglik = evaluator.score(codes)
-        costs = generator(moment.seed, "costs", moment.number)
-        self.move(self.distribution, Scores(codes, loglik, evaluator.num_images), budget, costs)
-        return Told(codes, loglik / evaluator.num_images, learned.loss, entropy)
+            return Told(codes, None, learned.loss, entropy, learned.skipped)
+        loglik = likelihood(evaluator.score(codes))
+        any_finite = bool(loglik.isfinite().any())
+        if any_finite:
+            costs = generator(moment.seed, "costs", moment.number)
+            self.move(self.distribution, Scores(codes, loglik, evaluator.num_images), budget, costs)
+        return Told(codes, loglik / evaluator.num_images, learned.loss, entropy, learned.skipped or not any_finite)
 
     def _draw(self, num: int, budget: Budget | None, moment: Moment) -> Tensor:
         draws = generator(moment.seed, "architectures", moment.number)

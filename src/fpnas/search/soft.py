@@ -10,7 +10,7 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, SoftEvaluator
-from fpnas.search.strategy import Moment, Strategy, Told
+from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
 
@@ -54,6 +54,8 @@ class Soft(Strategy):
         alpha_every: steps of the weights for each of alpha, which then comes first.
     """
 
+    mixes = True
+
     def __init__(
         self,
         space: SearchSpace,
@@ -81,6 +83,7 @@ class Soft(Strategy):
         assert isinstance(evaluator, SoftEvaluator)
         entropy = float(self.distribution.entropy().detach())
         loss: Tensor | None = None
+        skipped = False
         if not moment.warming_up and moment.number % self.alpha_every == 0:
             weights = self._weights(moment, "alpha")
             names = [choice.name for choice in self.distribution.space.choices]
@@ -90,12 +93,16 @@ class Soft(Strategy):
                 total = total + budget.expected_loss(weights)
             self._optimiser.zero_grad()
             total.backward()
-            self._optimiser.step()
+            skipped = not all(
+                bool(p.grad.isfinite().all()) for p in self.distribution.parameters() if p.grad is not None
+            )
+            if not skipped:
+                self._optimiser.step()
         names = [choice.name for choice in self.distribution.space.choices]
         learned = evaluator.soft_learn(dict(zip(names, self._weights(moment, "weights"), strict=True)), moment.progress)
         mode = torch.tensor([self.distribution.space.encode(self.distribution.mode())])
-        score = None if loss is None else -loss.detach().double().cpu().reshape(1)
-        return Told(mode, score, learned.loss, entropy)
+        score = None if loss is None else likelihood(-loss.detach().double().cpu().reshape(1))
+        return Told(mode, score, learned.loss, entropy, learned.skipped or skipped)
 
     def _weights(self, moment: Moment, purpose: str) -> list[Tensor]:
         """One weight vector a choice, by the distribution's rows."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fpnas.cost import Budget
@@ -35,25 +36,35 @@ class Told:
 
     Args:
         codes: the K architectures, (K, V).
-        score: mean log-likelihood an image of each; None while warming up, or where none was scored by itself.
+        score: mean log-likelihood an image of each, -inf where it has diverged; None while warming up, or where none
+            was scored by itself.
         loss: of the weights, in nats an image; None where none were learnt.
         entropy: of the distribution that they were drawn from, in nats.
+        skipped: weights or distribution were left as they were, since nothing finite came of the architectures.
     """
 
     codes: Tensor
     score: Tensor | None
     loss: float | None
     entropy: float
+    skipped: bool = False
+
+
+def likelihood(loglik: Tensor) -> Tensor:
+    """Scores with -inf, a likelihood of 0, for what isn't finite: an architecture that diverged explains nothing."""
+    return loglik.masked_fill(~loglik.isfinite(), -torch.inf)
 
 
 class Strategy(ABC):
     """Draws architectures, has them learn and scored, and draws its conclusions.
 
     `distribution` is what the strategy has learnt. Where it learns none (random search, evolution) that stays uniform,
-    and `answers_from_seen` says that the answer is the best architecture scored.
+    and `answers_from_seen` says that the answer is the best architecture scored. `mixes` says that it runs mixtures of
+    all architectures.
     """
 
     answers_from_seen = False
+    mixes = False
 
     def __init__(self, space: SearchSpace) -> None:
         self.distribution = ArchDistribution(space)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -24,12 +24,12 @@ def array_names(path: Path) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise InputError("an .npz of NumPy", f"{path} ({error})", "save it with numpy.savez_compressed") from None
 
 
-def read_arrays(path: Path, names: dict[str, str]) -> dict[str, NDArray[Any]]:
-    """Arrays by name; `names` says of each which kinds of NumPy type it may have, such as "iu" for integers.
+def read_arrays(path: Path, names: dict[str, str], limit: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
+    """Arrays by name, each of at most `limit` bytes; `names` says which kinds of NumPy type it may have, such as "iu".
 
     Raises:
         InputError: one is absent, of another kind, or too large.
@@ -43,23 +43,28 @@ def read_arrays(path: Path, names: dict[str, str]) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
         for name, kinds in names.items():
             try:
-                with archive.open(f"{name}.npy") as file:
-                    _refuse(file, kinds, f"{name!r} of {path}")
-                with archive.open(f"{name}.npy") as file:
+                info = archive.getinfo(f"{name}.npy")
+                with archive.open(info) as file:
+                    _refuse(file, info, kinds, limit, f"{name!r} of {path}")
+                with archive.open(info) as file:
                     arrays[name] = npy.read_array(file, allow_pickle=False)
-            except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(f"a sound array {name!r}", f"{path} ({error})", "get the file anew") from None
+            except InputError:
+                raise
+            except Exception as error:  # zipfile, zlib, lzma and numpy raise a dozen kinds on broken files
+                got = f"{path} ({' '.join(str(error).split()):.200})"
+                raise InputError(f"a sound array {name!r}", got, "get the file anew") from None
     return arrays
 
 
-def _refuse(file: IO[bytes], kinds: str, what: str) -> None:
+def _refuse(file: IO[bytes], info: zipfile.ZipInfo, kinds: str, limit: int, what: str) -> None:
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(file)
-    size = int(np.prod([float(n) for n in shape])) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if dtype.kind not in kinds:
         raise InputError(f"numbers or text as {what}", f"type {dtype}", "get the file anew")
-    if size > MAX_BYTES:
-        raise InputError(f"at most {MAX_BYTES:,} bytes in {what}", f"{size:,}", "get the file anew")
+    if size > limit:
+        raise InputError(f"at most {limit:,} bytes in {what}", f"{size:,}", "get the file anew")
+    # A byte of deflate unpacks to at most 1,032.
+    if info.file_size != file.tell() + size or info.file_size > 1032 * info.compress_size + 1024:
+        raise InputError(f"{size:,} bytes in {what}, as it announces", "others", "get the file anew")

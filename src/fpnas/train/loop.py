@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fpnas import parallel
 from fpnas.data import Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
-from fpnas.job import Step
+from fpnas.job import Skips, Step
 from fpnas.streams import as_global, generator
 from fpnas.train.augment import augmentation
 from fpnas.train.average import averaged
@@ -79,6 +79,7 @@ class Training:
         running = with_drop_path(self.network, self.recipe.drop_path) if self.recipe.drop_path else self.network
         self._running = DistributedDataParallel(running) if parallel.world_size() > 1 else running
         self.steps_done = 0
+        self.skips = Skips()
         self._judged: tuple[int, Accuracy] | None = None
         if teacher is None and (self.recipe.teacher_weight, self.recipe.teacher_temperature) != (0.5, 2.0):
             warnings.warn("teacher_weight and teacher_temperature have no effect without a teacher", stacklevel=2)
@@ -111,9 +112,16 @@ class Training:
             loss = loss * (len(own) * parallel.world_size() / len(chosen))
         self._optimiser.zero_grad()
         loss.backward()
-        self._optimiser.step()
-        if self._average is not None:
-            self._average.update_parameters(self.network)
+        # Under ranks the gradient is the same on all, so all skip or none.
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        moves = bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+        if moves:
+            self._optimiser.step()
+            if self._average is not None:
+                self._average.update_parameters(self.network)
+        else:
+            _mend_statistics(self.network)
+        self.skips.note(not moves, number)
         self.steps_done += 1
         at_end = self.steps_done % self._order.steps_per_epoch == 0
         metrics = {
@@ -123,6 +131,8 @@ class Training:
             "lr": rate,
             "accuracy": self._accuracy().accuracy if at_end else None,
         }
+        if not moves:
+            metrics["skipped"] = True
         return Step(metrics)
 
     def result(self) -> Accuracy:
@@ -139,6 +149,7 @@ class Training:
             "loss": found.loss,
             "num_images": found.num_images,
             "heldout_from": self.data.heldout_from,
+            "skipped_steps": self.skips.total,
         }
         result |= {name: self.facts[name] for name in ("flops", "params") if name in self.facts}
         spec = ImageSpec.of(self.data).to_json() if isinstance(self.data, ImageData) else self.data.describe()
@@ -166,6 +177,7 @@ class Training:
             "optimiser": self._optimiser.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
             "steps_done": self.steps_done,
+            "skips": self.skips.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,6 +186,7 @@ class Training:
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self.steps_done = state["steps_done"]
+        self.skips.load_state_dict(state.get("skips", {}))
 
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented, normalised images, and targets: labels, or (n, classes) where images are mixed."""
@@ -223,6 +236,15 @@ class Training:
         if least < 2 * parallel.world_size():
             expected = f"batches of at least {2 * parallel.world_size()} images, two for each rank"
             raise InputError(expected, str(least), "raise the batch size, or start fewer ranks")
+
+
+def _mend_statistics(network: nn.Module) -> None:
+    """Running statistics that took in something not finite begin anew: an average would never get rid of it."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None:  # pyright: ignore[reportPrivateUsage]
+            kept = (module.running_mean, module.running_var)
+            if not all(bool(values.isfinite().all()) for values in kept if values is not None):
+                module.reset_running_stats()
 
 
 def _placed(module: nn.Module, device: str) -> nn.Module:

@@ -1,0 +1,111 @@
+"""What a job will need: a rehearsal of its largest network before step 1, and the figures of `search --dry-run`.
+
+Time is measured on steps that are thrown away; nothing is written.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fpnas.job import Job
+from fpnas.search.loop import Search
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a search will take.
+
+    Args:
+        entropy: of the distribution at the start, in nats.
+        k0: architectures drawn in the first step.
+        steps: that would be taken.
+        seconds_per_step: with alpha learning, at K0.
+        seconds: of all steps, if K stayed at K0; where K follows the entropy it falls, and the search takes less.
+        memory_mb: the process's greatest memory so far, in MiB; on a GPU that of the GPU.
+        largest_mb: what a step of the largest network is expected to need beside the weights; 0 without networks.
+    """
+
+    entropy: float
+    k0: int
+    steps: int
+    seconds_per_step: float
+    seconds: float
+    memory_mb: float
+    largest_mb: float
+
+
+def rehearse(job: Job) -> int:
+    """Runs the largest network of a job that has networks; bytes that a step of it needs.
+
+    Raises:
+        InputError: the memory will not do.
+    """
+    play = getattr(job, "rehearse", None)
+    return 0 if play is None else play(free_memory(getattr(getattr(job, "evaluator", None), "device", "cpu")))
+
+
+def forecast(job: Search, max_steps: int | None = None) -> Forecast:
+    """The figures of a search, new, that won't be run afterwards: its first steps are taken here.
+
+    Raises:
+        InputError: the memory will not do for the largest network.
+    """
+    largest = rehearse(job)
+    steps = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
+    warm_up = min(steps, round(job.warmup * job.steps_total))
+    first = job.step().metrics  # the first also warms up the machine
+    only_weights = _seconds_of_step(job, warmup=1.0) if warm_up else 0.0
+    whole = _seconds_of_step(job, warmup=0.0)
+    return Forecast(
+        entropy=first["entropy"],
+        k0=first["num_samples"],
+        steps=steps,
+        seconds_per_step=whole,
+        seconds=warm_up * only_weights + (steps - warm_up) * whole,
+        memory_mb=peak_memory_mb(getattr(job.evaluator, "device", "cpu")),
+        largest_mb=round(largest / MIB, 1),
+    )
+
+
+def _seconds_of_step(job: Search, warmup: float) -> float:
+    job.warmup = warmup
+    started = time.perf_counter()
+    job.step()
+    return time.perf_counter() - started
+
+
+def peak_memory_mb(device: str = "cpu") -> float:
+    """The process's greatest resident memory so far, in MiB; on "cuda" what torch held of the GPU's."""
+    if torch.device(device).type == "cuda":
+        return round(torch.cuda.max_memory_allocated() / MIB, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, but on macOS in bytes
+    return round(peak / (MIB if sys.platform == "darwin" else 2**10), 1)
+
+
+def free_memory(device: str = "cpu") -> int | None:
+    """Bytes that can still be taken: of the GPU's memory, or the machine's within its container; None: unknown."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    rooms: list[int] = []
+    with suppress(OSError, ValueError, KeyError):
+        rooms.append(_numbers(_MEMINFO)["MemAvailable:"] * 2**10)
+    with suppress(OSError, ValueError, KeyError):  # "max" where the container has no bound
+        limit, used = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        rooms.append(limit - used + _numbers(_CGROUP / "memory.stat")["inactive_file"])  # cached files make room
+    return max(0, min(rooms)) if rooms else None
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """Lines such as "name 12 kB" of a file of the kernel's."""
+    return {words[0]: int(words[1]) for words in map(str.split, file.read_text().splitlines()) if len(words) > 1}
