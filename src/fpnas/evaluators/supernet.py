@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.evaluators.racing import Racing, race
 from fpnas.space import Arch, SearchSpace
 
 
@@ -42,6 +44,8 @@ class SupernetEvaluator:
         clip: the gradient's greatest norm.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
         negligible: gradients below this share of the greatest are left out; 0 is exact.
+        racing: scores architectures in chunks of the batch and stops those that can't matter (ours, see `racing`); None
+            scores each on the whole batch.
         seed: of the halves and the batches' order.
         device: where the supernet runs.
         precision: "fp32", or "bf16" by autocast.
@@ -62,6 +66,7 @@ class SupernetEvaluator:
         clip: float = 5.0,
         temperature: Temperature = "mean",
         negligible: float = 1e-3,
+        racing: Racing | None = None,
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",
@@ -69,12 +74,14 @@ class SupernetEvaluator:
         check_fit(supernet, data)
         if batch_size < 2:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
+        if racing is not None:
+            racing.check(batch_size)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.data, self.device, self.precision = data, device, precision
         self.optimiser, self.lr = optimiser, default_lr(optimiser) if lr is None else lr
         self.batch_size, self.weight_decay, self.clip = batch_size, weight_decay, clip
         self.temperature: Temperature = temperature
-        self.negligible, self.seed = negligible, seed
+        self.negligible, self.racing, self.seed = negligible, racing, seed
         self._parameters = list(supernet.parameters())
         self._optimiser = self._make_optimiser()
         first, second = halves(data.train, seed)
@@ -112,10 +119,12 @@ class SupernetEvaluator:
         weights = OnlineWeights(self._parameters, self.negligible)
         rows, counts = codes.unique(dim=0, return_counts=True)
         self.supernet.train()
-        with batch_statistics(self.supernet):
+        with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
             for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
                 loss = F.cross_entropy(self._logits(row, images), labels)
                 weights.add(loss, -scale * float(loss.detach()), count)
+                gathered.add_up()
+                del loss  # of a sample left out it holds all activations, which the next one's would stand beside
         loss_mean = weights.finish()
         self._move_weights()
         return Learned(loss_mean)
@@ -167,8 +176,17 @@ class SupernetEvaluator:
         rows, back = codes.unique(dim=0, return_inverse=True)
         self.supernet.train()
         with batch_statistics(self.supernet):
-            losses = [F.cross_entropy(self._logits(row, images), labels, reduction="sum") for row in rows.tolist()]
-        return -torch.stack(losses).cpu().double()[back]
+            if self.racing is None:
+                losses = [F.cross_entropy(self._logits(row, images), labels, reduction="sum") for row in rows.tolist()]
+                return -torch.stack(losses).cpu().double()[back]
+            sizes, numbers = self.racing.sizes(len(labels)), rows.tolist()
+            chunks = list(zip(images.split(sizes), labels.split(sizes), strict=True))
+
+            def judge(number: int, chunk: int) -> Tensor:
+                part, targets = chunks[chunk]
+                return -F.cross_entropy(self._logits(numbers[number], part), targets, reduction="none")
+
+            return race(judge, len(rows), sizes, self.racing)[back]
 
     def describe(self, arch: Arch) -> dict[str, Any]:
         """Space, input, choices, FLOPs and parameters."""
@@ -197,6 +215,7 @@ class SupernetEvaluator:
             "clip": self.clip,
             "weight_temperature": self.temperature,
             "negligible": self.negligible,
+            "racing": None if self.racing is None else asdict(self.racing),
             "data_seed": self.seed,
             "device": self.device,
             "precision": self.precision,
@@ -222,11 +241,15 @@ class SupernetEvaluator:
             raise InputError(expected, f"one of {outputs}", "give it num_classes")
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        if self.optimiser == "sgd":
+        if (
+            self.optimiser == "sgd"
+        ):  # torch 2.13's fused one fails where a weight has its first gradient later than others
             return torch.optim.SGD(
                 self._parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, nesterov=True
             )
-        return torch.optim.AdamW(self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
+        return torch.optim.AdamW(
+            self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=True
+        )
 
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with self._autocast():
