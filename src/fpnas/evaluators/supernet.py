@@ -241,9 +241,7 @@ class SupernetEvaluator:
             raise InputError(expected, f"one of {outputs}", "give it num_classes")
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        if (
-            self.optimiser == "sgd"
-        ):  # torch 2.13's fused one fails where a weight has its first gradient later than others
+        if self.optimiser == "sgd":  # not fused: torch 2.13's fails where weights get their first gradients apart
             return torch.optim.SGD(
                 self._parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, nesterov=True
             )
