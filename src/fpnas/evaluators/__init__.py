@@ -2,7 +2,8 @@
 
 from fpnas.evaluators.base import Evaluator, Learned, SoftEvaluator
 from fpnas.evaluators.racing import Racing
+from fpnas.evaluators.ranks import Split
 from fpnas.evaluators.supernet import SupernetEvaluator
 from fpnas.evaluators.table import TableEvaluator
 
-__all__ = ["Evaluator", "Learned", "Racing", "SoftEvaluator", "SupernetEvaluator", "TableEvaluator"]
+__all__ = ["Evaluator", "Learned", "Racing", "SoftEvaluator", "Split", "SupernetEvaluator", "TableEvaluator"]
