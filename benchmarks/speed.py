@@ -138,6 +138,11 @@ def largest(space: fpnas.SearchSpace, cost: fpnas.CostModel) -> tuple[int, ...]:
     return tuple(best[0].tolist())
 
 
+def codes_of(space: fpnas.SearchSpace, count: int) -> Tensor:
+    """So many architectures, drawn uniformly: (count, V)."""
+    return fpnas.ArchDistribution(space).sample(count, generator(0, "drawn architectures"))
+
+
 def show(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], options: Namespace) -> None:
     """Prints and, where asked, writes what was measured; `--json` prints one flat object."""
     machine = {
