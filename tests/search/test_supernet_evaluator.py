@@ -158,7 +158,7 @@ def test_one_network_at_a_time_is_in_memory() -> None:
     backwards: list[int] = []
 
     def pack(value: Tensor) -> Saved:
-        kept = Saved(value)
+        kept = Saved(value.detach())  # an output itself would keep its own graph alive
         saved.append(weakref.ref(kept))
         return kept
 
