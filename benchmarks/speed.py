@@ -62,7 +62,7 @@ def images(options: Namespace, count: int = 2000) -> ImageData:
         source = read_parquet_folder(options.data).train
         assert isinstance(source, Encoded)
         chosen = stratified_split(source.labels, count / len(source.labels), 0)[1]
-        pixels = torch.stack([torch.as_tensor(decode(item.content, 3)) for item in source.items(chosen)])
+        pixels = torch.stack([torch.tensor(decode(item.content, 3)) for item in source.items(chosen)])
         name, labels = "cifar10", source.labels[chosen]
     else:
         size = options.image_size

@@ -164,7 +164,7 @@ def main() -> int:
     parser = speed.parser(__doc__)
     parser.add_argument("--warm-steps", type=int, default=200, help="steps that alpha and weights have behind them")
     parser.add_argument("--architectures", type=int, default=20, help="the fewest for single_arch_ratio")
-    parser.add_argument("--rounds", type=int, default=3, help="the fewest steps for each step_ratio")
+    parser.add_argument("--rounds", type=int, default=2, help="the fewest steps for each step_ratio")
     parser.add_argument("--seconds", type=float, default=200.0, help="go on measuring so long, from the start")
     options = parser.parse_args()
     start = time.perf_counter()
