@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv run test check lint types floors soak docs format clean
+.PHONY: help venv run test check lint types floors soak bench docs format clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -58,6 +58,12 @@ floors: $(STAMP) ## import-linter: imports go down only
 
 soak: $(STAMP) ## the long proofs, which `make test` leaves out
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak --timeout 7200 $(ARGS)
+
+# One after the other, with nothing else running: each measures ratios, and writes its results file.
+bench: $(STAMP) ## speed, memory and ranks against the floors that they have to meet; ARGS="..." goes to each
+	@for what in step_time memory scaling; do \
+		$(BIN)/python benchmarks/$$what.py --results benchmarks/results/$${what}_cpu2_$$(date +%F).md $(ARGS) || exit 1; \
+	done
 
 docs: $(STAMP) ## the documentation in site/; fails where a link, an anchor or a picture is missing
 	@$(BIN)/python docs/build.py

@@ -2,7 +2,7 @@
 
 `torchrun --nproc-per-node N -m fpnas ...` starts N ranks. Code above calls these few words whatever N is; with one rank
 each of them is the identity and touches no process group. Rank 0 alone writes files; deciding what is averaged, and
-when, is left to the callers. All ranks must call `mean`, `broadcast` and `anywhere` in the same order.
+when, is left to the callers. All ranks must call those that exchange anything in the same order.
 """
 
 from __future__ import annotations
@@ -51,13 +51,27 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def mean(value: Tensor) -> Tensor:
-    """The mean over the ranks of a floating-point tensor, which has one shape on all; `value` is left as it is."""
+def total(value: Tensor) -> Tensor:
+    """The sum over the ranks of a tensor that has one shape on all; `value` is left as it is."""
     if world_size() == 1:
         return value
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total / world_size()
+    summed = value.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def greatest(value: float) -> float:
+    """The greatest of the ranks' numbers."""
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return float(found)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over the ranks of a floating-point tensor, which has one shape on all; `value` is left as it is."""
+    return value if world_size() == 1 else total(value) / world_size()
 
 
 def broadcast(value: T) -> T:

@@ -79,7 +79,8 @@ def test_a_run_is_kept_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     arms = [protocol.Arm("base"), protocol.Arm("K = 4, 1/2")]
     results = tmp_path / "results.md"
     asked = protocol.Plan("small", 2, 1, tmp_path, None, 0, 1, results)
-    kept = dict(samples=100, steps=9, first_k=4, entropy=1.0, search_seconds=8.0, train_seconds=1.0, flops=5, params=6)
+    kept = {"samples": 100, "steps": 9, "first_k": 4, "entropy": 1.0, "search_seconds": 8.0, "train_seconds": 1.0}
+    kept |= {"flops": 5, "params": 6}
     for folder, accuracies, samples in (("base", (80.0, 82.0), 100), ("K-=-4-1of2", (83.0, 84.0), 25)):
         for seed, accuracy in enumerate(accuracies):
             (tmp_path / folder / f"seed-{seed}").mkdir(parents=True)

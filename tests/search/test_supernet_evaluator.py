@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from typing import Any
 
 import helpers_run as h
@@ -140,6 +141,41 @@ def test_vanished_samples_are_not_run_backwards_and_hardly_missed() -> None:
     assert backwards[0.0] == 12
     assert backwards[1e-3] < 8
     assert greatest_error(gradients[1e-3], gradients[0.0]) < 12 * 1e-3
+
+
+class Saved:
+    """A tensor that a graph keeps for its backward pass."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+def test_one_network_at_a_time_is_in_memory() -> None:
+    """Whatever becomes of a sample, all that its graph keeps is gone before the next one runs, its slices too."""
+    task = evaluator_of(True, temperature=0.02, negligible=1e-3)
+    saved: list[weakref.ref[Saved]] = []
+    samples: list[int] = []
+    backwards: list[int] = []
+
+    def pack(value: Tensor) -> Saved:
+        kept = Saved(value.detach())  # an output itself would keep its own graph alive
+        saved.append(weakref.ref(kept))
+        return kept
+
+    def before(*_: Any) -> None:
+        assert not any(ref() for ref in saved), "the sample before still holds its activations"
+        assert not task.supernet._pick.gathered._pieces
+        samples.append(len(saved))
+
+    task.supernet.register_forward_pre_hook(before)
+    task.supernet.module.classifier.bias.register_post_accumulate_grad_hook(lambda _: backwards.append(1))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
+        task.learn(sampled_codes(task.supernet, 12), 0.0)
+    assert len(samples) == 12 > len(backwards) + 3
+    assert samples[-1] > 100, "graphs that keep nothing prove nothing"
+    assert not any(ref() for ref in saved)
+    for weight in task.supernet.parameters():
+        assert weight.grad is None or weight.grad.shape == weight.shape
 
 
 def moved(

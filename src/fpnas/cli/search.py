@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
+from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import (
     BatchSize,
@@ -33,9 +34,9 @@ from fpnas.cli.options import (
 )
 from fpnas.cli.output import print_json, say_found
 from fpnas.cli.quantity import parse_quantity, short
-from fpnas.cost import Budget, CostModel, Flops, Latency, Params
+from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError, unknown_name
-from fpnas.evaluators import SupernetEvaluator
+from fpnas.evaluators import Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
@@ -83,6 +84,13 @@ def search(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--parallel",
+            help="data or architectures: what torchrun's ranks split, a step's images (the default) or its networks.",
+        ),
+    ] = None,
     log: Log = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the expected time, memory and K0, and write nothing.")
@@ -96,39 +104,55 @@ def search(
     callbacks = trackers_by_name(log)
     if method not in methods.METHODS:
         raise unknown_name("method", method, methods.METHODS)
-    images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
-    supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
-    task = SupernetEvaluator(supernet, images, batch_size=batch_size, seed=seed, device=device, precision=precision)
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_quantity(text, flag) for flag, text in targets.items() if text is not None}
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
+    images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
     shape = (images.in_channels, images.image_size, images.image_size)
-    budget, keep = None, None
-    for flag, target in given.items():
-        cost: CostModel
-        if flag == "--target-ms":
-            table = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
-            cost = Latency(supernet, shape, table)
-            keep = {RUN_TABLE: cost.used.to_json()}
-        else:
-            cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
-        budget = Budget(cost, target, beta)
     options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
     if not options and (lam, join_at) != (LAM, JOIN_AT):
         warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
-    job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
-    warn_of_data(images, workers, skip_corrupt)
-    idle = _Idle(budget)
-    if dry_run:
-        idle.warn()
-        _say_forecast(job, max_steps, as_json)
-        return
-    callbacks = [*callbacks, idle]
-    run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
-    say_found(out)
+    supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
+    with parallel.ranks(device):
+        if split is not None and parallel.world_size() == 1:
+            warnings.warn("--parallel has no effect on one process", stacklevel=2)
+        task = SupernetEvaluator(
+            supernet,
+            images,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            precision=precision,
+            split=cast("Split", split or "data"),
+        )
+        budget, keep = None, None
+        for flag, target in given.items():
+            cost: CostModel
+            if flag == "--target-ms":
+                table: LatencyTable | None = None
+                if parallel.rank() == 0:  # one rank's clock for all
+                    table = table_for(
+                        supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device
+                    )
+                cost = Latency(supernet, shape, cast("LatencyTable", parallel.broadcast(table)))
+                keep = {RUN_TABLE: cost.used.to_json()}
+            else:
+                cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
+            budget = Budget(cost, target, beta)
+        job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
+        warn_of_data(images, workers, skip_corrupt)
+        idle = _Idle(budget)
+        if dry_run:
+            idle.warn()
+            _say_forecast(job, max_steps, as_json)
+            return
+        callbacks = [*callbacks, idle]
+        run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
+        if parallel.rank() == 0:
+            say_found(out)
 
 
 class _Idle(Callback):
@@ -155,6 +179,8 @@ class _Idle(Callback):
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
     """What the search would take, on stdout; nothing is written."""
     found = forecast(job, max_steps)
+    if parallel.rank() != 0:
+        return
     space = job.distribution.space
     if as_json:
         settings = job.settings()

@@ -12,10 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from fpnas.elastic.dims import Dim, choices_in, resolve, values_of
+from fpnas.elastic.gathered import Gathered
 from fpnas.elastic.soft import Mixture
 from fpnas.errors import SupernetError
 from fpnas.space import Option
@@ -30,6 +32,7 @@ class Pick:
     def __init__(self) -> None:
         self.arch: Mapping[str, Option] = {}
         self.mixture: Mixture | None = None
+        self.gathered: Gathered | None = None
 
 
 class ElasticModule(nn.Module, ABC):
@@ -74,6 +77,16 @@ class ElasticModule(nn.Module, ABC):
     def mixture(self) -> Mixture | None:
         """The soft pick in force, if it is one."""
         return self.pick.mixture
+
+    def slice_of(self, weight: Tensor, *widths: int) -> Tensor:
+        """The first `widths` of the weight's leading axes; the weight itself where that is all of it."""
+        if widths == weight.shape[: len(widths)]:
+            return weight
+        index = tuple(slice(width) for width in widths)
+        gathered = self.pick.gathered
+        if gathered is None or not weight.requires_grad or not torch.is_grad_enabled():
+            return weight[index]
+        return gathered.take(weight, index)
 
     def _largest(self) -> Values:
         if not self.mixes and any(choices_in(dim) for dim in self.dims.values()):

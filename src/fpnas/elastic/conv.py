@@ -80,8 +80,9 @@ class Conv2d(ElasticLayer):
 
     def _slices(self) -> dict[str, Tensor]:
         value = self.values
-        weight = self.weights[str(value["kernel_size"])][: value["out_channels"], : value["in_channels"]]
-        return {"weight": weight} if self.bias is None else {"weight": weight, "bias": self.bias[: len(weight)]}
+        weight = self.weights[str(value["kernel_size"])]
+        slices = {"weight": self.slice_of(weight, value["out_channels"], value["in_channels"])}
+        return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, value["out_channels"])}
 
     def _padding(self) -> int:
         return self.values["kernel_size"] // 2 if self.padding is None else self.padding
@@ -129,8 +130,9 @@ class DepthwiseConv2d(ElasticLayer):
         self.bias = _bias(bias, channels)
 
     def _slices(self) -> dict[str, Tensor]:
-        weight = self.weights[str(self.values["kernel_size"])][: self.values["channels"]]
-        return {"weight": weight} if self.bias is None else {"weight": weight, "bias": self.bias[: len(weight)]}
+        channels = self.values["channels"]
+        slices = {"weight": self.slice_of(self.weights[str(self.values["kernel_size"])], channels)}
+        return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, channels)}
 
     def _padding(self) -> int:
         return self.values["kernel_size"] // 2 if self.padding is None else self.padding
@@ -170,8 +172,8 @@ class Conv1d(ElasticLayer):
 
     def _slices(self) -> dict[str, Tensor]:
         value = self.values
-        weight = self.weights[str(value["kernel_size"])][: value["out_channels"], : value["in_channels"]]
-        return {"weight": weight, "bias": self.bias[: len(weight)]}
+        outs, weight = value["out_channels"], self.weights[str(value["kernel_size"])]
+        return {"weight": self.slice_of(weight, outs, value["in_channels"]), "bias": self.slice_of(self.bias, outs)}
 
     def forward(self, x: Tensor) -> Tensor:
         slices = self._slices()
@@ -203,8 +205,8 @@ class Linear(ElasticLayer):
 
     def _slices(self) -> dict[str, Tensor]:
         outs, ins = self.values["out_features"], self.values["in_features"]
-        weight = self.weight[:outs, :ins]
-        return {"weight": weight} if self.bias is None else {"weight": weight, "bias": self.bias[:outs]}
+        slices = {"weight": self.slice_of(self.weight, outs, ins)}
+        return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, outs)}
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.linear(x, **self._slices())

@@ -53,7 +53,7 @@ class BatchNorm(ElasticLayer, ABC):
         if x.is_meta:  # shapes alone matter there, and torch's way to them is slow
             return x
         width = self.values["channels"]
-        weight, bias = self.weight[:width], self.bias[:width]
+        weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
         if self.batch_only:
             return F.batch_norm(x, None, None, weight, bias, True, self.momentum, self.eps)
         mean, variance = self.running_mean[:width], self.running_var[:width]
@@ -113,7 +113,8 @@ class LayerNorm(ElasticLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         width = self.values["features"]
-        return F.layer_norm(x, (width,), self.weight[:width], self.bias[:width], self.eps)
+        weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
+        return F.layer_norm(x, (width,), weight, bias, self.eps)
 
     def extract(self) -> nn.Module:
         width = self.values["features"]

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from fpnas.elastic import checks
 from fpnas.elastic.base import ElasticLayer, ElasticModule, Pick
+from fpnas.elastic.gathered import Gathered
 from fpnas.elastic.init import initialise
 from fpnas.elastic.soft import Mixture
 from fpnas.errors import InputError, SupernetError
@@ -107,6 +108,16 @@ class Supernet(nn.Module):
             raise InputError("a weight for each option of each choice", f"shapes {given}", f"give {wanted}")
         self._pick.mixture = Mixture(weights)
         return self
+
+    @contextmanager
+    def gathering(self) -> Generator[Gathered]:
+        """Within it, the gradients of sliced weights are added up by `Gathered.add_up`, to be called after each
+        backward pass, instead of by torch."""
+        self._pick.gathered = Gathered()
+        try:
+            yield self._pick.gathered
+        finally:
+            self._pick.gathered = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The architecture in force on a batch."""

@@ -35,7 +35,8 @@ class Embedding(ElasticLayer):
         self.weight = nn.Parameter(torch.empty(num_embeddings, largest(width)))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.embedding(tokens, self.weight[:, : self.values["width"]], self.padding_idx)
+        weight = self.slice_of(self.weight, len(self.weight), self.values["width"])
+        return F.embedding(tokens, weight, self.padding_idx)
 
     def extract(self) -> nn.Module:
         weight = self.weight[:, : self.values["width"]]

@@ -1,7 +1,9 @@
 """Judges of architectures."""
 
 from fpnas.evaluators.base import Evaluator, Learned, SoftEvaluator
+from fpnas.evaluators.racing import Racing
+from fpnas.evaluators.ranks import Split
 from fpnas.evaluators.supernet import SupernetEvaluator
 from fpnas.evaluators.table import TableEvaluator
 
-__all__ = ["Evaluator", "Learned", "SoftEvaluator", "SupernetEvaluator", "TableEvaluator"]
+__all__ = ["Evaluator", "Learned", "Racing", "SoftEvaluator", "Split", "SupernetEvaluator", "TableEvaluator"]

@@ -38,9 +38,7 @@ class OnlineWeights:
         """Adds a sample: its loss (a scalar with its graph), the log of its unnormalised weight, its repeats."""
         if not math.isfinite(log_weight):
             return  # a network that diverged has no likelihood to be weighed by
-        if log_weight > self.top:
-            self._rescale(math.exp(self.top - log_weight))
-            self.top = log_weight
+        self.lift(log_weight)
         weight = count * math.exp(log_weight - self.top)
         if weight < self.negligible:
             return
@@ -48,17 +46,21 @@ class OnlineWeights:
         self.weighted_loss += weight * float(loss.detach())
         (loss * weight).backward()
 
+    def lift(self, log_weight: float) -> None:
+        """Takes `log_weight` out of all sums where it is above what was taken out so far."""
+        if log_weight > self.top:
+            factor = math.exp(self.top - log_weight)
+            self.top = log_weight
+            self.total *= factor
+            self.weighted_loss *= factor
+            self._scale(factor)
+
     def finish(self) -> float:
         """Divides by the sum of the weights; the weighted mean of the losses (NaN and no gradient if none counted)."""
         if not self.total:
             return math.nan
         self._scale(1 / self.total)
         return self.weighted_loss / self.total
-
-    def _rescale(self, factor: float) -> None:
-        self.total *= factor
-        self.weighted_loss *= factor
-        self._scale(factor)
 
     def _scale(self, factor: float) -> None:
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]

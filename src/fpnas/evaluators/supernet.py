@@ -1,13 +1,15 @@
 """`SupernetEvaluator`: a supernet and a data set; trains shared weights on one half of the training images and scores
 architectures on the other (METHOD 1).
 
-Everything is run with the batch's own statistics. One network at a time is in memory, whatever K.
+Everything is run with the batch's own statistics. One network at a time is in memory, whatever K. Under torchrun the
+ranks share each step, see `ranks`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from fpnas import parallel
 from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
@@ -22,6 +25,8 @@ from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.evaluators.racing import Racing, race
+from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.space import Arch, SearchSpace
 
@@ -43,12 +48,15 @@ class SupernetEvaluator:
         clip: the gradient's greatest norm. A step whose gradient isn't finite is skipped.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
         negligible: gradients below this share of the greatest are left out; 0 is exact.
+        racing: scores architectures in chunks of the batch and stops those that can't matter (ours, see `racing`); None
+            scores each on the whole batch.
         seed: of the halves and the batches' order.
         device: where the supernet runs.
         precision: "fp32", or "bf16" by autocast.
+        split: what ranks split, where there are several: the "data" of a batch, or the "architectures" of a step.
 
     Raises:
-        InputError: the supernet and the data don't fit each other, or a number is out of range.
+        InputError: the supernet and the data don't fit each other, a number is out of range, or ranks can't share it.
     """
 
     def __init__(
@@ -63,19 +71,23 @@ class SupernetEvaluator:
         clip: float = 5.0,
         temperature: Temperature = "mean",
         negligible: float = 1e-3,
+        racing: Racing | None = None,
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",
+        split: Split = "data",
     ) -> None:
         check_fit(supernet, data)
         if batch_size < 2:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
+        if racing is not None:
+            racing.check(batch_size)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.data, self.device, self.precision = data, device, precision
         self.optimiser, self.lr = optimiser, default_lr(optimiser) if lr is None else lr
         self.batch_size, self.weight_decay, self.clip = batch_size, weight_decay, clip
         self.temperature: Temperature = temperature
-        self.negligible, self.seed = negligible, seed
+        self.negligible, self.racing, self.seed = negligible, racing, seed
         self._parameters = list(supernet.parameters())
         self._optimiser = self._make_optimiser()
         first, second = halves(data.train, seed)
@@ -84,6 +96,8 @@ class SupernetEvaluator:
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
+        self.split: Split = split
+        self._check_ranks()
         example = data.input_shape, data.input_dtype
         self._costs = Flops(supernet, *example), Params(supernet, *example)
         divisor(temperature, batch_size)
@@ -109,14 +123,21 @@ class SupernetEvaluator:
     def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """One SGD step on the next batch of the weights' half; repeated architectures are run once."""
         images, labels = self._next_batch(progress)
-        scale = len(labels) / divisor(self.temperature, len(labels))
+        whole = len(self._train_order.batch(self._steps - 1))
+        scale = whole / divisor(self.temperature, whole)
         weights = OnlineWeights(self._parameters, self.negligible)
         rows, counts = codes.unique(dim=0, return_counts=True)
+        own = self._own(rows)
         self.supernet.train()
-        with batch_statistics(self.supernet):
-            for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+        with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
+            for row, count in zip(rows[own].tolist(), counts[own].tolist(), strict=True):
                 loss = F.cross_entropy(self._logits(row, images), labels)
-                weights.add(loss, -scale * float(loss.detach()), count)
+                if len(labels) < whole:
+                    loss = loss * (len(labels) / whole)
+                weights.add(loss, -scale * self._of_batch(loss), count)
+                gathered.add_up()
+                del loss  # of a sample left out it holds all activations, which the next one's would stand beside
+        combine(weights, self.split)
         loss_mean = weights.finish()
         moved = self._move_weights() and math.isfinite(loss_mean)
         return Learned(loss_mean, skipped=not moved)
@@ -170,10 +191,23 @@ class SupernetEvaluator:
         """Log-likelihoods of the batch of the alpha half that goes with the last step, summed over its images."""
         images, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
         rows, back = codes.unique(dim=0, return_inverse=True)
+        own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet):
-            losses = [F.cross_entropy(self._logits(row, images), labels, reduction="sum") for row in rows.tolist()]
-        return -torch.stack(losses).cpu().double()[back]
+            if self.racing is None:
+                losses = torch.zeros(len(rows), dtype=torch.float64)
+                for number in own:
+                    logits = self._logits(rows[number].tolist(), images)
+                    losses[number] = F.cross_entropy(logits, labels, reduction="sum")
+                return -parallel.total(losses)[back]
+            sizes, numbers = self.racing.sizes(len(labels)), rows.tolist()
+            chunks = list(zip(images.split(sizes), labels.split(sizes), strict=True))
+
+            def judge(number: int, chunk: int) -> Tensor:
+                part, targets = chunks[chunk]
+                return -F.cross_entropy(self._logits(numbers[number], part), targets, reduction="none")
+
+            return race(judge, len(rows), sizes, self.racing)[back]
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
         """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`.
@@ -230,6 +264,8 @@ class SupernetEvaluator:
             "clip": self.clip,
             "weight_temperature": self.temperature,
             "negligible": self.negligible,
+            "racing": None if self.racing is None else asdict(self.racing),
+            **({} if parallel.world_size() == 1 else {"ranks": parallel.world_size(), "split": self.split}),
             "data_seed": self.seed,
             "device": self.device,
             "precision": self.precision,
@@ -247,6 +283,28 @@ class SupernetEvaluator:
         self._optimiser.load_state_dict(state["optimiser"])
         self._steps = state["steps"]
 
+    def _own(self, rows: Tensor) -> list[int]:
+        """Which of the step's distinct architectures this rank runs."""
+        if parallel.world_size() == 1 or self.split == "data":
+            return list(range(len(rows)))
+        return own_rows(self._costs[0](rows).double())
+
+    def _of_batch(self, loss: Tensor) -> float:
+        """The whole batch's loss, from this rank's part of it."""
+        value = loss.detach().cpu().double()
+        return float(parallel.total(value) if self.split == "data" else value)
+
+    def _check_ranks(self) -> None:
+        if self.split not in ("data", "architectures"):
+            raise unknown_name("split", self.split, ("data", "architectures"))
+        count = parallel.world_size()
+        least = min(order.n // order.steps_per_epoch for order in (self._train_order, self._val_order))
+        if self.split == "data" and least < 2 * count:
+            expected = f"batches of at least {2 * count} images, two for each rank"
+            raise InputError(expected, str(least), "raise the batch size, start fewer ranks, or split architectures")
+        if count > 1 and self.racing is not None:
+            raise InputError("one process for a race", f"{count} ranks", "leave racing out")
+
     def _check_classes(self) -> None:
         with torch.no_grad(), batch_statistics(self.supernet):
             outputs = self.supernet(self._batch(self._val, self._val_order, step=0)[0]).shape[-1]
@@ -255,11 +313,13 @@ class SupernetEvaluator:
             raise InputError(expected, f"one of {outputs}", "give it num_classes")
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        if self.optimiser == "sgd":
+        if self.optimiser == "sgd":  # not fused: torch 2.13's fails where weights get their first gradients apart
             return torch.optim.SGD(
                 self._parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, nesterov=True
             )
-        return torch.optim.AdamW(self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
+        return torch.optim.AdamW(
+            self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=True
+        )
 
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with self._autocast():
@@ -267,7 +327,8 @@ class SupernetEvaluator:
         return logits.float() if self.precision == "bf16" else logits
 
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
-        batch = self.data.train.subset(half[order.batch(self._steps if step is None else step)])
+        chosen = order.batch(self._steps if step is None else step)
+        batch = self.data.train.subset(half[parallel.share(chosen) if self.split == "data" else chosen])
         return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fpnas import parallel
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, SoftEvaluator
@@ -77,6 +78,9 @@ class Soft(Strategy):
         if not isinstance(evaluator, SoftEvaluator):
             got = type(evaluator).__name__
             raise InputError("a supernet, whose networks can be mixed", got, "take a method that samples")
+        if parallel.world_size() > 1:
+            got = f"{parallel.world_size()} ranks"
+            raise InputError("one process for a method that mixes", got, "start it without torchrun")
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
         """Alpha on a validation batch where it is due, then the weights on a training batch."""

@@ -1,0 +1,143 @@
+"""What memory does a search need beside training the space's largest network alone?
+
+    python benchmarks/memory.py [--json] [--space fbnetv2-f] [--image-size 64] [--batch-size 64] [--samples 14]
+
+Two processes, one after the other, hold the same images and take the same number of steps: a search whose K
+architectures have the largest one among them, and AdamW on that network alone, batch size and layout the same. What
+counts is the peak of resident memory over what the process held before the supernet, or the network, was made:
+
+* memory_ratio: that of the search over that of the network alone;
+* held_ratio: the same of tensors that stay between steps (weights, gradients, the optimiser's), without activations.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import subprocess
+import sys
+from argparse import Namespace
+from contextlib import suppress
+from pathlib import Path
+
+import speed
+import torch
+
+import fpnas
+from fpnas.spaces import by_name
+
+STEPS = 3
+MIB = 2**20
+
+
+def resident() -> float:
+    """MiB that the process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MIB
+
+
+def forget_peak() -> None:
+    """The kernel's record of the peak starts anew, where it lets us."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    """MiB that the process held at most, since `forget_peak`."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+def largest_of(options: Namespace) -> dict[str, object]:
+    """The architecture of most FLOPs, found without memory for weights."""
+    with torch.device("meta"):
+        supernet = by_name(options.space)(num_classes=10, in_channels=3)
+    cost = fpnas.Flops(supernet, (3, options.image_size, options.image_size))
+    return dict(supernet.space.decode(list(speed.largest(supernet.space, cost))))
+
+
+def of_search(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:
+    """Peak and held MiB of a search over what was there before."""
+    data = speed.images(options, 1000)
+    gc.collect()
+    forget_peak()
+    before = resident()
+    warm = speed.fresh(options, data)
+    search = speed.search_of(warm, data, options.batch_size, options.samples)
+    task = search.evaluator
+    assert isinstance(task, fpnas.SupernetEvaluator)
+    forced = torch.tensor(task.space.encode(arch))
+    learn, score = task.learn, task.score
+
+    def with_largest(codes: torch.Tensor) -> torch.Tensor:
+        codes[len(codes) // 2] = forced  # in place: alpha hears of it too
+        return codes
+
+    task.learn = lambda codes, progress: learn(with_largest(codes), progress)
+    task.score = lambda codes: score(with_largest(codes))
+    for _ in range(STEPS):
+        search.step()
+    optimiser = task.state_dict()["optimiser"]["state"].values()
+    tensors = [value for state in optimiser for value in state.values()]
+    for parameter in task.supernet.parameters():
+        tensors += [parameter, *([] if parameter.grad is None else [parameter.grad])]
+    return peak() - before, sum(tensor.nbytes for tensor in tensors) / MIB
+
+
+def of_largest(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:
+    """Peak and held MiB of training the largest network."""
+    data = speed.images(options, 1000)
+    with torch.device("meta"):
+        supernet = by_name(options.space)(num_classes=10, in_channels=3)
+    gc.collect()
+    forget_peak()
+    before = resident()
+    network = fpnas.from_scratch(supernet, arch, 0).to(memory_format=torch.channels_last).train()  # pyright: ignore
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    for step in range(STEPS):
+        speed.plain_learn(network, *speed.batch_of(data, options.batch_size, step))
+        optimiser.step()
+    tensors = [value for state in optimiser.state.values() for value in state.values()]
+    for parameter in network.parameters():
+        tensors += [parameter, *([] if parameter.grad is None else [parameter.grad])]
+    return peak() - before, sum(tensor.nbytes for tensor in tensors) / MIB
+
+
+def main() -> int:
+    parser = speed.parser(__doc__)
+    parser.add_argument("--samples", type=int, default=14, help="K")
+    parser.add_argument("--part", choices=("search", "largest"), default=None, help="one side alone, in this process")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    arch = largest_of(options)
+    if options.part is not None:
+        print(json.dumps((of_search if options.part == "search" else of_largest)(options, arch)))
+        return 0
+    found: dict[str, list[float]] = {}
+    for part in ("largest", "search"):
+        command = [sys.executable, __file__, "--part", part, *sys.argv[1:]]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found[part] = json.loads(done.stdout)
+    (alone, held_alone), (search, held_search) = found["largest"], found["search"]
+    measured = {
+        "memory_ratio": round(search / alone, 4),
+        "held_ratio": round(held_search / held_alone, 4),
+        "search_peak_mib": round(search, 1),
+        "largest_peak_mib": round(alone, 1),
+        "search_held_mib": round(held_search, 1),
+        "largest_held_mib": round(held_alone, 1),
+    }
+    facts = {
+        "space": options.space,
+        "image_size": options.image_size,
+        "batch_size": options.batch_size,
+        "num_samples": options.samples,
+        "steps": STEPS,
+    }
+    speed.show("Memory of a search beside that of the largest network", facts, measured, options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The tables of docs/scaling.md, from the parts of a step that `scaling.py` measured.
+
+A step of N ranks by data: compute / N + K + 1 numbers + one all-reduce of the weights. By architectures: compute, of
+which the rank with the most has ceil(K / N) of K architectures, and the same all-reduce. A ring sends each rank
+2 (N - 1) / N times the weights' bytes, so an all-reduce is t(2) * 2 (N - 1) / N over the same links, and every number
+takes log2(N) times that of two ranks. Input is read by each rank: its part, or by architectures all of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
+RANKS = (1, 2, 8, 64, 512)
+IMAGES = 64
+"""A rank's images, where the batch grows with the ranks."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A step of one rank, measured.
+
+    Args:
+        weights: numbers that travel in the all-reduce, 4 bytes each.
+        samples: K.
+        batch_size: images a step, of either half.
+        step: seconds of a step on one rank.
+        reduce: of an all-reduce of the weights between two ranks.
+        number: of an all-reduce of one number between two ranks.
+        input: of reading and normalising a batch.
+    """
+
+    weights: int
+    samples: int
+    batch_size: int
+    step: float
+    reduce: float
+    number: float
+    input: float
+
+
+def reduce_seconds(parts: Parts, ranks: int) -> float:
+    """The flat all-reduce of a step on a ring."""
+    return parts.reduce * 2 * (ranks - 1) / ranks
+
+
+def by_data(parts: Parts, ranks: int, growth: float = 1.0) -> float:
+    """Seconds of a step whose images the ranks split, of a batch `growth` times that measured."""
+    scalars = 0.0 if ranks == 1 else (parts.samples + 1) * parts.number * math.log2(ranks)
+    return parts.step * growth / ranks + scalars + reduce_seconds(parts, ranks)
+
+
+def by_architectures(parts: Parts, ranks: int) -> float:
+    """Seconds of a step whose K architectures the ranks split, each on the whole batch."""
+    scalars = 0.0 if ranks == 1 else 2 * parts.number * math.log2(ranks)
+    share = math.ceil(parts.samples / ranks) / parts.samples
+    compute = parts.step - 2 * parts.input
+    return 2 * parts.input + compute * share + scalars + reduce_seconds(parts, ranks)
+
+
+def derived(parts: Parts) -> str:
+    """Seconds a step for each number of ranks; "-" where a rank would have too little to do."""
+    rows: list[list[str]] = []
+    for ranks in RANKS:
+        fits = parts.batch_size >= 2 * ranks
+        rows.append(
+            [
+                str(ranks),
+                f"{by_data(parts, ranks):.3f}" if fits else "-",
+                f"{by_architectures(parts, ranks):.3f}" if ranks <= parts.samples else "-",
+                f"{by_data(parts, ranks, ranks * IMAGES / parts.batch_size):.3f}",
+                f"{ranks * IMAGES:,}",
+                f"{4 * parts.weights * 2 * (ranks - 1) / ranks / 1e6:.1f}",
+            ]
+        )
+    head = [
+        "ranks",
+        f"by data, batch {parts.batch_size}, s",
+        f"by architectures, batch {parts.batch_size}, s",
+        f"by data, {IMAGES} images a rank, s",
+        "batch",
+        "sent by each rank, MB",
+    ]
+    return markdown(head, rows)
+
+
+def measured_table(measured: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """What the script printed."""
+    rows = [[name.replace("_", " "), str(value)] for name, value in {**facts, **measured}.items()]
+    return markdown(["what", "measured"], rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def write(parts: Parts, measured: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Writes over what is between `<!-- table NAME -->` and `<!-- end -->`."""
+    page = PAGE.read_text()
+    for name, table in {"measured": measured_table(measured, facts), "derived": derived(parts)}.items():
+        pattern = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
+        page, count = re.subn(pattern, lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", page, flags=re.DOTALL)
+        assert count == 1, f"docs/scaling.md has no table {name}"
+    PAGE.write_text(page)

@@ -1,0 +1,171 @@
+"""What the benchmarks of speed and memory share: images, a supernet with steps behind it, plain networks, results.
+
+Images are a part of CIFAR-10 from ../shared/data, brought to the size wanted; where that folder is absent they are made
+up, and the facts that a script prints say so.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import fpnas
+from fpnas.data import ImageData, ImageSet, stratified_split
+from fpnas.data.decode import decode
+from fpnas.data.parquet import read_parquet_folder
+from fpnas.data.request import Encoded
+from fpnas.estimators import Temperature
+from fpnas.spaces import by_name
+from fpnas.streams import generator
+
+CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+STATES = Path("runs") / "speed"
+WARM_BATCH, WARM_SAMPLES = 16, 2
+"""Of the steps that a supernet has behind it: weights and alpha have moved, and a minute or so is enough."""
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A supernet, and alpha's logits, factorised, that have steps of a search behind them."""
+
+    supernet: fpnas.Supernet
+    alpha: Tensor
+
+
+def parser(doc: str | None) -> ArgumentParser:
+    """The flags that all of them have."""
+    made = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("--json", action="store_true", help="print one flat JSON object and nothing else")
+    made.add_argument("--space", default="fbnetv2-f")
+    made.add_argument("--image-size", type=int, default=64)
+    made.add_argument("--batch-size", type=int, default=64)
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--data", type=Path, default=CIFAR10, help="CIFAR-10 as a folder of parquet files")
+    made.add_argument("--results", type=Path, default=None, help="also write a results file")
+    return made
+
+
+def images(options: Namespace, count: int = 2000) -> ImageData:
+    """So many training images of 10 classes alike."""
+    if options.data.is_dir():
+        source = read_parquet_folder(options.data).train
+        assert isinstance(source, Encoded)
+        chosen = stratified_split(source.labels, count / len(source.labels), 0)[1]
+        pixels = torch.stack([torch.tensor(decode(item.content, 3)) for item in source.items(chosen)])
+        name, labels = "cifar10", source.labels[chosen]
+    else:
+        size = options.image_size
+        pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0, "made-up images"))
+        name, pixels, labels = "made up", pixels.to(torch.uint8), torch.arange(count) % 10
+    train = ImageSet(pixels, labels).resized(options.image_size)
+    heldout = train.subset(torch.arange(10))  # never looked at here
+    return ImageData.of(name, train, heldout, classes=tuple(map(str, range(10))), heldout_from="val")
+
+
+def search_of(
+    warm: Warm, data: ImageData, batch_size: int, samples: int, temperature: Temperature = "mean"
+) -> fpnas.Search:
+    """FP-NAS with a fixed K and a FLOPs target that binds; alpha moves from the first step on."""
+    task = fpnas.SupernetEvaluator(warm.supernet, data, batch_size=batch_size, temperature=temperature)
+    cost = fpnas.Flops(warm.supernet, data.input_shape)
+    least, most = cost.bounds()
+    budget = fpnas.Budget(cost, least + (most - least) / 4)
+    search = fpnas.methods.fpnas(task, budget, epochs=100, warmup=0.0, lam=0.0, at_least=samples, temperature="product")
+    search.distribution.set_logits(warm.alpha)
+    return search
+
+
+def fresh(options: Namespace, data: ImageData) -> Warm:
+    """A new supernet, and uniform alpha."""
+    supernet = by_name(options.space)(num_classes=data.num_classes, in_channels=data.in_channels)
+    return Warm(supernet, torch.zeros_like(fpnas.ArchDistribution(supernet.space).logits.detach()))
+
+
+def warmed(options: Namespace, data: ImageData, steps: int) -> Warm:
+    """A supernet and alpha with so many steps behind them; kept in a file, so that a second call is quick."""
+    warm = fresh(options, data)
+    file = STATES / f"{options.space}-{options.image_size}px-{data.name.replace(' ', '-')}-{steps}-steps.pt"
+    if file.exists():
+        state = torch.load(file, weights_only=True)
+        warm.supernet.load_state_dict(state["supernet"])
+        return Warm(warm.supernet, state["alpha"])
+    search = search_of(warm, data, WARM_BATCH, WARM_SAMPLES)
+    for _ in range(steps):
+        search.step()
+    alpha = search.distribution.logits.detach().clone()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"supernet": warm.supernet.state_dict(), "alpha": alpha}, file)
+    return Warm(warm.supernet, alpha)
+
+
+def batch_of(data: ImageData, size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Normalised images, channels last, and labels."""
+    chosen = torch.randperm(len(data.train), generator=generator(seed, "batch"))[:size]
+    part = data.train.subset(chosen)
+    return data.normalise(part.images).contiguous(memory_format=torch.channels_last), part.labels
+
+
+def plain_of(supernet: fpnas.Supernet, arch: Mapping[str, Any]) -> nn.Module:
+    """The plain module of an architecture, channels last, as it is trained."""
+    return supernet.extract(arch).to(memory_format=torch.channels_last).train()  # pyright: ignore
+
+
+def plain_learn(network: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Forward and backward; gradients are new each time."""
+    network.zero_grad()
+    F.cross_entropy(network(images), labels).backward()
+
+
+def largest(space: fpnas.SearchSpace, cost: fpnas.CostModel) -> tuple[int, ...]:
+    """The codes of the architecture of the greatest cost, by climbing: each choice in turn takes its dearest option."""
+    best = torch.tensor([[count - 1 for count in space.cardinalities]])
+    for _ in range(3):
+        for index, count in enumerate(space.cardinalities):
+            options = best.repeat(count, 1)
+            options[:, index] = torch.arange(count)
+            best = options[cost(options).argmax()][None]
+    return tuple(best[0].tolist())
+
+
+def codes_of(space: fpnas.SearchSpace, count: int) -> Tensor:
+    """So many architectures, drawn uniformly: (count, V)."""
+    return fpnas.ArchDistribution(space).sample(count, generator(0, "drawn architectures"))
+
+
+def show(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], options: Namespace) -> None:
+    """Prints and, where asked, writes what was measured; `--json` prints one flat object."""
+    machine = {
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    if options.json:
+        print(json.dumps({**measured, **facts, **machine}))
+    lines = [
+        f"# {title}",
+        "",
+        f"* Command: `python {' '.join(sys.argv)}`",
+        *(f"* {name.replace('_', ' ')}: {value}" for name, value in {**machine, **facts}.items()),
+        "",
+        "| what | measured |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in measured.items()),
+        "",
+    ]
+    if not options.json:
+        print("\n".join(lines))
+    if options.results:
+        options.results.parent.mkdir(parents=True, exist_ok=True)
+        options.results.write_text("\n".join(lines))

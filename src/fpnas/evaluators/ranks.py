@@ -1,0 +1,57 @@
+"""How ranks share a step of the shared weights: by data, or by architectures. With one rank nothing here happens.
+
+By data, each rank runs all K architectures on its part of the batch, with that part's batch statistics. An importance
+weight needs the log-likelihood of the whole batch, so each sample costs an all-reduce of one number. By architectures,
+each rank runs its share of the K on the whole batch; the softmax over all of them is put together at the end, as an
+online softmax is. Either way the gradients travel once a step, in one flat all-reduce with what else is summed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from fpnas import parallel
+from fpnas.evaluators.gradients import OnlineWeights
+
+Split: TypeAlias = Literal["data", "architectures"]
+"""What ranks split: the images of a batch, or the architectures of a step."""
+
+
+def combine(weights: OnlineWeights, split: Split) -> None:
+    """Makes the sums those of all ranks, gradients among them; to be called by all of them, before `finish`."""
+    if parallel.world_size() == 1:
+        return
+    top = parallel.greatest(weights.top)
+    if top == -math.inf:
+        return  # no sample counted on any rank
+    weights.lift(top)
+    shared = (
+        parallel.world_size() if split == "data" else 1
+    )  # each rank has the same samples, and the same sum of weights
+    sums = [weights.total / shared, weights.weighted_loss]
+    used = [float(parameter.grad is not None) for parameter in weights.parameters]
+    like = weights.parameters[0]
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights.parameters]
+    flat = torch.cat([*(part.flatten() for part in parts), torch.tensor([*sums, *used]).to(like)])
+    flat = parallel.total(flat)
+    start = 0
+    reached = flat[-len(used) :].tolist()
+    for parameter, part, count in zip(weights.parameters, parts, reached, strict=True):
+        # As with one rank: a weight that no sample used has no gradient, and the optimiser leaves it alone.
+        parameter.grad = part.copy_(flat[start : start + part.numel()].view(part.shape)) if count else None
+        start += part.numel()
+    weights.total, weights.weighted_loss = flat[start : start + 2].tolist()
+
+
+def own_rows(costs: Float64[Tensor, " K"]) -> list[int]:
+    """Which of K architectures this rank runs: the dearest first, each to the rank that has the least to do."""
+    load, dealt = [0.0] * parallel.world_size(), [0] * len(costs)
+    for number in sorted(range(len(costs)), key=lambda k: (-float(costs[k]), k)):
+        dealt[number] = min(range(len(load)), key=lambda rank: load[rank])
+        load[dealt[number]] += float(costs[number])
+    return [number for number, rank in enumerate(dealt) if rank == parallel.rank()]
