@@ -67,6 +67,7 @@ def architecture_loss(
     cost_share: Float[Tensor, " K"],
     beta: float,
     control_variate: bool = True,
+    ratios: Float[Tensor, " K"] | None = None,
 ) -> Float[Tensor, ""]:
     """The surrogate whose gradient is eq. 7: sum_k m_k * grad(-log P(A_k|alpha)), m_k = q_k - beta * share_k.
 
@@ -79,10 +80,12 @@ def architecture_loss(
             drawn, so the likelihood's expectation stays and its noise at small K falls; without it the samples' own
             probabilities rise whatever they are worth. The mean cost share isn't constant: there it shifts the
             expectation somewhat at small K, and not at all as K grows.
+        ratios: P / Q of samples drawn from another distribution Q, normalised to sum 1 (ours): each takes its share of
+            what is subtracted. They belong into `importance` as well.
     """
     weight = importance - beta * cost_share
     if control_variate:
-        weight = weight - weight.mean()
+        weight = weight - (weight.mean() if ratios is None else weight.sum() * ratios)
     return -(weight.detach() * log_prob).sum()
 
 

@@ -47,6 +47,9 @@ def say_found(folder: Path) -> None:
         print(
             f"it is the most probable one within the target ({result['answer']}); without one {mode} is more probable"
         )
+    if (folder / "pareto.json").exists():
+        for row in read_json(folder / "pareto.json")["front"]:
+            print(f"within {short(row['target'])}: {short(row['cost'])} in {folder / row['arch']}")
     print(f"next: fpnas train {folder} --data ...")
 
 

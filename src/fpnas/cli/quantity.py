@@ -21,6 +21,11 @@ def parse_quantity(text: str, flag: str) -> float:
     return value
 
 
+def parse_targets(text: str, flag: str) -> list[float]:
+    """One quantity or several by commas, as 20M,40M; sorted, each once."""
+    return sorted({parse_quantity(part, flag) for part in text.split(",")})
+
+
 def short(value: float) -> str:
     """A number as people write it: 2.48 M, 151 k."""
     for suffix, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

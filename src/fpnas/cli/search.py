@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
@@ -33,7 +34,7 @@ from fpnas.cli.options import (
     warn_of_data,
 )
 from fpnas.cli.output import print_json, say_found
-from fpnas.cli.quantity import parse_quantity, short
+from fpnas.cli.quantity import parse_targets, short
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators import Split, SupernetEvaluator
@@ -50,7 +51,10 @@ def search(
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces.")] = "tiny",
     method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     target_flops: Annotated[
-        str | None, typer.Option("--target-flops", help="Multiply-adds wanted, such as 3M or 2.5e6.")
+        str | None,
+        typer.Option(
+            "--target-flops", help="Multiply-adds wanted, such as 3M or 2.5e6; several by commas make a front."
+        ),
     ] = None,
     target_params: Annotated[
         str | None, typer.Option("--target-params", help="Parameters wanted, such as 200k.")
@@ -105,7 +109,9 @@ def search(
     if method not in methods.METHODS:
         raise unknown_name("method", method, methods.METHODS)
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
-    given = {flag: parse_quantity(text, flag) for flag, text in targets.items() if text is not None}
+    given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
+    if any(len(many) > 1 for many in given.values()) and method != "fpnas":
+        raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
@@ -128,8 +134,9 @@ def search(
             precision=precision,
             split=cast("Split", split or "data"),
         )
-        budget, keep = None, None
-        for flag, target in given.items():
+        budgets: list[Budget] = []
+        keep = None
+        for flag, wanted in given.items():
             cost: CostModel
             if flag == "--target-ms":
                 table: LatencyTable | None = None
@@ -141,10 +148,11 @@ def search(
                 keep = {RUN_TABLE: cost.used.to_json()}
             else:
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
-            budget = Budget(cost, target, beta)
+            budgets = [Budget(cost, target, beta) for target in wanted]
+        budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
         job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
         warn_of_data(images, workers, skip_corrupt)
-        idle = _Idle(budget)
+        idle = _Idle(budgets)
         if dry_run:
             idle.warn()
             _say_forecast(job, max_steps, as_json)
@@ -158,8 +166,8 @@ def search(
 class _Idle(Callback):
     """Warns, once it is certain that the search will run, of a target that no network exceeds."""
 
-    def __init__(self, budget: Budget | None) -> None:
-        self._budget = budget
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        self._budgets = budgets
 
     def on_start(self, run: RunInfo) -> None:
         """The folder is this run's."""
@@ -168,8 +176,9 @@ class _Idle(Callback):
 
     def warn(self) -> None:
         """In a line, on stderr."""
-        budget = self._budget
-        if budget is not None and not budget.binds:
+        for budget in self._budgets:
+            if budget.binds:
+                continue
             most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
             target = f"the target of {short(budget.target)} {budget.cost.name}"
             said = f"{target} has no effect: it is not below {most}"

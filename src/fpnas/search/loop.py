@@ -16,6 +16,7 @@ from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator
 from fpnas.job import Skips, Step
 from fpnas.search.constrained import Answer, best_seen, best_within
+from fpnas.search.many import Many, name_of
 from fpnas.search.strategy import Moment, Strategy
 from fpnas.space import Arch
 
@@ -161,6 +162,12 @@ class Search:
             return Answer(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
         return found.best_within()
 
+    def front(self) -> list[Answer]:
+        """Of a search for several targets, the most probable architecture within each, in the targets' order."""
+        if not isinstance(self.strategy, Many):
+            return []
+        return [best_within(own, budget.cost, budget.target) for budget, own in self.strategy.targets]
+
     def result(self) -> SearchResult:
         """What the search has found so far."""
         seen = {codes: total / count for codes, (total, count) in self._seen.items()}
@@ -172,7 +179,11 @@ class Search:
         return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution, self.budget, seen)
 
     def files(self) -> dict[str, Any]:
-        """arch.json, the most probable architecture within the budget, its layers.json, and result.json."""
+        """arch.json, the most probable architecture within the budget, its layers.json, and result.json.
+
+        Of a search for several targets these are the last one's, and beside them lie an arch-TARGET.json for each, and
+        pareto.json, which lists them.
+        """
         found, answer = self.result(), self.answer()
         facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
         result: dict[str, Any] = {
@@ -197,7 +208,19 @@ class Search:
             }
         layers = getattr(self.evaluator, "layers", None)
         more = {} if layers is None else {"layers.json": layers(answer.arch)}
-        return {"arch.json": facts, **more, "result.json": result}
+        return {"arch.json": facts, **more, **self._front_files(), "result.json": result}
+
+    def _front_files(self) -> dict[str, Any]:
+        if not isinstance(self.strategy, Many):
+            return {}
+        files: dict[str, Any] = {}
+        rows: list[dict[str, Any]] = []
+        for budget, answer in zip(self.strategy.budgets, self.front(), strict=True):
+            name = f"arch-{name_of(budget.target)}.json"
+            files[name] = facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
+            row = {"target": budget.target, "arch": name, "cost": answer.cost, "answer": answer.how}
+            rows.append(row | {key: facts[key] for key in ("flops", "params", "log_prob") if key in facts})
+        return {**files, "pareto.json": {"cost_name": self.strategy.budgets[-1].cost.name, "front": rows}}
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Literal
 
 from fpnas.cost import Budget
@@ -13,6 +14,7 @@ from fpnas.evaluators import Evaluator
 from fpnas.memory import Memory
 from fpnas.search.floors import Evolution, Uniform
 from fpnas.search.loop import Search
+from fpnas.search.many import Many
 from fpnas.search.moves import Baseline, Likelihood, Move, Posterior, ScoreFunction
 from fpnas.search.sampling import Sampling
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
@@ -23,7 +25,7 @@ WARMUP = 0.3
 
 def fpnas(
     evaluator: Evaluator,
-    budget: Budget | None = None,
+    budget: Budget | Sequence[Budget] | None = None,
     *,
     lam: float = 0.25,
     join_at: float = 0.45,
@@ -42,7 +44,8 @@ def fpnas(
 
     Args:
         evaluator: judges architectures.
-        budget: target and beta; None searches without a cost term.
+        budget: target and beta; None searches without a cost term. Several, of one cost and rising targets, make one
+            search with a distribution for each (ours, see `fpnas.search.many`).
         lam: lambda, architectures for each nat of entropy.
         join_at: theta, as a fraction of the epochs.
         epochs: length of the search.
@@ -64,13 +67,19 @@ def fpnas(
         temperature = "product" if update == "posterior" else 4.0
     if update not in ("posterior", "eq7"):
         raise unknown_name("update", update, ("posterior", "eq7"))
-    move: Move = Likelihood(lr, temperature, baseline)
-    if update == "posterior":
-        move = Posterior(memory or _memory(evaluator, epochs), temperature)
     within = update == "posterior" if within is None else within
     size = SampleSize.adaptive(lam, at_least)
-    strategy = Sampling(ArchDistribution(evaluator.space), size, move, join_at=join_at, within=within)
-    return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
+
+    def sampling() -> Sampling:
+        move: Move = Likelihood(lr, temperature, baseline)
+        if update == "posterior":
+            move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature)
+        return Sampling(ArchDistribution(evaluator.space), size, move, join_at=join_at, within=within)
+
+    if isinstance(budget, Sequence):
+        strategy = Many(budget, [sampling() for _ in budget])
+        return Search("fpnas", evaluator, budget[-1], strategy, epochs=epochs, seed=seed, warmup=warmup)
+    return Search("fpnas", evaluator, budget, sampling(), epochs=epochs, seed=seed, warmup=warmup)
 
 
 def parsec(

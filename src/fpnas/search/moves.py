@@ -20,17 +20,22 @@ from fpnas.memory import Memory
 class Scores:
     """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`.
 
-    A log-likelihood is -inf where the architecture has diverged; at least one is finite.
+    A log-likelihood is -inf where the architecture has diverged; at least one is finite. `log_ratio` (K,) is log P(A) -
+    log q(A) where they were drawn from a q other than the P that is moved.
     """
 
     codes: Tensor
     loglik: Tensor
     num_images: int
+    log_ratio: Tensor | None = None
 
     def finite(self) -> Scores:
         """Those that haven't diverged."""
         kept = self.loglik.isfinite()
-        return self if bool(kept.all()) else Scores(self.codes[kept], self.loglik[kept], self.num_images)
+        if bool(kept.all()):
+            return self
+        ratio = None if self.log_ratio is None else self.log_ratio[kept]
+        return Scores(self.codes[kept], self.loglik[kept], self.num_images, ratio)
 
 
 class Move(ABC):
@@ -132,13 +137,17 @@ class Likelihood(Gradient):
         if self.baseline == "leave-one-out":
             scores = scores.finite()  # the others' geometric mean would be 0; softmax gives a likelihood of 0 no weight
         by = divisor(self.temperature, scores.num_images)
+        loglik, ratios = scores.loglik, None
+        if scores.log_ratio is not None:
+            loglik, ratios = loglik + by * scores.log_ratio, scores.log_ratio.softmax(dim=0)
         weigh = leave_one_out if self.baseline == "leave-one-out" else importance_weights
         return architecture_loss(
             distribution.log_prob(scores.codes),
-            weigh(scores.loglik, by),
+            weigh(loglik, by),
             torch.zeros(len(scores.codes), dtype=torch.float64) if budget is None else budget.shares(scores.codes),
             0.0 if budget is None else budget.beta,
             self.baseline == "mean",
+            ratios,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fpnas.cost import Budget
@@ -44,12 +45,10 @@ class Sampling(Strategy):
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
         """Eq. 7 and its relatives: architectures, weights, scores, alpha."""
-        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
-        if due and self.distribution.partition != groups(self.distribution.space):
-            self.distribution = self.distribution.joined()
-            self.move.start(self.distribution)
+        self.join_if_due(moment)
         entropy = float(self.distribution.entropy().detach())
-        codes = self._draw(self.sample_size(entropy), budget, moment)
+        draws = generator(moment.seed, "architectures", moment.number)
+        codes = self.draw(self.sample_size(entropy), budget, draws)
         learned = evaluator.learn(codes, moment.progress)
         if moment.warming_up:
             return Told(codes, None, learned.loss, entropy, learned.skipped)
@@ -60,8 +59,15 @@ class Sampling(Strategy):
             self.move(self.distribution, Scores(codes, loglik, evaluator.num_images), budget, costs)
         return Told(codes, loglik / evaluator.num_images, learned.loss, entropy, learned.skipped or not any_finite)
 
-    def _draw(self, num: int, budget: Budget | None, moment: Moment) -> Tensor:
-        draws = generator(moment.seed, "architectures", moment.number)
+    def join_if_due(self, moment: Moment) -> None:
+        """At theta the distribution becomes one of a table a group."""
+        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
+        if due and self.distribution.partition != groups(self.distribution.space):
+            self.distribution = self.distribution.joined()
+            self.move.start(self.distribution)
+
+    def draw(self, num: int, budget: Budget | None, draws: torch.Generator) -> Tensor:
+        """`num` architectures, (num, V)."""
         if self.within is None:
             return self.distribution.sample(num, draws)
         return self.within.draw(self.distribution, budget, num, draws)

@@ -1,0 +1,126 @@
+"""Several budgets from one search, beside a search for each: what it costs and what it loses, on NAS-Bench-Macro.
+
+Each rotation of the table in turn is the noisy reward and the mean of the other two runs the truth. One search for
+three targets may look at 1.5 times as many networks as a search for one target; its regret in each target stands beside
+that of the target's own search.
+
+    python benchmarks/many_budgets.py [--data ../shared/data] [--seeds 20] [--queries 200] [--results FILE.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import fpnas
+from fpnas.search import methods
+from fpnas.tables import KnownTable
+
+TARGETS = (40e6, 50e6, 60e6)
+SHARE = 1.5
+"""Looks of the shared search over those of one."""
+UPDATES = ("posterior", "eq7")
+SETTINGS = {
+    "posterior": {"lam": 1.0},
+    "eq7": {"lam": 2.0, "lr": 0.1, "temperature": "product"},
+}
+"""As in `fpnas.bench`."""
+PATIENCE = 100
+
+
+def regrets(
+    table: KnownTable, update: str, targets: Sequence[float], queries: int, rotation: int, seed: int
+) -> list[float]:
+    """Points of accuracy that the answers fall short of the best within each target."""
+    judge = fpnas.TableEvaluator(table, rotation=rotation, steps_per_epoch=1)
+    budgets = [fpnas.Budget(table.cost(None), target, num_samples=2048) for target in targets]
+    search = methods.fpnas(
+        judge,
+        budgets if len(budgets) > 1 else budgets[0],
+        update=update,  # pyright: ignore[reportArgumentType]
+        epochs=queries,
+        seed=seed,
+        warmup=0.0,
+        **SETTINGS[update],
+    )
+    quiet = 0
+    while judge.queries < queries and search.steps_done < search.steps_total and quiet < PATIENCE:
+        before = judge.queries
+        search.step()
+        quiet = 0 if judge.queries > before else quiet + 1
+    answers = search.front() or [search.answer()]
+    codes = torch.tensor([table.space.encode(answer.arch) for answer in answers])
+    best = [table.best(rotation, budget).truth for budget in budgets]
+    return [100 * (top - found) for top, found in zip(best, judge.truth(codes).tolist(), strict=True)]
+
+
+def figures(table: KnownTable, update: str, queries: int, seeds: int) -> dict[str, list[float]]:
+    """Median regret in each target, mean over rotations: of own searches, and of the shared one."""
+    rotations = range(len(table.rotations))
+    shared = round(SHARE * queries)
+    own = [
+        statistics.fmean(
+            statistics.median(regrets(table, update, [target], queries, rotation, seed)[0] for seed in range(seeds))
+            for rotation in rotations
+        )
+        for target in TARGETS
+    ]
+    runs = [
+        [regrets(table, update, TARGETS, shared, rotation, seed) for seed in range(seeds)] for rotation in rotations
+    ]
+    together = [
+        statistics.fmean(statistics.median(run[index] for run in rows) for rows in runs)
+        for index in range(len(TARGETS))
+    ]
+    return {"own": own, "together": together}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--results", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    table = fpnas.tables.load(asked.data / "nas-bench-macro_cifar10.npz")
+    found = {update: figures(table, update, asked.queries, asked.seeds) for update in UPDATES}
+    if asked.json:
+        print(json.dumps(found))
+        return
+    head = ["update of alpha", "search", "looks", *(f"{target / 1e6:.0f} M" for target in TARGETS)]
+    text = [
+        "# Several budgets from one search",
+        "",
+        f"* Command: `python benchmarks/many_budgets.py --seeds {asked.seeds} --queries {asked.queries}`, "
+        f"{time.strftime('%Y-%m-%d')}",
+        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}, "
+        f"torch {torch.__version__}",
+        f"* NAS-Bench-Macro; simple regret in points of accuracy, median over {asked.seeds} seeds, mean of 3 rotations",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+    ]
+    for update, rows in found.items():
+        looks = f"{len(TARGETS)} x {asked.queries}", f"{round(SHARE * asked.queries)}"
+        for name, many, values in zip(
+            ("one for each target", "one for all"), looks, (rows["own"], rows["together"]), strict=True
+        ):
+            text.append(f"| {update} | {name} | {many} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    text.append("")
+    print("\n".join(text))
+    if asked.results is not None:
+        asked.results.write_text("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
