@@ -72,7 +72,7 @@ def test_sdist_holds_the_project_without_data(archives: dict[str, Path]) -> None
     assert sum(sizes.values()) < 10e6, "an sdist of more than 10 MB: what crept in?"
 
 
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("kind", ["wheel", pytest.param("sdist", marks=pytest.mark.soak)])
 def test_it_runs_from_an_environment_of_its_own(kind: str, archives: dict[str, Path], tmp_path: Path) -> None:
     """fpnas comes from the new environment; its dependencies are lent by this one through a path file.
 

@@ -34,7 +34,7 @@ print("whole")
 """
 
 
-@pytest.mark.parametrize("ins", [3, 4, 7, 12])
+@pytest.mark.parametrize("ins", [4, *(pytest.param(ins, marks=pytest.mark.soak) for ins in (3, 7, 12))])
 def test_a_narrow_strided_convolution_trains(ins: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, str(ins)], capture_output=True, text=True, check=False, timeout=200

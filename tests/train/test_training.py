@@ -213,7 +213,7 @@ def test_a_recipe_and_single_fields_are_one_way_to_say_it() -> None:
         training(epoch=3)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.soak)])
 def test_adamw_with_all_that_augments_learns_too(precision: str) -> None:
     """Gentle parts of each kind; classes are quarters of the image, so nothing is mirrored."""
     fields = {"optimiser": "adamw", "ema": 0.99, "crop": "pad", "randaugment": 3, "erase": 0.1, "mixup": 0.1}

@@ -123,6 +123,7 @@ def test_without_torchrun_each_word_is_the_identity() -> None:
     assert [parallel.anywhere(flag) for flag in (False, True)] == [False, True]
 
 
+@pytest.mark.soak
 def test_the_command_line_under_torchrun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line on stdout, files written once, and another number of ranks is another run."""
     choices = {f"group{n}.{k}": v for n in range(1, 5) for k, v in {"kernel": 3, "act": "relu", "splits": 0}.items()}
