@@ -5,7 +5,8 @@ torch lets it hold 1,024; `fpnas` asks for 16,384 (ONEDNN_PRIMITIVE_CACHE_CAPACI
 capacity is measured in processes of its own; these take turns). A step trains the weights on K random architectures and
 scores them; the first quarter of the steps is left out of the times, as every shape is new there.
 
-    python benchmarks/primitive_cache.py [--space tiny] [--steps 80] [--rounds 2] [--json] [--results FILE.md]
+    python benchmarks/primitive_cache.py [--space tiny] [--image-size 28] [--steps 80] [--rounds 2] [--json]
+                                         [--results FILE.md]
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from pathlib import Path
 
 CAPACITIES = (1024, 4096, 16384)
 K = 8
-SIZE = {"tiny": 28}
 
 
-def measure(space: str, steps: int) -> dict[str, float]:
+def measure(space: str, image_size: int, steps: int) -> dict[str, float]:
     """Processor milliseconds a sample, and the process's greatest memory in MB."""
     import torch
 
@@ -35,7 +35,7 @@ def measure(space: str, steps: int) -> dict[str, float]:
     from fpnas.streams import generator
 
     torch.set_num_threads(1)
-    data = fpnas.data.load("fashion-mnist", image_size=SIZE.get(space, 64))
+    data = fpnas.data.load("fashion-mnist", image_size=image_size)
     task = fpnas.SupernetEvaluator(SPACES[space](data.num_classes, data.in_channels), data)
     uniform = fpnas.ArchDistribution(task.space)
     times: list[float] = []
@@ -55,6 +55,7 @@ def measure(space: str, steps: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="tiny")
+    parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", action="store_true")
@@ -62,12 +63,13 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(measure(asked.space, asked.steps)))
+        print(json.dumps(measure(asked.space, asked.image_size, asked.steps)))
         return
     found: dict[int, list[dict[str, float]]] = {capacity: [] for capacity in CAPACITIES}
     for _ in range(asked.rounds):
         for capacity in CAPACITIES:
             command = [sys.executable, __file__, "--one", "--space", asked.space, "--steps", str(asked.steps)]
+            command += ["--image-size", str(asked.image_size)]
             environment = {**os.environ, "ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(capacity)}
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             found[capacity].append(json.loads(done.stdout.splitlines()[-1]))
@@ -82,10 +84,10 @@ def main() -> None:
     text = [
         "# oneDNN's cache of compiled convolutions",
         "",
-        f"* Command: `python benchmarks/primitive_cache.py --space {asked.space} --steps {asked.steps} --rounds "
-        f"{asked.rounds}`, {time.strftime('%Y-%m-%d')}",
+        f"* Command: `python benchmarks/primitive_cache.py --space {asked.space} --image-size {asked.image_size} "
+        f"--steps {asked.steps} --rounds {asked.rounds}`, {time.strftime('%Y-%m-%d')}",
         f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}",
-        f"* `{asked.space}` at {SIZE.get(asked.space, 64)} px, batch 64; {K} random architectures a step, trained"
+        f"* `{asked.space}` at {asked.image_size} px, batch 64; {K} random architectures a step, trained"
         " on and scored; processor time, without the first quarter of the steps",
         "",
         "| capacity | ms a sample | of torch's default | peak memory, MB |",

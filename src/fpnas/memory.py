@@ -8,7 +8,7 @@ ridge regression on past scores:
     y_i = intercept + sum_v main[v, a_iv] + batch[step_i] + noise_i
 
 Scores come in as sums, one step after another, and older ones fade; no architecture is kept. What the main effects
-leave over is shared out among the options of joint cells, shrunk by how seldom these were seen.
+leave over is shared out among the options of all cells once some are joint, shrunk by how seldom these were seen.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Memory:
             setattr(self, name, state[name])
 
     def _add_to_cells(self, distribution: ArchDistribution, codes: Tensor, z: Tensor, y: Tensor, fade: float) -> None:
-        """For each option of the joint cells: how often it was seen, and the sums of y and z where it was."""
+        """For each option of each cell: how often it was seen, and the sums of y and z where it was."""
         cells, options = distribution.logits.shape
         if self.cells is None:
             seen = torch.zeros(cells * options, dtype=torch.float64)
