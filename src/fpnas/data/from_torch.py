@@ -48,7 +48,10 @@ def from_dataset(
         name: what reports call the data.
         class_names: in the order of the labels; by default the `classes` of the data set, as torchvision's have them.
         image_size: pixels a side, 1 to 1024; by default the images' own, at most 224.
-        fit, seed, classes, classes_seed: see `load`.
+        fit: see `load`.
+        seed: see `load`.
+        classes: see `load`.
+        classes_seed: see `load`.
         workers: processes that fetch the items of a data set; a data loader has its own.
 
     Raises:

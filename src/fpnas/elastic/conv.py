@@ -53,7 +53,8 @@ class Conv2d(ElasticLayer):
     """A convolution: (N, in, H, W) -> (N, out, H/s, W/s), padded to keep the size at stride 1.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the output.
         kernel_size: odd; a weight of its own for each.
         stride: in both directions.
         bias: whether it has one.

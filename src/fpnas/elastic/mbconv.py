@@ -32,7 +32,8 @@ class MBConv(ElasticStructure):
     The residual is there where the shapes allow it: stride 1 and equal channels under the present pick.
 
     Args:
-        in_channels, out_channels: widths.
+        in_channels: width of the input.
+        out_channels: width of the output.
         kernel_size: of the depthwise convolutions.
         stride: of the depthwise convolutions.
         expansion: the hidden width is in_channels * expansion, rounded.

@@ -30,9 +30,8 @@ def combine(weights: OnlineWeights, split: Split) -> None:
     if top == -math.inf:
         return  # no sample counted on any rank
     weights.lift(top)
-    shared = (
-        parallel.world_size() if split == "data" else 1
-    )  # each rank has the same samples, and the same sum of weights
+    # By data each rank has the same samples, and the same sum of weights.
+    shared = parallel.world_size() if split == "data" else 1
     sums = [weights.total / shared, weights.weighted_loss]
     used = [float(parameter.grad is not None) for parameter in weights.parameters]
     like = weights.parameters[0]
