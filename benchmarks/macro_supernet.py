@@ -106,7 +106,7 @@ def markdown(rows: Sequence[Row], asked: argparse.Namespace) -> str:
         "|" + " --- |" * 10,
     ]
     lines += [
-        f"| {row.arm} | {row.seed} | {row.digits} | {row.flops / 1e6:.1f} | {100 * row.accuracy:.2f} |"
+        f"| {row.arm} | {row.seed} | {row.digits} | {row.flops / 1e6:.1f} | {row.accuracy:.2f} |"
         f" {row.rank_within:,} | {row.rank_of_all:,} | {row.correlation:.2f} | {row.samples:,} |"
         f" {row.seconds:,.0f} |"
         for row in rows
