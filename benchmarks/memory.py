@@ -54,7 +54,7 @@ def largest_of(options: Namespace) -> dict[str, object]:
     with torch.device("meta"):
         supernet = by_name(options.space)(num_classes=10, in_channels=3)
     cost = fpnas.Flops(supernet, (3, options.image_size, options.image_size))
-    return dict(supernet.space.decode(list(speed.largest(supernet.space, cost))))
+    return dict(supernet.space.decode(list(cost.table.extreme(-1)[1])))
 
 
 def of_search(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:

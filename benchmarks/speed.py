@@ -127,17 +127,6 @@ def plain_learn(network: nn.Module, images: Tensor, labels: Tensor) -> None:
     F.cross_entropy(network(images), labels).backward()
 
 
-def largest(space: fpnas.SearchSpace, cost: fpnas.CostModel) -> tuple[int, ...]:
-    """The codes of the architecture of the greatest cost, by climbing: each choice in turn takes its dearest option."""
-    best = torch.tensor([[count - 1 for count in space.cardinalities]])
-    for _ in range(3):
-        for index, count in enumerate(space.cardinalities):
-            options = best.repeat(count, 1)
-            options[:, index] = torch.arange(count)
-            best = options[cost(options).argmax()][None]
-    return tuple(best[0].tolist())
-
-
 def codes_of(space: fpnas.SearchSpace, count: int) -> Tensor:
     """So many architectures, drawn uniformly: (count, V)."""
     return fpnas.ArchDistribution(space).sample(count, generator(0, "drawn architectures"))
