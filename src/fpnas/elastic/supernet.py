@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fpnas.elastic import checks
+from fpnas.elastic.align import align
 from fpnas.elastic.base import ElasticLayer, ElasticModule, Pick
 from fpnas.elastic.gathered import Gathered
 from fpnas.elastic.init import initialise
@@ -36,6 +37,7 @@ class Supernet(nn.Module):
         input_shape: of one example, such as (3, 32, 32): runs a few architectures at once, which take each option and
             set each two choices apart, so that widths that can't match are found here.
         input_dtype: of such an example; by default that of the parameters. Tokens are torch.int64.
+        aligned: whether branches and kernels that a choice exchanges begin with the same weights (ours, see `align`).
 
     Raises:
         SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
@@ -51,6 +53,7 @@ class Supernet(nn.Module):
         image_sizes: tuple[int, int] | None = None,
         input_shape: tuple[int, ...] | None = None,
         input_dtype: torch.dtype | None = None,
+        aligned: bool = True,
     ) -> None:
         super().__init__()
         # A root that is a layer would be traced into; as a child it is a leaf.
@@ -72,6 +75,8 @@ class Supernet(nn.Module):
             member.pick = self._pick
         self.select(self.space.decode([n - 1 for n in self.space.cardinalities]))
         initialise(module, generator(seed, "weights"), elastic_only=True)
+        if aligned:
+            align(module)
         checks.warn_of_idle_options(module, self.space)
         if type(self.module).forward is not nn.Module.forward:  # as a mere list of modules has it, which can't run
             with _traced(self.module):
