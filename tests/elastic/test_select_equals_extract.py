@@ -32,7 +32,8 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 def supernet(name: str) -> Supernet:
     """A space with every parameter and statistic made random: fresh gates, and branches that begin alike, would hide
-    differences.    A momentum of 0.9, so that eval mode after one pass in train mode has statistics which fit the architecture."""
+    differences. A momentum of 0.9, so that eval mode after one pass in train mode has statistics which fit the
+    architecture."""
     net = SPACES[name](num_classes=CLASSES)
     for module in net.modules():
         if isinstance(module, BatchNorm2d):
