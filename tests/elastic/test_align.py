@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import fpnas
-from fpnas.elastic import Conv2d, MBConv, Supernet, Switch
+from fpnas.elastic import Conv2d, MBConv, Supernet, Switch, conv_norm
 from fpnas.elastic.norm import batch_statistics
 from fpnas.space import Choice
 
@@ -61,6 +61,23 @@ def test_branches_of_tiny_begin_nearly_alike() -> None:
     first, *others = outputs(net, x, "group1.splits", (0, 1, 2, 4))
     for other in others:
         assert float((other - first).norm() / first.norm()) < 0.05
+
+
+def test_a_bypass_begins_near_the_block_that_it_bypasses() -> None:
+    """In direction; drawn apart, the outputs of a batch are hardly correlated."""
+
+    def likeness(aligned: bool) -> float:
+        branches = {
+            "narrow": MBConv(8, 32, 1, 2, 4, "relu"),
+            "wide": MBConv(8, 32, 1, 2, 4, "relu"),
+            "skip": conv_norm(8, 32, 2),
+        }
+        net = Supernet(Switch(PATH, branches), seed=2, aligned=aligned)
+        block, bypass = outputs(net, torch.randn(16, 8, 8, 8), "path", ("narrow", "skip"))
+        return float(torch.corrcoef(torch.stack([block.flatten(), bypass.flatten()]))[0, 1])
+
+    assert likeness(aligned=True) > 0.3
+    assert abs(likeness(aligned=False)) < 0.2
 
 
 def test_nothing_else_is_drawn() -> None:

@@ -27,6 +27,7 @@ def align(module: nn.Module) -> None:
     * The parallel convolutions of an `MBConv` begin as the first.
     * Layers of a switch's branches begin as those of the same place and kind in the first branch that has such, as far
       as widths overlap.
+    * A 1x1 convolution that bypasses an `MBConv` begins as what that computes in a pixel without its nonlinearities.
     """
     for layer in module.modules():
         if isinstance(layer, Conv2d | DepthwiseConv2d):
@@ -41,6 +42,30 @@ def align(module: nn.Module) -> None:
                 for place, layer in _layers(branch):
                     first = places.setdefault((place, type(layer)), layer)
                     _copy(first, layer)
+            _align_bypass(list(switch.branches.values()))
+
+
+def _align_bypass(branches: list[nn.Module]) -> None:
+    block = next((branch for branch in branches if isinstance(branch, MBConv)), None)
+    if block is None:
+        return
+    outer, inner = (None if part is None else _matrix(part) for part in (block.project, block.expand))
+    depthwise = next(layer for layer in block.depthwise[0].modules() if isinstance(layer, DepthwiseConv2d))
+    kernel = next(iter(depthwise.weights.values()))[:, 0]
+    centre = kernel[:, kernel.shape[1] // 2, kernel.shape[2] // 2]
+    assert outer is not None
+    linear = outer * centre if inner is None else outer @ (centre[:, None] * inner)
+    for branch in branches:
+        for layer in () if isinstance(branch, MBConv) else branch.modules():
+            if isinstance(layer, Conv2d) and [*layer.weights] == ["1"] and _matrix(layer).shape == linear.shape:
+                weight = _matrix(layer)
+                weight.copy_(linear * (weight.std() / linear.std().clamp_min(1e-12)))
+
+
+def _matrix(module: nn.Module) -> Tensor:
+    """The weight of a 1x1 convolution, or of the first in a chain: (out, in), a view."""
+    layer = next(layer for layer in module.modules() if isinstance(layer, Conv2d))
+    return next(iter(layer.weights.values()))[:, :, 0, 0]
 
 
 def _layers(branch: nn.Module) -> Iterator[tuple[str, ElasticLayer]]:

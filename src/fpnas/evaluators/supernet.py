@@ -43,7 +43,7 @@ class SupernetEvaluator:
         optimiser: of the weights. "adamw", betas (.9, .99): a weight takes steps of the same size however few of the
             sampled networks use it (ours). "sgd", Nesterov momentum .9: its step shrinks with the weight's share of
             the samples, so rare branches learn slowly.
-        lr: of the weights, cosine to 0 over the search; by default 0.003 for "adamw", 0.1 for "sgd".
+        lr: of the weights, cosine to 0 over the search; by default 0.01 for "adamw", 0.1 for "sgd".
         weight_decay: of the weights.
         clip: the gradient's greatest norm. A step whose gradient isn't finite is skipped.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
@@ -334,7 +334,7 @@ class SupernetEvaluator:
 
 def default_lr(optimiser: str) -> float:
     """The learning rate that suits an optimiser, or `InputError` where it isn't known."""
-    rates = {"adamw": 0.003, "sgd": 0.1}
+    rates = {"adamw": 0.01, "sgd": 0.1}
     if optimiser not in rates:
         raise unknown_name("optimiser", optimiser, rates)
     return rates[optimiser]
