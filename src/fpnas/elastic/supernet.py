@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,14 @@ from fpnas.elastic.soft import Mixture
 from fpnas.errors import InputError, SupernetError
 from fpnas.space import Arch, Choice, Option, SearchSpace
 from fpnas.streams import generator
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a chain: what runs, tensor to tensor, and the modules that it calls."""
+
+    run: Callable[[Tensor], Tensor]
+    modules: tuple[nn.Module, ...]
 
 
 class Supernet(nn.Module):
@@ -127,6 +136,16 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The architecture in force on a batch."""
         return self.module(x)
+
+    def stages(self) -> Sequence[Stage]:
+        """Parts that, run one after another, are `forward`: what the module's own `stages()` says, the members of an
+        `nn.Sequential`, or all in one. Networks that begin alike share these (see `evaluators.prefixes`)."""
+        own: Callable[[], Sequence[Stage]] | None = getattr(self.module, "stages", None)
+        if own is not None:
+            return own()
+        if type(self.module) is nn.Sequential:
+            return [Stage(part, (part,)) for part in self.module]
+        return [Stage(self, (self.module,))]
 
     def example(self, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None) -> Tensor:
         """A batch of one zero of that shape, by default of the dtype of the parameters, on their device."""

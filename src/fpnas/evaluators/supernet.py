@@ -25,6 +25,7 @@ from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.evaluators.prefixes import Chain, Walk
 from fpnas.evaluators.racing import Racing, race
 from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
@@ -89,6 +90,7 @@ class SupernetEvaluator:
         self.temperature: Temperature = temperature
         self.negligible, self.racing, self.seed = negligible, racing, seed
         self._parameters = list(supernet.parameters())
+        self._chain = Chain(supernet)
         self._optimiser = self._make_optimiser()
         first, second = halves(data.train, seed)
         # Indices, not copies: the images may be more than memory holds.
@@ -125,18 +127,21 @@ class SupernetEvaluator:
         images, labels = self._next_batch(progress)
         whole = len(self._train_order.batch(self._steps - 1))
         scale = whole / divisor(self.temperature, whole)
-        weights = OnlineWeights(self._parameters, self.negligible)
         rows, counts = codes.unique(dim=0, return_counts=True)
         own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
-            for row, count in zip(rows[own].tolist(), counts[own].tolist(), strict=True):
-                loss = F.cross_entropy(self._logits(row, images), labels)
+            walk = Walk(self._chain, self._archs(rows[own]), images, gathered, self._autocast)
+            weights = OnlineWeights(self._parameters, self.negligible, walk.leaves)
+            for numbers, logits in walk:
+                loss = F.cross_entropy(self._full(logits), labels)
                 if len(labels) < whole:
                     loss = loss * (len(labels) / whole)
-                weights.add(loss, -scale * self._of_batch(loss), count)
-                gathered.add_up()
-                del loss  # of a sample left out it holds all activations, which the next one's would stand beside
+                weights.add(loss, -scale * self._of_batch(loss), int(counts[own][list(numbers)].sum()))
+                del (
+                    loss,
+                    logits,
+                )  # of a sample left out they hold all activations, which the next one's would stand beside
         combine(weights, self.split)
         loss_mean = weights.finish()
         moved = self._move_weights() and math.isfinite(loss_mean)
@@ -166,7 +171,7 @@ class SupernetEvaluator:
         self.supernet.train()
         with batch_statistics(self.supernet), self._autocast():
             logits = self.supernet.mix(weights)(images)
-        return F.cross_entropy(logits.float() if self.precision == "bf16" else logits, labels)
+        return F.cross_entropy(self._full(logits), labels)
 
     def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
         for group in self._optimiser.param_groups:
@@ -196,9 +201,9 @@ class SupernetEvaluator:
         with batch_statistics(self.supernet):
             if self.racing is None:
                 losses = torch.zeros(len(rows), dtype=torch.float64)
-                for number in own:
-                    logits = self._logits(rows[number].tolist(), images)
-                    losses[number] = F.cross_entropy(logits, labels, reduction="sum")
+                for numbers, logits in Walk(self._chain, self._archs(rows[own]), images, None, self._autocast):
+                    loss = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
+                    losses[torch.tensor(own)[list(numbers)]] = loss
                 return -parallel.total(losses)[back]
             sizes, numbers = self.racing.sizes(len(labels)), rows.tolist()
             chunks = list(zip(images.split(sizes), labels.split(sizes), strict=True))
@@ -289,6 +294,9 @@ class SupernetEvaluator:
             return list(range(len(rows)))
         return own_rows(self._costs[0](rows).double())
 
+    def _archs(self, rows: Tensor) -> list[Arch]:
+        return [self.space.decode(row) for row in rows.tolist()]
+
     def _of_batch(self, loss: Tensor) -> float:
         """The whole batch's loss, from this rank's part of it."""
         value = loss.detach().cpu().double()
@@ -323,7 +331,10 @@ class SupernetEvaluator:
 
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with self._autocast():
-            logits = self.supernet.select(self.space.decode(row))(images)
+            return self._full(self.supernet.select(self.space.decode(row))(images))
+
+    def _full(self, logits: Tensor) -> Tensor:
+        """In the precision that losses are taken in."""
         return logits.float() if self.precision == "bf16" else logits
 
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
