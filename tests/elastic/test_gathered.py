@@ -44,7 +44,7 @@ def gradients(supernet: fpnas.Supernet, x: Tensor, gathering: bool) -> dict[str,
     supernet.zero_grad()
     with supernet.gathering() as gathered:
         if not gathering:
-            supernet._pick.gathered = None
+            supernet.pick.gathered = None
         for option in (0, 1, 2, 1):
             arch = {c.name: c.options[option % len(c.options)] for c in supernet.space.choices}
             supernet.select(arch)(x).square().mean().backward()

@@ -79,9 +79,9 @@ class Supernet(nn.Module):
         if len(self.space) < len(read):
             missing = sorted(set(read) - {choice.name for choice in self.space.choices})
             raise SupernetError("all choices that layers read", f"a list without {missing}", "add them")
-        self._pick = Pick()
+        self.pick = Pick()
         for member in elastic:
-            member.pick = self._pick
+            member.pick = self.pick
         self.select(self.space.decode([n - 1 for n in self.space.cardinalities]))
         initialise(module, generator(seed, "weights"), elastic_only=True)
         if aligned:
@@ -96,7 +96,7 @@ class Supernet(nn.Module):
     @property
     def arch(self) -> Arch:
         """The architecture in force."""
-        return cast(Arch, self._pick.arch)
+        return cast(Arch, self.pick.arch)
 
     def select(self, arch: Mapping[str, Option]) -> Supernet:
         """Makes `arch` the architecture in force and returns the supernet, so that `select(arch)(x)` reads well.
@@ -104,7 +104,7 @@ class Supernet(nn.Module):
         Raises:
             InputError: `arch` is not of this space.
         """
-        self._pick.arch, self._pick.mixture = self.space.decode(self.space.encode(arch)), None
+        self.pick.arch, self.pick.mixture = self.space.decode(self.space.encode(arch)), None
         return self
 
     def mix(self, weights: Mapping[str, Tensor]) -> Supernet:
@@ -120,18 +120,18 @@ class Supernet(nn.Module):
         given = {name: tuple(weight.shape) for name, weight in weights.items()}
         if given != {name: (count,) for name, count in wanted.items()}:
             raise InputError("a weight for each option of each choice", f"shapes {given}", f"give {wanted}")
-        self._pick.mixture = Mixture(weights)
+        self.pick.mixture = Mixture(weights)
         return self
 
     @contextmanager
     def gathering(self) -> Generator[Gathered]:
         """Within it, the gradients of sliced weights are added up by `Gathered.add_up`, to be called after each
         backward pass, instead of by torch."""
-        self._pick.gathered = Gathered()
+        self.pick.gathered = Gathered()
         try:
-            yield self._pick.gathered
+            yield self.pick.gathered
         finally:
-            self._pick.gathered = None
+            self.pick.gathered = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The architecture in force on a batch."""
