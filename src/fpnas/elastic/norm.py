@@ -87,8 +87,8 @@ class BatchNorm2d(BatchNorm):
 
 @contextmanager
 def batch_statistics(module: nn.Module) -> Generator[None]:
-    """Within it, the elastic norms of `module`, and of the supernet that it is or is part of, use the batch's statistics
-    and leave the running ones alone."""
+    """Within it, elastic norms use the batch's statistics and leave the running ones alone: those of `module`, and of
+    the supernet that it is or is a part of."""
     own = getattr(module, "pick", None)
     picks = [own] if isinstance(own, Pick) else [norm.pick for norm in module.modules() if isinstance(norm, BatchNorm)]
     before = [pick.batch_only for pick in picks]
