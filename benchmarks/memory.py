@@ -14,39 +14,18 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import subprocess
 import sys
 from argparse import Namespace
-from contextlib import suppress
-from pathlib import Path
 
 import speed
 import torch
+from resident import MIB, forget_peak, peak, resident
 
 import fpnas
 from fpnas.spaces import by_name
 
 STEPS = 3
-MIB = 2**20
-
-
-def resident() -> float:
-    """MiB that the process holds."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MIB
-
-
-def forget_peak() -> None:
-    """The kernel's record of the peak starts anew, where it lets us."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> float:
-    """MiB that the process held at most, since `forget_peak`."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def largest_of(options: Namespace) -> dict[str, object]:

@@ -132,8 +132,24 @@ def codes_of(space: fpnas.SearchSpace, count: int) -> Tensor:
     return fpnas.ArchDistribution(space).sample(count, generator(0, "drawn architectures"))
 
 
-def show(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], options: Namespace) -> None:
-    """Prints and, where asked, writes what was measured; `--json` prints one flat object."""
+def table(measured: Mapping[str, Any], wanted: Mapping[str, float] | None = None) -> list[str]:
+    """Lines of a table of what was measured; with `wanted`, by the same names, a column of the most it may be."""
+    if wanted is None:
+        rows = [f"| {name} | {value} |" for name, value in measured.items()]
+        return ["| what | measured |", "| --- | --- |", *rows]
+    rows = [f"| {name} | {value} | {wanted.get(name, '')} |" for name, value in measured.items()]
+    return ["| what | measured | at most |", "| --- | --- | --- |", *rows]
+
+
+def show(
+    title: str,
+    facts: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    options: Namespace,
+    wanted: Mapping[str, float] | None = None,
+) -> None:
+    """Prints and, where asked, writes what was measured, beside the most that is `wanted`; `--json` prints one flat
+    object."""
     machine = {
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
@@ -148,9 +164,7 @@ def show(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], opti
         f"* Command: `python {' '.join(sys.argv)}`",
         *(f"* {name.replace('_', ' ')}: {value}" for name, value in {**machine, **facts}.items()),
         "",
-        "| what | measured |",
-        "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in measured.items()),
+        *table(measured, wanted),
         "",
     ]
     if not options.json:
