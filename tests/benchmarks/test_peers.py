@@ -37,7 +37,7 @@ def test_our_space_is_the_peers_space() -> None:
     supernet = ours.shared_space()
     assert supernet.space.size == (len(layers.KERNELS) * len(layers.EXPANSIONS)) ** 6 == 46656
     assert round(math.log(46656) / 4) == ours.SAMPLES["whole"], "K of lambda = 1/4"
-    arch = {name: max(choice.options) for name, choice in ((c.name, c) for c in supernet.space.choices)}
+    arch = {choice.name: max(choice.options) for choice in supernet.space.choices}
     network = supernet.extract(arch)
     blocks = [layers.MBConv(*row, kernel=5, expansion=6) for row in layers.ROWS]
     ends = 3 * 16 * 9 + 2 * 16 + 80 * 256 + 2 * 256 + 256 * 10 + 10
