@@ -2,8 +2,8 @@
 `from_dataset` takes torch data sets.
 
 `images` says what an `ImageData` is, `tensors` does so for whatever else has classes (`TensorData`), `readers` lists
-the kinds of images, `assemble` makes the data of what they read, `splits` cuts and orders either. Batches, augmentation
-and devices are left to the training.
+the kinds of images, `assemble` makes the data of what they read, `splits` cuts and orders either, `resident` takes
+batches to a device. Augmentation is left to the training.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from fpnas.data.from_torch import from_dataset
 from fpnas.data.images import ClassSubset, Fit, HeldoutFrom, ImageData, ImageSet, known_fit
 from fpnas.data.readers import READERS
 from fpnas.data.request import Request
+from fpnas.data.resident import Batches
 from fpnas.data.spec import ImageSpec
 from fpnas.data.splits import EpochOrder, halves, stratified_split
 from fpnas.data.tensors import Data, LabelledSet, TensorData, TensorSet
 from fpnas.errors import InputError
 
 __all__ = [
+    "Batches",
     "ClassSubset",
     "Data",
     "EpochOrder",

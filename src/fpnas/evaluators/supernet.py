@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fpnas import parallel
 from fpnas.cost import Flops, Params, layer_table
-from fpnas.data import Data, EpochOrder, halves
+from fpnas.data import Batches, Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
@@ -91,6 +91,7 @@ class SupernetEvaluator:
         first, second = halves(data.train, seed)
         # Indices, not copies: the images may be more than memory holds.
         self._train, self._val = first, second
+        self._batches = Batches(data.train, device)
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
@@ -296,5 +297,5 @@ class SupernetEvaluator:
 
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
         chosen = order.batch(self._steps if step is None else step)
-        batch = self.data.train.subset(half[parallel.share(chosen) if self.split == "data" else chosen])
-        return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
+        images, labels = self._batches.at(half[parallel.share(chosen) if self.split == "data" else chosen])
+        return self.data.normalise(images), labels
