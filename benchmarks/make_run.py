@@ -4,7 +4,8 @@ Searches `tiny` on Fashion-MNIST under a FLOPs target, trains the found network 
 architectures whose FLOPs lie within 5 % of the found one's by the same recipe, and prints one table. The search sees
 each training image at least once, half of them for the weights and half for alpha; each training sees all of them.
 Accuracy is the last epoch's on the test images, which the search never sees. At last the first seed's found network is
-exported to ONNX, and names a few test images. All of it goes on where it was left.
+exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search lies in
+seedN/search, the trainings in sub-folders of it, so that `fpnas report` and its kin know them.
 
     python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
 """
@@ -99,9 +100,9 @@ def one_seed(data: ImageData, seed: int, out: Path) -> list[Row]:
         facts = {**task.describe(arch), "name": name}
         recipe = fpnas.Recipe(epochs=EPOCHS[data.name][1], **PLAIN)
         job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, recipe=recipe, seed=seed)
-        folder = out / name.replace(" ", "-")
-        accuracy = fpnas.run(job, folder).accuracy
         is_found = name == "found"
+        folder = out / "search" / ("train" if is_found else name.replace(" ", "-"))
+        accuracy = fpnas.run(job, folder).accuracy
         rows.append(
             Row(
                 seed,
@@ -254,7 +255,7 @@ def main() -> int:
         data = get_data()
         rows = [row for seed in arguments.seeds for row in one_seed(data, seed, arguments.out / f"seed{seed}")]
         print_table(rows, data)
-        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "found")))
+        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "search" / "train")))
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,10 +26,11 @@ FRONT = 80
 
 @dataclass(frozen=True)
 class Table:
-    """Figures for those who don't see the plot."""
+    """Figures in words: beside a plot for those who don't see it, or by themselves; `marked` rows stand out."""
 
     columns: list[str]
     rows: list[list[str]]
+    marked: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

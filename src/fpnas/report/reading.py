@@ -23,6 +23,8 @@ MAX_FILE = 64 * 2**20
 
 FIELDS = ("step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "lr", "accuracy", "seconds")
 FILES = ("run.json", "metrics.jsonl", "distribution.jsonl", "arch.json", "result.json")
+MAX_TRAININGS = 24
+"""Trained networks in a search's folder that are read at most."""
 
 Json = dict[str, Any]
 Column = NDArray[np.float64]
@@ -53,7 +55,10 @@ class Steps:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run folder holds; what it doesn't is empty, and said in `problems`."""
+    """What a run folder holds; what it doesn't is empty, and said in `problems`.
+
+    `trainings` are those in the folder of a search, a sub-folder each: train/ first, the others by name.
+    """
 
     path: Path
     name: str
@@ -62,7 +67,7 @@ class RunRecord:
     layers: Json
     result: Json
     steps: Steps
-    training: RunRecord | None
+    trainings: tuple[RunRecord, ...]
     problems: tuple[str, ...]
 
     @property
@@ -75,9 +80,20 @@ class RunRecord:
         """Whether it is a search; a folder that doesn't say so counts as one."""
         return self.run.get("kind") != "train"
 
+    @property
+    def training(self) -> RunRecord | None:
+        """Of the found network: train/, else the first training of the same choices."""
+        found = [each for each in self.trainings if each.name == "train" or self.has_found(each)]
+        return found[0] if found else None
+
+    def has_found(self, training: RunRecord) -> bool:
+        """Whether `training` is of the network that this search found."""
+        choices = mapping(self.arch.get("choices"))
+        return bool(choices) and mapping(training.arch.get("choices")) == choices
+
 
 def read_run(folder: Path) -> RunRecord:
-    """What `folder` holds, with the training in its train/ where there is one.
+    """What `folder` holds, with the trainings in a search's sub-folders.
 
     Raises:
         InputError: it is no folder, or holds no file of a run.
@@ -97,11 +113,9 @@ def read_run(folder: Path) -> RunRecord:
     if arch:
         fix = "figures by layer aren't shown; fpnas cost RUN --json > RUN/layers.json makes it"
         layers = _read_object(folder / "layers.json", problems, fix)
-    training = None
-    if run.get("kind") != "train" and any((folder / "train" / name).exists() for name in FILES):
-        training = read_run(folder / "train")
+    trainings = () if run.get("kind") == "train" else _read_trainings(folder, problems)
     name = folder.resolve().name
-    return RunRecord(folder, name, run, arch, layers, result, steps, training, tuple(problems))
+    return RunRecord(folder, name, run, arch, layers, result, steps, trainings, tuple(problems))
 
 
 def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:
@@ -162,6 +176,25 @@ def _read_object(path: Path, problems: list[str], otherwise: str) -> Json:
     if not isinstance(value, dict):
         problems.append(f"{path.name} holds no JSON object: {otherwise}")
     return mapping(value)
+
+
+def _read_trainings(folder: Path, problems: list[str]) -> tuple[RunRecord, ...]:
+    try:
+        places = sorted((place for place in folder.iterdir() if _is_training(place)), key=lambda place: place.name)
+    except OSError as error:
+        problems.append(f"sub-folders can't be read ({error.strerror}): trained networks aren't shown")
+        return ()
+    if len(places) > MAX_TRAININGS:
+        problems.append(f"{len(places)} trainings lie in the folder; {MAX_TRAININGS} of them are shown")
+    places.sort(key=lambda place: place.name != "train")
+    return tuple(read_run(place) for place in places[:MAX_TRAININGS])
+
+
+def _is_training(place: Path) -> bool:
+    """Whether a sub-folder says that it is a training; train/ is one whatever is left of it."""
+    if place.name == "train" and any((place / name).exists() for name in FILES):
+        return True
+    return (place / "run.json").is_file() and _read_object(place / "run.json", [], "").get("kind") == "train"
 
 
 def _parsed(text: bytes) -> Any:

@@ -194,15 +194,40 @@ def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
     return Table(["run", *settings, *labels, "samples saved"], rows)
 
 
+def network_name(run: RunRecord, training: RunRecord) -> str:
+    """What a trained network is called: "found" where the search found it, else its folder's name."""
+    return "found" if run.has_found(training) else training.name
+
+
+def trained_table(runs: Sequence[RunRecord]) -> Table:
+    """The trained networks in the folders of searches that have several, the most accurate of each search first."""
+    rows: list[list[str]] = []
+    found: list[int] = []
+    for run in runs:
+        if len(run.trainings) < 2:
+            continue
+        accuracies = [number(each.result.get("accuracy")) for each in run.trainings]
+        ranked = sorted(zip(accuracies, run.trainings, strict=True), key=lambda pair: (not pair[0] >= 0, -pair[0]))
+        for accuracy, each in ranked:
+            flops, params = (number(each.result.get(name, each.arch.get(name))) for name in ("flops", "params"))
+            told = [f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE, short(flops), short(params)]
+            own = [run.name] if len(runs) > 1 else []
+            found += [len(rows)] if run.has_found(each) else []
+            rows.append([*own, network_name(run, each), *told, duration(number(each.result.get("seconds")))])
+    own = ["run"] if len(runs) > 1 else []
+    return Table([*own, "network", "accuracy", "FLOPs", "parameters", "training took"], rows, frozenset(found))
+
+
 def choice_table(views: Sequence[RunView]) -> Table:
-    """What each run chose, a row a choice; those in which they differ are marked with a star."""
+    """What each run chose, a row a choice; those in which they differ are marked."""
     names = list(dict.fromkeys(name for run in views for name, _ in run.choices))
     taken = [dict(run.choices) for run in views]
     rows: list[list[str]] = []
     for name in names:
         options = [run.get(name, NONE) for run in taken]
         rows.append([name, *options, "same" if len(set(options)) == 1 else "differs"])
-    return Table(["choice", *(run.name for run in views), ""], rows)
+    differing = frozenset(index for index, row in enumerate(rows) if row[-1] == "differs")
+    return Table(["choice", *(run.name for run in views), ""], rows, differing)
 
 
 def _differs(name: str, runs: Sequence[RunRecord]) -> bool:

@@ -72,8 +72,9 @@
 
   function scatter(spec, width) {
     const height = Math.round(Math.max(280, Math.min(440, width * 0.55)));
-    const marks = [Plot.gridX({ strokeOpacity: 0.1 }), Plot.gridY({ strokeOpacity: 0.1 }), Plot.axisY({ label: "score: log-likelihood an image, nats", tickSize: 0, labelArrow: "none" })];
-    marks.push(Plot.axisX({ label: spec.unit, tickSize: 0, tickFormat: si, labelAnchor: "center", labelArrow: "none", ticks: Math.max(3, Math.floor(width / 110)) }));
+    const across = { ticks: Math.max(3, Math.floor(width / 110)) };
+    const marks = [Plot.gridX({ strokeOpacity: 0.1, ...across }), Plot.gridY({ strokeOpacity: 0.1 }), Plot.axisY({ label: "score: log-likelihood an image, nats", tickSize: 0, labelArrow: "none" })];
+    marks.push(Plot.axisX({ label: spec.unit, tickSize: 0, tickFormat: si, labelAnchor: "center", labelArrow: "none", ...across }));
     const points = [];
     let least = Infinity;
     for (const line of spec.series) {
@@ -101,7 +102,7 @@
     const tip = (p) => `${spec.series.length > 1 ? p.name + "\n" : ""}${si(p.x)} ${spec.unit}, score ${p.y.toFixed(3)}\n${p.text.replaceAll("  ", "\n")}`;
     marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: tip, fill: "var(--card)", stroke: "var(--line)" })));
     const top = d3.max(points, (p) => p.y);
-    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, y: { domain: [least, top + (top - least) * 0.05] }, marks });
+    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, x: { insetLeft: 6, insetRight: 6 }, y: { domain: [least, top + (top - least) * 0.05] }, marks });
   }
 
   const kinds = { curve, heat, scatter };
