@@ -47,6 +47,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shutil.copytree(train, runs[0] / "random-1")
     put(train / "arch.json", {"choices": FOUND, "flops": 4440, "params": 680})
     put(train / "result.json", {"accuracy": 87.25, "num_images": 360, "seconds": 3.0})
+    for name, choices in (("3k", {**FOUND, "group1.kernel": 0}), ("5k", FOUND)):
+        put(runs[2] / f"arch-{name}.json", {"choices": choices})
+    facts = json.loads((runs[2] / "run.json").read_text())
+    put(runs[2] / "run.json", {**facts, "settings": {**facts["settings"], "targets": [3000.0, 5000.0]}})
+    rows = [
+        {"target": 3e3, "arch": "arch-3k.json", "cost": 2900},
+        {"target": 5e3, "arch": "arch-5k.json", "cost": 4440},
+    ]
+    put(runs[2] / "pareto.json", {"front": rows})
     half = write_run(folder / "half")
     for name in ("arch.json", "layers.json", "result.json", "distribution.jsonl"):
         (half / name).unlink()

@@ -196,6 +196,33 @@ def test_trained_networks_of_several_runs(tmp_path: Path) -> None:
     assert "/a found" not in words
 
 
+def test_a_search_for_several_targets(tmp_path: Path) -> None:
+    """Each target's network with its accuracy where it was trained; lines in the plots for all."""
+    run = write_run(tmp_path / "run", targets=[3000.0, 5000.0])
+    small = {**FOUND, "group1.kernel": 0}
+    put(tmp_path / "arch-secret.json", {"choices": {"secret": 1}})
+    front = [
+        {"target": 3000.0, "arch": "arch-3k.json", "cost": 2900.0, "flops": 2900, "params": 500},
+        {"target": 5000.0, "arch": "arch-5k.json", "cost": 4440.0, "flops": 4440, "params": 680},
+        {"target": 6000.0, "arch": "../arch-secret.json", "cost": None},
+    ]
+    put(run / "pareto.json", {"cost_name": "FLOPs", "front": front})
+    for name, choices in (("3k", small), ("5k", FOUND)):
+        put(run / f"arch-{name}.json", {"choices": choices})
+    write_training(run / "train-3k", small, 61.5)
+    told = outline(write_report([run]))
+    words = " ".join(told.text.split())
+    assert "3,000 2,900 500 61.50 % arch-3k.json 5,000 4,440 680 – arch-5k.json 6,000 – – –" in words
+    assert "secret 1" not in words
+    plots = json.loads(told.json)
+    (scatter,) = (plot for plot in plots.values() if plot["kind"] == "scatter")
+    assert (scatter["targets"], scatter["series"][0]["found"]) == ([3000, 5000], [2900, 4440])
+    rules = [rule["at"] for plot in plots.values() if plot["kind"] == "curve" for rule in plot["rules"]]
+    assert {3000, 5000} <= set(rules)
+    (run / "pareto.json").unlink()
+    assert "pareto.json is missing" in outline(write_report([run])).text
+
+
 def test_very_many_trainings_are_cut(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     for number in range(30):

@@ -23,6 +23,8 @@ MAX_FILE = 64 * 2**20
 
 FIELDS = ("step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "lr", "accuracy", "seconds")
 FILES = ("run.json", "metrics.jsonl", "distribution.jsonl", "arch.json", "result.json")
+MAX_ANSWERS = 24
+"""Targets of one search that are shown at most."""
 MAX_TRAININGS = 24
 """Trained networks in a search's folder that are read at most."""
 
@@ -54,10 +56,23 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A line of pareto.json: what a search for several targets found for one of them; NaN where that isn't known."""
+
+    target: float
+    cost: float
+    flops: float
+    params: float
+    file: str
+    choices: Json
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a run folder holds; what it doesn't is empty, and said in `problems`.
 
-    `trainings` are those in the folder of a search, a sub-folder each: train/ first, the others by name.
+    `answers` are those of a search for several targets, and empty for one. `trainings` are those in the folder of a
+    search, a sub-folder each: train/ first, the others by name.
     """
 
     path: Path
@@ -67,6 +82,7 @@ class RunRecord:
     layers: Json
     result: Json
     steps: Steps
+    answers: tuple[Answer, ...]
     trainings: tuple[RunRecord, ...]
     problems: tuple[str, ...]
 
@@ -79,6 +95,18 @@ class RunRecord:
     def is_search(self) -> bool:
         """Whether it is a search; a folder that doesn't say so counts as one."""
         return self.run.get("kind") != "train"
+
+    @property
+    def targets(self) -> list[float]:
+        """Of the cost; empty where the search had none."""
+        asked = [number(value) for value in sequence(self.settings.get("targets"))]
+        return [value for value in asked or [number(self.settings.get("target"))] if math.isfinite(value)]
+
+    @property
+    def costs_found(self) -> list[float]:
+        """Of the found networks, one for each target."""
+        found = [answer.cost for answer in self.answers] or [number(self.result.get("cost"))]
+        return [cost for cost in found if math.isfinite(cost)]
 
     @property
     def training(self) -> RunRecord | None:
@@ -115,7 +143,8 @@ def read_run(folder: Path) -> RunRecord:
         layers = _read_object(folder / "layers.json", problems, fix)
     trainings = () if run.get("kind") == "train" else _read_trainings(folder, problems)
     name = folder.resolve().name
-    return RunRecord(folder, name, run, arch, layers, result, steps, trainings, tuple(problems))
+    answers = _read_answers(folder, problems) if "targets" in mapping(run.get("settings")) and result else ()
+    return RunRecord(folder, name, run, arch, layers, result, steps, answers, trainings, tuple(problems))
 
 
 def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:
@@ -176,6 +205,18 @@ def _read_object(path: Path, problems: list[str], otherwise: str) -> Json:
     if not isinstance(value, dict):
         problems.append(f"{path.name} holds no JSON object: {otherwise}")
     return mapping(value)
+
+
+def _read_answers(folder: Path, problems: list[str]) -> tuple[Answer, ...]:
+    document = _read_object(folder / "pareto.json", problems, "the networks of the single targets aren't shown")
+    answers: list[Answer] = []
+    for row in map(mapping, sequence(document.get("front"))[:MAX_ANSWERS]):
+        target, cost, flops, params = (number(row.get(name)) for name in ("target", "cost", "flops", "params"))
+        file = str(row.get("arch"))
+        # A name from a file is followed no further than to its neighbours.
+        arch = _read_object(folder / Path(file).name, [], "") if file.startswith("arch-") else {}
+        answers.append(Answer(target, cost, flops, params, file, mapping(arch.get("choices"))))
+    return tuple(answers)
 
 
 def _read_trainings(folder: Path, problems: list[str]) -> tuple[RunRecord, ...]:

@@ -49,6 +49,7 @@ class RunView:
     figures: list[Figure]
     saved: Savings | None
     saved_words: str
+    answers: Table | None
     blocks: list[BlockView]
     choices: list[tuple[str, str]]
     heat_maps: list[Plot]
@@ -72,6 +73,7 @@ def view(run: RunRecord, history: History | None, colour: int, problems: Sequenc
         figures=_figures(run, saved),
         saved=saved,
         saved_words=_saved_words(saved),
+        answers=_answers(run) if run.answers else None,
         blocks=_drawn(blocks),
         choices=[(name, plain(option)) for name, option in choices.items()],
         heat_maps=[] if history is None else heat_maps(history, choices, columns),
@@ -98,11 +100,11 @@ def _lead(run: RunRecord) -> str:
 
 def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
     result, steps = run.result, run.steps
-    target, cost_name = number(run.settings.get("target")), str(run.settings.get("cost") or "")
+    targets, cost_name = run.targets, str(run.settings.get("cost") or "")
     figures: list[Figure] = []
     for name, label in (("flops", "FLOPs"), ("params", "parameters")):
         value = number(result.get(name, run.arch.get(name)))
-        note = f"target {short(target)}" if cost_name == label and math.isfinite(target) else ""
+        note = f"target {short(targets[-1])}" if cost_name == label and targets else ""
         if math.isfinite(value):
             figures.append(Figure(label, short(value), note or ("multiply-adds" if name == "flops" else "")))
     trained = run.training.result if run.training is not None else {} if run.is_search else result
@@ -121,6 +123,20 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
         known = steps["entropy"][~(steps["entropy"] != steps["entropy"])]
         figures.append(Figure("entropy at the end", f"{known[-1]:.2f} nats", f"from {known[0]:.2f}"))
     return figures
+
+
+def _answers(run: RunRecord) -> Table:
+    """For each target what was found, and how accurate it is where it was trained in the run's folder."""
+    unit = str(run.settings.get("cost") or "cost")
+    apart = [] if unit in ("FLOPs", "parameters") else [unit]
+    rows: list[list[str]] = []
+    for answer in run.answers:
+        trained = [each.result for each in run.trainings if mapping(each.arch.get("choices")) == answer.choices]
+        accuracy = max((number(result.get("accuracy")) for result in trained), default=math.nan)
+        figures = [answer.target, *([answer.cost] if apart else []), answer.flops, answer.params]
+        told = f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE
+        rows.append([*map(short, figures), told, answer.file])
+    return Table([f"target, {unit}", *apart, "FLOPs", "parameters", "accuracy", "file"], rows)
 
 
 def _saved_words(saved: Savings | None) -> str:
