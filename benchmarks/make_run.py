@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import results_file
 import torch
 from PIL import Image
 from rich.console import Console
@@ -215,30 +215,21 @@ def verdicts(rows: list[Row]) -> list[str]:
     return lines
 
 
-def write_results(path: Path, rows: list[Row], data: ImageData, seconds: float) -> None:
-    """A results file in Markdown, with hardware, date, seeds, command and figures."""
-    head = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"]
-    lines = [
-        "# The main job: found against random networks of its budget",
-        "",
-        f"* Command: `python {' '.join(sys.argv)}`",
-        f"* Date: {time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU;"
-        f" Python {platform.python_version()}, torch {torch.__version__}",
-        f"* Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
-        f"* {caption(data)}; {seconds:.0f} s in all",
-        "",
-        "| " + " | ".join([*head, "architecture"]) + " |",
-        "|" + " --- |" * (len(head) + 1),
-        *("| " + " | ".join([*cells(row), row.arch]) + " |" for row in rows),
+def results(rows: list[Row], data: ImageData, seconds: float) -> list[str]:
+    """The results file, with hardware, date, seeds, command and figures."""
+    columns = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s"]
+    return [
+        *results_file.head(
+            "The main job: found against random networks of its budget",
+            f"Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
+            f"{caption(data)}; {seconds:.0f} s in all",
+        ),
+        *results_file.table([*columns, "test accuracy", "architecture"], [[*cells(row), row.arch] for row in rows]),
         "",
         *(f"* {line}" for line in verdicts(rows)),
         "",
         "Architecture: kernel/activation/splits/expansion/channels of each group. Accuracy: last epoch, test images.",
-        "",
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines))
 
 
 def main() -> int:
@@ -261,8 +252,7 @@ def main() -> int:
         return 2
     seconds = time.perf_counter() - started
     print(f"{seconds:.0f} s in all; runs in {arguments.out}")
-    if arguments.results:
-        write_results(arguments.results, rows, data, seconds)
+    results_file.write(arguments.results, results(rows, data, seconds))
     return 0
 
 
