@@ -43,15 +43,15 @@ def peak(device: str) -> float:
     return resident.peak() if device == "cpu" else torch.cuda.max_memory_allocated() / resident.MIB
 
 
-def largest_of(options: Namespace) -> dict[str, object]:
+def largest_of(options: Namespace) -> fpnas.Arch:
     """The architecture of most FLOPs, found without memory for weights."""
     with torch.device("meta"):
         supernet = by_name(options.space)(num_classes=10, in_channels=3)
     cost = fpnas.Flops(supernet, (3, options.image_size, options.image_size))
-    return dict(supernet.space.decode(list(cost.table.extreme(-1)[1])))
+    return supernet.space.decode(list(cost.table.extreme(-1)[1]))
 
 
-def of_search(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:
+def of_search(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     """Peak and held MiB of a search over what was there before."""
     data = speed.images(options, 1000)
     before = forget_peak(options.device)
@@ -77,7 +77,7 @@ def of_search(options: Namespace, arch: dict[str, object]) -> tuple[float, float
     return peak(options.device) - before, sum(tensor.nbytes for tensor in tensors) / resident.MIB
 
 
-def of_largest(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:
+def of_largest(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     """Peak and held MiB of training the largest network."""
     data = speed.images(options, 1000)
     with torch.device("meta"):

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.tensors import LabelledSet
+from fpnas.data.labelled import LabelledSet
 
 FREE_SHARE = 4
 """A set stays on a GPU where it takes no more than one part in so many of the memory that is free there."""
