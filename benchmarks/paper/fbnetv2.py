@@ -12,7 +12,7 @@ ARMS = (
     Arm(FBNETV2, "fbnetv2", published="68.3 to 75.9 %, 8.3 GPU-days"),
     Arm("DARTS", "darts", (("lr", 0.01),)),
     Arm("FP-NAS", "fpnas", (("update", "eq7"), ("lr", 0.1), ("lam", 0.25)), published="68.6 to 76.2 %, 2.4 to 4.3"),
-    Arm("ours", "fpnas", (("update", "posterior"),)),
+    Arm("ours", "fpnas"),
     Arm("random", "random"),
 )
 
