@@ -249,8 +249,10 @@ def normalise(
     assert images.shape[1] == len(mean), f"{images.shape[1]} channels, not {len(mean)}"
     scales = [1 / (255 * value) for value in std]
     shifts = [-middle / value for middle, value in zip(mean, std, strict=True)]
-    scale = torch.tensor(scales, device=images.device).view(1, -1, 1, 1)
-    shift = torch.tensor(shifts, device=images.device).view(1, -1, 1, 1)
+    # Not made on the device: that would wait for all that it has yet to do.
+    scale, shift = (
+        torch.tensor(values).view(1, -1, 1, 1).to(images.device, non_blocking=True) for values in (scales, shifts)
+    )
     # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
     values = images.float().mul_(scale).add_(shift)
     # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.
