@@ -16,7 +16,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import results_file
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -162,34 +162,36 @@ def one(asked: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def markdown(rows: Sequence[Row], asked: argparse.Namespace) -> str:
+def markdown(rows: Sequence[Row]) -> list[str]:
     """The results file."""
-    lines = [
-        "# CIFAR-10 with few multiply-adds: found beside hand-made",
-        "",
-        f"* Command: `python benchmarks/cifar10_small.py --seeds {asked.seeds} --target {asked.target:g} --epochs "
-        f"{asked.epochs} --search-epochs {asked.search_epochs}`, {time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, a process of one thread a seed; processor seconds; "
-        f"Python {platform.python_version()}, torch {torch.__version__}",
-        "",
-        "| network | seed | M multiply-adds | parameters | search, s | training, s | test accuracy, % |",
-        "|" + " --- |" * 7,
-    ]
-    lines += [
-        f"| {row.name} | {row.seed} | {row.flops / 1e6:.2f} | {row.params:,} | {row.search_seconds:,.0f} |"
-        f" {row.train_seconds:,.0f} | {row.accuracy:.2f} |"
+    cells = [
+        [
+            row.name,
+            row.seed,
+            f"{row.flops / 1e6:.2f}",
+            f"{row.params:,}",
+            f"{row.search_seconds:,.0f}",
+            f"{row.train_seconds:,.0f}",
+            f"{row.accuracy:.2f}",
+        ]
         for row in rows
     ]
     pairs = [(rows[index], rows[index + 1]) for index in range(0, len(rows), 2)]
     ahead = [found.accuracy - hand.accuracy for found, hand in pairs]
     longest = max(found.search_seconds + found.train_seconds for found, _ in pairs) / 60
-    lines += [
+    return [
+        *results_file.head(
+            "CIFAR-10 with few multiply-adds: found beside hand-made",
+            "A process of one thread a seed; processor seconds",
+        ),
+        *results_file.table(
+            ["network", "seed", "M multiply-adds", "parameters", "search, s", "training, s", "test accuracy, %"], cells
+        ),
         "",
         f"The found network is ahead in {sum(gap > 0 for gap in ahead)} of {len(ahead)} seeds, by "
         f"{statistics.fmean(ahead):+.2f} points on average; search and training took {longest:.0f} minutes of one "
         "thread at most.",
     ]
-    return "\n".join([*lines, ""])
 
 
 def main() -> None:
@@ -206,10 +208,8 @@ def main() -> None:
     each = [argparse.Namespace(**{**vars(asked), "seed": seed}) for seed in range(asked.seeds)]
     with ProcessPoolExecutor(asked.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         rows = [row for found in pool.map(one, each) for row in found]
-    text = markdown(rows, asked)
-    print(text)
-    if asked.results is not None:
-        asked.results.write_text(text)
+    print("\n".join(markdown(rows)))
+    results_file.write(asked.results, markdown(rows))
 
 
 if __name__ == "__main__":
