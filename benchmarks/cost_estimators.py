@@ -10,7 +10,6 @@ exceeds it, and the regret in points of accuracy of the most probable feasible a
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results_file
 import torch
 
 import fpnas
@@ -39,17 +39,19 @@ CASES: tuple[tuple[Estimator, float], ...] = (
 class Table:
     """An evaluator that looks accuracies up."""
 
+    stationary = True
+
     def __init__(self, space: fpnas.SearchSpace, accuracies: np.ndarray, steps: int) -> None:
         self.space, self.steps_per_epoch, self.num_images = space, steps, 200
         self._scores = torch.from_numpy(2.0 * accuracies.astype(np.float64))
-        self._place = torch.tensor([3**power for power in range(len(space) - 1, -1, -1)])
+        self.place = torch.tensor([3**power for power in range(len(space) - 1, -1, -1)])
 
     def learn(self, codes: torch.Tensor, progress: float) -> Learned:
         del codes, progress
         return Learned(None)
 
     def score(self, codes: torch.Tensor) -> torch.Tensor:
-        return self._scores[codes @ self._place]
+        return self._scores[codes @ self.place]
 
     def describe(self, arch: fpnas.Arch) -> dict[str, Any]:
         return {"choices": dict(arch)}
@@ -82,8 +84,15 @@ def main() -> int:
         supernet = fpnas.spaces.nasbench_macro()
     flops = fpnas.Flops(supernet, (3, 32, 32))
     feasible = flops(torch.from_numpy(archive["arch"][order].astype(np.int64))).numpy() <= TARGET
-    lines = ["| estimator | floor | mode's cost / target | exceeds | regret, points (median, quartiles) | s a search |"]
-    lines.append("|" + " --- |" * 6)
+    columns = [
+        "estimator",
+        "floor",
+        "mode's cost / target",
+        "exceeds",
+        "regret, points (median, quartiles)",
+        "s a search",
+    ]
+    rows: list[list[str]] = []
     for estimator, floor in CASES:
         shares, regrets = [], []
         started = time.perf_counter()
@@ -92,36 +101,29 @@ def main() -> int:
             truth = np.delete(accuracies, reward, axis=1).mean(axis=1)
             task = Table(supernet.space, accuracies[:, reward], arguments.steps)
             budget = fpnas.Budget(flops, TARGET, beta=arguments.beta, floor=floor, estimator=estimator)
-            search = fpnas.methods.fpnas(task, budget, lam=1.0, join_at=1.0, epochs=1, seed=seed, warmup=0.0, lr=0.1)
-            search.temperature = 1.0
+            settings: dict[str, Any] = {"update": "eq7", "lam": 1.0, "join_at": 1.0, "temperature": 1.0, "lr": 0.1}
+            search = fpnas.methods.fpnas(task, budget, epochs=1, seed=seed, warmup=0.0, **settings)
             while search.steps_done < search.steps_total:
                 search.step()
             result = search.result()
             shares.append(flops.of(result.arch) / TARGET)
             answer = supernet.space.encode(result.best_within().arch)
-            row = int((torch.tensor(answer) @ task._place).item())
+            row = int((torch.tensor(answer) @ task.place).item())
             regrets.append(float(truth[feasible].max() - truth[row]))
         seconds = (time.perf_counter() - started) / arguments.seeds
         low, middle, high = statistics.quantiles(regrets, n=4)
         over = sum(share > 1 for share in shares)
-        lines.append(
-            f"| {estimator} | {floor:g} | {statistics.mean(shares):.3f} | {over} of {arguments.seeds} "
-            f"| {middle:.2f} ({low:.2f} to {high:.2f}) | {seconds:.2f} |"
-        )
-        print(lines[-1], flush=True)
-    if arguments.results:
-        head = [
-            "# The cost term's estimators",
-            "",
-            f"* Command: `python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}",
-            f"* Machine: {platform.machine()}, one thread, no GPU; Python {platform.python_version()},"
-            f" torch {torch.__version__}",
-            f"* NAS-Bench-Macro, target {TARGET / 1e6:.0f} M multiply-adds, beta {arguments.beta:g},"
-            f" {arguments.seeds} seeds, {arguments.steps} steps, K = H, temperature 1; one training run in turn as the"
-            " reward, the mean of the other two as the truth",
-            "",
-        ]
-        arguments.results.write_text("\n".join([*head, *lines, ""]))
+        regret = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        exceeds = f"{over} of {arguments.seeds}"
+        rows.append([estimator, f"{floor:g}", f"{statistics.mean(shares):.3f}", exceeds, regret, f"{seconds:.2f}"])
+        print(*rows[-1], sep=" | ", flush=True)
+    head = results_file.head(
+        "The cost term's estimators",
+        f"NAS-Bench-Macro, target {TARGET / 1e6:.0f} M multiply-adds, beta {arguments.beta:g}, {arguments.seeds} seeds,"
+        f" {arguments.steps} steps, K = H, temperature 1; one training run in turn as the reward, the mean of the other"
+        " two as the truth",
+    )
+    results_file.write(arguments.results, [*head, *results_file.table(columns, rows)])
     return 0
 
 

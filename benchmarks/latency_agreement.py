@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import results_file
 import torch
 
 import fpnas
@@ -244,25 +245,20 @@ def main() -> int:
             print(lines[-1], flush=True)
     if arguments.json:
         print(json.dumps(figures))
-    if arguments.results:
-        load = os.getloadavg()[0]
-        # Others' work lengthens a network's run of milliseconds more than the median of an operation's of microseconds.
-        busy = ["* Other work ran beside it, so the errors are too large and the offset too low"] if load > 1.5 else []
-        head = [
-            "# Latency from tables against the time of extracted networks",
-            "",
-            f"* Command: `python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}",
-            f"* Machine: {device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), one thread;"
-            f" load average at the end {load:.1f}; clock: {arguments.clock}",
-            f"* Python {platform.python_version()}, torch {torch.__version__}; float32, channels_last, batch"
-            f" {arguments.batch}",
-            f"* {arguments.archs} architectures a space, evenly spread over the latencies of {CANDIDATES:,} random ones"
-            f" (seed {arguments.seed}); end to end: median of {arguments.rounds} rounds over all of them",
-            *busy,
-            "* Error: summed / end to end - 1; its mean size, and its mean (the offset)",
-            "",
-        ]
-        arguments.results.write_text("\n".join([*head, *lines, ""]))
+    load = os.getloadavg()[0]
+    # Others' work lengthens a network's run of milliseconds more than the median of an operation's of microseconds.
+    busy = ["Other work ran beside it, so the errors are too large and the offset too low"] if load > 1.5 else []
+    head = results_file.head(
+        "Latency from tables against the time of extracted networks",
+        f"float32, channels_last, batch {arguments.batch}; load average at the end {load:.1f}; clock:"
+        f" {arguments.clock}",
+        f"{arguments.archs} architectures a space, evenly spread over the latencies of {CANDIDATES:,} random ones (seed"
+        f" {arguments.seed}); end to end: median of {arguments.rounds} rounds over all of them",
+        *busy,
+        "Error: summed / end to end - 1; its mean size, and its mean (the offset)",
+        machine=f"{device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), one thread",
+    )
+    results_file.write(arguments.results, [*head, *lines])
     return 0
 
 

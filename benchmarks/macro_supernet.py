@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import results_file
 import torch
 
 import fpnas
@@ -90,28 +89,31 @@ def one(arm: str, seed: int, asked: argparse.Namespace) -> Row:
     )
 
 
-def markdown(rows: Sequence[Row], asked: argparse.Namespace) -> str:
+def markdown(rows: Sequence[Row]) -> list[str]:
     """The results file."""
-    lines = [
-        "# A NAS-Bench-Macro supernet on CIFAR-10 (JPEG copy): the true rank of what is found",
-        "",
-        f"* Command: `python benchmarks/macro_supernet.py --seeds {asked.seeds} --steps {asked.steps} --image-size "
-        f"{asked.image_size} --batch-size {asked.batch_size}`, {time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; "
-        f"Python {platform.python_version()}, torch {torch.__version__}; processor seconds",
-        f"* At most {TARGET / 1e6:.0f} M multiply-adds at 32 px: {rows[0].of_within:,} of 6,561 networks",
-        "",
-        "| update of alpha | seed | found | M multiply-adds | table's accuracy, % | rank within the budget | of all"
-        " | Spearman | networks sampled | s |",
-        "|" + " --- |" * 10,
-    ]
-    lines += [
-        f"| {row.arm} | {row.seed} | {row.digits} | {row.flops / 1e6:.1f} | {row.accuracy:.2f} |"
-        f" {row.rank_within:,} | {row.rank_of_all:,} | {row.correlation:.2f} | {row.samples:,} |"
-        f" {row.seconds:,.0f} |"
+    head = results_file.head(
+        "A NAS-Bench-Macro supernet on CIFAR-10 (JPEG copy): the true rank of what is found",
+        f"At most {TARGET / 1e6:.0f} M multiply-adds at 32 px: {rows[0].of_within:,} of 6,561 networks;"
+        " processor seconds",
+    )
+    columns = ["update of alpha", "seed", "found", "M multiply-adds", "table's accuracy, %", "rank within the budget"]
+    columns += ["of all", "Spearman", "networks sampled", "s"]
+    cells = [
+        [
+            row.arm,
+            row.seed,
+            row.digits,
+            f"{row.flops / 1e6:.1f}",
+            f"{row.accuracy:.2f}",
+            f"{row.rank_within:,}",
+            f"{row.rank_of_all:,}",
+            f"{row.correlation:.2f}",
+            f"{row.samples:,}",
+            f"{row.seconds:,.0f}",
+        ]
         for row in rows
     ]
-    return "\n".join([*lines, ""])
+    return [*head, *results_file.table(columns, cells)]
 
 
 def main() -> None:
@@ -131,9 +133,8 @@ def main() -> None:
             rows.append(one(arm, seed, asked))
             if not asked.json:
                 print(rows[-1], flush=True)
-    print(json.dumps([asdict(row) for row in rows]) if asked.json else markdown(rows, asked))
-    if asked.results is not None:
-        asked.results.write_text(markdown(rows, asked))
+    print(json.dumps([asdict(row) for row in rows]) if asked.json else "\n".join(markdown(rows)))
+    results_file.write(asked.results, markdown(rows))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Searches `tiny` on Fashion-MNIST under a FLOPs target, trains the found network 
 architectures whose FLOPs lie within 5 % of the found one's by the same recipe, and prints one table. The search sees
 each training image at least once, half of them for the weights and half for alpha; each training sees all of them.
 Accuracy is the last epoch's on the test images, which the search never sees. At last the first seed's found network is
-exported to ONNX, and names a few test images. All of it goes on where it was left.
+exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search lies in
+seedN/search, the trainings in sub-folders of it, so that `fpnas report` and its kin know them.
 
     python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import results_file
 import torch
 from PIL import Image
 from rich.console import Console
@@ -99,9 +100,9 @@ def one_seed(data: ImageData, seed: int, out: Path) -> list[Row]:
         facts = {**task.describe(arch), "name": name}
         recipe = fpnas.Recipe(epochs=EPOCHS[data.name][1], **PLAIN)
         job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, recipe=recipe, seed=seed)
-        folder = out / name.replace(" ", "-")
-        accuracy = fpnas.run(job, folder).accuracy
         is_found = name == "found"
+        folder = out / "search" / ("train" if is_found else name.replace(" ", "-"))
+        accuracy = fpnas.run(job, folder).accuracy
         rows.append(
             Row(
                 seed,
@@ -214,30 +215,21 @@ def verdicts(rows: list[Row]) -> list[str]:
     return lines
 
 
-def write_results(path: Path, rows: list[Row], data: ImageData, seconds: float) -> None:
-    """A results file in Markdown, with hardware, date, seeds, command and figures."""
-    head = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"]
-    lines = [
-        "# The main job: found against random networks of its budget",
-        "",
-        f"* Command: `python {' '.join(sys.argv)}`",
-        f"* Date: {time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU;"
-        f" Python {platform.python_version()}, torch {torch.__version__}",
-        f"* Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
-        f"* {caption(data)}; {seconds:.0f} s in all",
-        "",
-        "| " + " | ".join([*head, "architecture"]) + " |",
-        "|" + " --- |" * (len(head) + 1),
-        *("| " + " | ".join([*cells(row), row.arch]) + " |" for row in rows),
+def results(rows: list[Row], data: ImageData, seconds: float) -> list[str]:
+    """The results file, with hardware, date, seeds, command and figures."""
+    columns = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s"]
+    return [
+        *results_file.head(
+            "The main job: found against random networks of its budget",
+            f"Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
+            f"{caption(data)}; {seconds:.0f} s in all",
+        ),
+        *results_file.table([*columns, "test accuracy", "architecture"], [[*cells(row), row.arch] for row in rows]),
         "",
         *(f"* {line}" for line in verdicts(rows)),
         "",
         "Architecture: kernel/activation/splits/expansion/channels of each group. Accuracy: last epoch, test images.",
-        "",
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines))
 
 
 def main() -> int:
@@ -254,14 +246,13 @@ def main() -> int:
         data = get_data()
         rows = [row for seed in arguments.seeds for row in one_seed(data, seed, arguments.out / f"seed{seed}")]
         print_table(rows, data)
-        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "found")))
+        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "search" / "train")))
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     seconds = time.perf_counter() - started
     print(f"{seconds:.0f} s in all; runs in {arguments.out}")
-    if arguments.results:
-        write_results(arguments.results, rows, data, seconds)
+    results_file.write(arguments.results, results(rows, data, seconds))
     return 0
 
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import results_file
 import torch
 
 import fpnas
@@ -97,29 +95,23 @@ def main() -> None:
     if asked.json:
         print(json.dumps(found))
         return
-    head = ["update of alpha", "search", "looks", *(f"{target / 1e6:.0f} M" for target in TARGETS)]
-    text = [
-        "# Several budgets from one search",
-        "",
-        f"* Command: `python benchmarks/many_budgets.py --seeds {asked.seeds} --queries {asked.queries}`, "
-        f"{time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}, "
-        f"torch {torch.__version__}",
-        f"* NAS-Bench-Macro; simple regret in points of accuracy, median over {asked.seeds} seeds, mean of 3 rotations",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-    ]
-    for update, rows in found.items():
+    rows: list[list[str]] = []
+    for update, own in found.items():
         looks = f"{len(TARGETS)} x {asked.queries}", f"{round(SHARE * asked.queries)}"
         for name, many, values in zip(
-            ("one for each target", "one for all"), looks, (rows["own"], rows["together"]), strict=True
+            ("one for each target", "one for all"), looks, (own["own"], own["together"]), strict=True
         ):
-            text.append(f"| {update} | {name} | {many} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
-    text.append("")
+            rows.append([update, name, many, *(f"{value:.2f}" for value in values)])
+    text = [
+        *results_file.head(
+            "Several budgets from one search",
+            f"NAS-Bench-Macro; simple regret in points of accuracy, median over {asked.seeds} seeds, mean of 3"
+            " rotations",
+        ),
+        *results_file.table(["update of alpha", "search", "looks", *(f"{t / 1e6:.0f} M" for t in TARGETS)], rows),
+    ]
     print("\n".join(text))
-    if asked.results is not None:
-        asked.results.write_text("\n".join(text))
+    results_file.write(asked.results, text)
 
 
 if __name__ == "__main__":

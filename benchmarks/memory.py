@@ -4,7 +4,7 @@
 
 Two processes, one after the other, hold the same images and take the same number of steps: a search whose K
 architectures have the largest one among them, and AdamW on that network alone, batch size and layout the same. What
-counts is the peak of resident memory over what the process held before the supernet, or the network, was made:
+counts is the peak of resident memory, on a GPU of tensors, over what was held before the supernet or the network:
 
 * memory_ratio: that of the search over that of the network alone;
 * held_ratio: the same of tensors that stay between steps (weights, gradients, the optimiser's), without activations.
@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import subprocess
 import sys
 from argparse import Namespace
-from contextlib import suppress
-from pathlib import Path
 
+import resident
 import speed
 import torch
 
@@ -28,43 +26,37 @@ import fpnas
 from fpnas.spaces import by_name
 
 STEPS = 3
-MIB = 2**20
 
 
-def resident() -> float:
-    """MiB that the process holds."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MIB
+def forget_peak(device: str) -> float:
+    """The record of the peak starts anew; MiB that are held now, by the process or, on a GPU, by its tensors."""
+    gc.collect()
+    if device == "cpu":
+        resident.forget_peak()
+        return resident.resident()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / resident.MIB
 
 
-def forget_peak() -> None:
-    """The kernel's record of the peak starts anew, where it lets us."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+def peak(device: str) -> float:
+    """MiB that were held at most, since `forget_peak`."""
+    return resident.peak() if device == "cpu" else torch.cuda.max_memory_allocated() / resident.MIB
 
 
-def peak() -> float:
-    """MiB that the process held at most, since `forget_peak`."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-
-
-def largest_of(options: Namespace) -> dict[str, object]:
+def largest_of(options: Namespace) -> fpnas.Arch:
     """The architecture of most FLOPs, found without memory for weights."""
     with torch.device("meta"):
         supernet = by_name(options.space)(num_classes=10, in_channels=3)
     cost = fpnas.Flops(supernet, (3, options.image_size, options.image_size))
-    return dict(supernet.space.decode(list(cost.table.extreme(-1)[1])))
+    return supernet.space.decode(list(cost.table.extreme(-1)[1]))
 
 
-def of_search(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:
+def of_search(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     """Peak and held MiB of a search over what was there before."""
     data = speed.images(options, 1000)
-    gc.collect()
-    forget_peak()
-    before = resident()
+    before = forget_peak(options.device)
     warm = speed.fresh(options, data)
-    search = speed.search_of(warm, data, options.batch_size, options.samples)
+    search = speed.search_of(warm, data, options.batch_size, options.samples, device=options.device)
     task = search.evaluator
     assert isinstance(task, fpnas.SupernetEvaluator)
     forced = torch.tensor(task.space.encode(arch))
@@ -82,26 +74,25 @@ def of_search(options: Namespace, arch: dict[str, object]) -> tuple[float, float
     tensors = [value for state in optimiser for value in state.values()]
     for parameter in task.supernet.parameters():
         tensors += [parameter, *([] if parameter.grad is None else [parameter.grad])]
-    return peak() - before, sum(tensor.nbytes for tensor in tensors) / MIB
+    return peak(options.device) - before, sum(tensor.nbytes for tensor in tensors) / resident.MIB
 
 
-def of_largest(options: Namespace, arch: dict[str, object]) -> tuple[float, float]:
+def of_largest(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     """Peak and held MiB of training the largest network."""
     data = speed.images(options, 1000)
     with torch.device("meta"):
         supernet = by_name(options.space)(num_classes=10, in_channels=3)
-    gc.collect()
-    forget_peak()
-    before = resident()
-    network = fpnas.from_scratch(supernet, arch, 0).to(memory_format=torch.channels_last).train()  # pyright: ignore
+    before = forget_peak(options.device)
+    network = fpnas.from_scratch(supernet, arch, 0).to(options.device)
+    network = network.to(memory_format=torch.channels_last).train()  # pyright: ignore
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     for step in range(STEPS):
-        speed.plain_learn(network, *speed.batch_of(data, options.batch_size, step))
+        speed.plain_learn(network, *speed.batch_of(data, options.batch_size, step, options.device))
         optimiser.step()
     tensors = [value for state in optimiser.state.values() for value in state.values()]
     for parameter in network.parameters():
         tensors += [parameter, *([] if parameter.grad is None else [parameter.grad])]
-    return peak() - before, sum(tensor.nbytes for tensor in tensors) / MIB
+    return peak(options.device) - before, sum(tensor.nbytes for tensor in tensors) / resident.MIB
 
 
 def main() -> int:

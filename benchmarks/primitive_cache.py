@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import results_file
 
 CAPACITIES = (1024, 4096, 16384)
 K = 8
@@ -81,26 +82,20 @@ def main() -> None:
         print(json.dumps(means))
         return
     base = means[CAPACITIES[0]]["ms_a_sample"]
+    rows = [
+        (f"{capacity:,}", f"{row['ms_a_sample']:.1f}", f"{row['ms_a_sample'] / base:.2f}", f"{row['peak_mb']:,.0f}")
+        for capacity, row in means.items()
+    ]
     text = [
-        "# oneDNN's cache of compiled convolutions",
-        "",
-        f"* Command: `python benchmarks/primitive_cache.py --space {asked.space} --image-size {asked.image_size} "
-        f"--steps {asked.steps} --rounds {asked.rounds}`, {time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}",
-        f"* `{asked.space}` at {asked.image_size} px, batch 64; {K} random architectures a step, trained"
-        " on and scored; processor time, without the first quarter of the steps",
-        "",
-        "| capacity | ms a sample | of torch's default | peak memory, MB |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {capacity:,} | {row['ms_a_sample']:.1f} | {row['ms_a_sample'] / base:.2f} | {row['peak_mb']:,.0f} |"
-            for capacity, row in means.items()
+        *results_file.head(
+            "oneDNN's cache of compiled convolutions",
+            f"`{asked.space}` at {asked.image_size} px, batch 64; {K} random architectures a step, trained on and"
+            " scored; processor time of one thread, without the first quarter of the steps",
         ),
-        "",
+        *results_file.table(["capacity", "ms a sample", "of torch's default", "peak memory, MB"], rows),
     ]
     print("\n".join(text))
-    if asked.results is not None:
-        asked.results.write_text("\n".join(text))
+    results_file.write(asked.results, text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/screenshots.py [RUN] [--out docs/images]
 
-RUN is by default the search that `make run` leaves, seed 0, with the training of its network. The pictures: report-top,
+RUN is by default the search that `make run` leaves, seed 0, with the trainings in it. The pictures: report-top,
 the page down to the network that was found; report-curves, report-score and report-learnt, a section each; all in light
 and dark, at desktop width.
 """
@@ -34,12 +34,10 @@ SECTIONS = {
 
 
 def staged(run: Path, folder: Path) -> Path:
-    """A copy of the run without what a report doesn't read; with the training that `make run` puts beside a search."""
+    """A copy of the run without what a report doesn't read."""
     place = folder / run.parent.name / run.name
-    heavy = shutil.ignore_patterns("*.pt", "*.safetensors", "report.html", "tensorboard")
+    heavy = shutil.ignore_patterns("*.pt", "*.safetensors", "*.onnx", "report.html", "tensorboard")
     shutil.copytree(run, place, ignore=heavy)
-    if not (place / "train").exists() and (run.parent / "found").is_dir():
-        shutil.copytree(run.parent / "found", place / "train", ignore=heavy)
     return place
 
 

@@ -1,10 +1,11 @@
 """The long proofs of the spaces, one space at a time with one thread: their outcomes and times.
 
 Runs the tests marked `soak` that prove `select` equal to `extract` (200 networks of each space, float32 at the space's
-own input size and float64 at an odd one) and the cost tables equal to counting the extracted network (302 networks of
-each space at its own input size). Each runs in a process of its own, so that any of them can be repeated alone.
+own input size and float64 at an odd one), the cost tables equal to counting the extracted network (302 networks of
+each space at its own input size), and exported files equal to torch (100 networks of each space and of two of
+examples/, at 32 px). Each runs in a process of its own, so that any of them can be repeated alone.
 
-    python benchmarks/soak_proofs.py [--spaces tiny fpnas-l2] [--proofs float32 float64 counts] [--results FILE.md]
+    python benchmarks/soak_proofs.py [--spaces tiny fpnas-l2] [--proofs float32 counts exports] [--results FILE.md]
 
 With --results the table is written after each proof, and rows of proofs that this call doesn't run are kept.
 """
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,10 +32,39 @@ from fpnas.spaces import SPACES
 ROOT = Path(__file__).parents[1]
 SELECT = "tests/elastic/test_select_equals_extract.py::test_select_equals_extract_on_200_networks"
 COUNT = "tests/cost/test_cost_counts.py::test_tables_equal_counting_on_300_networks"
+EXPORT = "tests/shipping/test_exports_agree.py::test_a_hundred_networks_of_each_space"
+EXAMPLES = ("resnet", "vit")
+"""Of examples/: spaces of the exports' proof alone."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A test by its id, with {} for the space, and what it shows."""
+
+    label: str
+    test: str
+    words: str
+
+
+SELECTED = (
+    "`select` equals `extract`: all blocks skipped, the largest and 198 random networks of each space, batch of 2,"
+    " train and eval mode: float32 at the space's own input size (outputs within 1e-5 of the largest), float64 at 65"
+    " or 17 px, which is odd before every stride (1e-10)"
+)
+COUNTED = (
+    "Tables equal counting: 302 networks at the space's own input size, on the meta device; multiply-adds and"
+    " parameters exactly those of the extracted network by `torch.utils.flop_counter`"
+)
+EXPORTED = (
+    "Exports equal torch: all blocks skipped, the largest and 98 random networks at 32 px with random norms; ONNX"
+    " read back by onnxruntime, .pt2 by torch, batches of 1, 3 and 8, logits within 1e-4 of the greatest;"
+    " .safetensors exactly"
+)
 PROOFS = {
-    "float32": ("select equals extract, float32", f"{SELECT}[float32-{{}}]"),
-    "float64": ("select equals extract, float64", f"{SELECT}[float64-{{}}]"),
-    "counts": ("tables equal counting", f"{COUNT}[{{}}]"),
+    "float32": Proof("select equals extract, float32", f"{SELECT}[float32-{{}}]", SELECTED),
+    "float64": Proof("select equals extract, float64", f"{SELECT}[float64-{{}}]", SELECTED),
+    "counts": Proof("tables equal counting", f"{COUNT}[{{}}]", COUNTED),
+    "exports": Proof("exports equal torch", f"{EXPORT}[{{}}]", EXPORTED),
 }
 
 
@@ -43,6 +74,7 @@ def proof(test: str) -> tuple[str, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "soak", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command += ["--timeout", "14400"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*command, test], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if not report.exists():
@@ -59,19 +91,16 @@ def proof(test: str) -> tuple[str, float, float]:
 
 def write(path: Path, rows: dict[tuple[str, str], str]) -> None:
     """The results file."""
-    order = {(space, label): None for space in SPACES for label, _ in PROOFS.values()}
+    order = {(space, each.label): each for space in (*SPACES, *EXAMPLES) for each in PROOFS.values()}
+    shown = dict.fromkeys(each.words for key, each in order.items() if key in rows)
     lines = [
-        "# The long proofs: `select` equals `extract`, and tables equal counting, in every space",
+        "# Long proofs of every space",
         "",
         f"* Command: `{Path(sys.executable).name} benchmarks/soak_proofs.py`, one space at a time; "
         f"{time.strftime('%Y-%m-%d')}",
         f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread, no GPU; Python "
         f"{platform.python_version()}, torch {torch.__version__}",
-        "* `select` equals `extract`: all blocks skipped, the largest and 198 random networks of each space, batch of"
-        " 2, train and eval mode: float32 at the space's own input size (outputs within 1e-5 of the largest), float64"
-        " at 65 or 17 px, which is odd before every stride (1e-10)",
-        "* Tables equal counting: 302 networks at the space's own input size, on the meta device; multiply-adds and"
-        " parameters exactly those of the extracted network by `torch.utils.flop_counter`",
+        *(f"* {words}" for words in shown),
         "* Processor seconds are about what a proof takes alone on one core; those of the clock hold whatever else ran",
         "",
         "| space | proof | outcome | processor s | clock s |",
@@ -92,18 +121,21 @@ def written(path: Path) -> dict[tuple[str, str], str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spaces", nargs="+", choices=list(SPACES), default=list(SPACES))
+    known = [*SPACES, *EXAMPLES]
+    parser.add_argument("--spaces", nargs="+", choices=known, default=known)
     parser.add_argument("--proofs", nargs="+", choices=list(PROOFS), default=list(PROOFS))
     parser.add_argument("--results", type=Path, default=None)
     arguments = parser.parse_args()
     rows = written(arguments.results) if arguments.results else {}
     failures = 0
     for space in arguments.spaces:
-        for label, test in (PROOFS[name] for name in arguments.proofs):
-            outcome, processor, clock = proof(test.format(space))
+        proofs = [name for name in arguments.proofs if name == "exports" or space in SPACES]
+        for each in (PROOFS[name] for name in proofs):
+            outcome, processor, clock = proof(each.test.format(space))
             failures += outcome != "passed"
-            rows[space, label] = f"| {space} | {label} | {outcome} | {processor:,.0f} | {clock:,.0f} |"
-            print(rows[space, label], flush=True)
+            row = f"| {space} | {each.label} | {outcome} | {processor:,.0f} | {clock:,.0f} |"
+            rows[space, each.label] = row
+            print(row, flush=True)
             if arguments.results:
                 write(arguments.results, rows)
     return 1 if failures else 0

@@ -1,7 +1,7 @@
 """What the benchmarks of speed and memory share: images, a supernet with steps behind it, plain networks, results.
 
 Images are a part of CIFAR-10 from ../shared/data, brought to the size wanted; where that folder is absent they are made
-up, and the facts that a script prints say so.
+up, and the facts that a script prints say so. `--data` also takes an .npz, where parquet can't be read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fpnas
-from fpnas.data import ImageData, ImageSet, stratified_split
+from fpnas.data import ImageData, ImageSet, load, stratified_split
 from fpnas.data.decode import decode
 from fpnas.data.parquet import read_parquet_folder
 from fpnas.data.request import Encoded
@@ -51,17 +51,27 @@ def parser(doc: str | None) -> ArgumentParser:
     made.add_argument("--image-size", type=int, default=64)
     made.add_argument("--batch-size", type=int, default=64)
     made.add_argument("--threads", type=int, default=2)
-    made.add_argument("--data", type=Path, default=CIFAR10, help="CIFAR-10 as a folder of parquet files")
+    made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    made.add_argument("--data", type=Path, default=CIFAR10, help="CIFAR-10 as a folder of parquet files, or an .npz")
     made.add_argument("--results", type=Path, default=None, help="also write a results file")
     return made
 
 
 def images(options: Namespace, count: int = 2000) -> ImageData:
     """So many training images of 10 classes alike."""
-    if options.data.is_dir():
+    if options.data.is_file():
+        source = load(options.data, options.image_size).train
+        chosen = torch.arange(len(source))
+        if count < len(source):
+            chosen = stratified_split(source.labels, count / len(source), 0)[1]
+        part = source.subset(chosen)
+        name, pixels, labels = options.data.stem, part.images, part.labels
+    elif options.data.is_dir():
         source = read_parquet_folder(options.data).train
         assert isinstance(source, Encoded)
-        chosen = stratified_split(source.labels, count / len(source.labels), 0)[1]
+        chosen = torch.arange(len(source.labels))
+        if count < len(chosen):
+            chosen = stratified_split(source.labels, count / len(chosen), 0)[1]
         pixels = torch.stack([torch.tensor(decode(item.content, 3)) for item in source.items(chosen)])
         name, labels = "cifar10", source.labels[chosen]
     else:
@@ -74,10 +84,10 @@ def images(options: Namespace, count: int = 2000) -> ImageData:
 
 
 def search_of(
-    warm: Warm, data: ImageData, batch_size: int, samples: int, temperature: Temperature = "mean"
+    warm: Warm, data: ImageData, batch_size: int, samples: int, temperature: Temperature = "mean", device: str = "cpu"
 ) -> fpnas.Search:
     """FP-NAS with a fixed K and a FLOPs target that binds; alpha moves from the first step on."""
-    task = fpnas.SupernetEvaluator(warm.supernet, data, batch_size=batch_size, temperature=temperature)
+    task = fpnas.SupernetEvaluator(warm.supernet, data, batch_size=batch_size, temperature=temperature, device=device)
     cost = fpnas.Flops(warm.supernet, data.input_shape)
     least, most = cost.bounds()
     budget = fpnas.Budget(cost, least + (most - least) / 4)
@@ -97,10 +107,10 @@ def warmed(options: Namespace, data: ImageData, steps: int) -> Warm:
     warm = fresh(options, data)
     file = STATES / f"{options.space}-{options.image_size}px-{data.name.replace(' ', '-')}-{steps}-steps.pt"
     if file.exists():
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location="cpu")
         warm.supernet.load_state_dict(state["supernet"])
         return Warm(warm.supernet, state["alpha"])
-    search = search_of(warm, data, WARM_BATCH, WARM_SAMPLES)
+    search = search_of(warm, data, WARM_BATCH, WARM_SAMPLES, device=options.device)
     for _ in range(steps):
         search.step()
     alpha = search.distribution.logits.detach().clone()
@@ -109,11 +119,27 @@ def warmed(options: Namespace, data: ImageData, steps: int) -> Warm:
     return Warm(warm.supernet, alpha)
 
 
-def batch_of(data: ImageData, size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def batch_of(data: ImageData, size: int, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """Normalised images, channels last, and labels."""
     chosen = torch.randperm(len(data.train), generator=generator(seed, "batch"))[:size]
     part = data.train.subset(chosen)
-    return data.normalise(part.images).contiguous(memory_format=torch.channels_last), part.labels
+    images = data.normalise(part.images.to(device)).contiguous(memory_format=torch.channels_last)
+    return images, part.labels.to(device)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds until it has ended, on a GPU too."""
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def wait() -> None:
+    """Until the GPU, where one is in use, has done all that it was told."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def plain_of(supernet: fpnas.Supernet, arch: Mapping[str, Any]) -> nn.Module:
@@ -132,11 +158,28 @@ def codes_of(space: fpnas.SearchSpace, count: int) -> Tensor:
     return fpnas.ArchDistribution(space).sample(count, generator(0, "drawn architectures"))
 
 
-def show(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], options: Namespace) -> None:
-    """Prints and, where asked, writes what was measured; `--json` prints one flat object."""
+def table(measured: Mapping[str, Any], wanted: Mapping[str, float] | None = None) -> list[str]:
+    """Lines of a table of what was measured; with `wanted`, by the same names, a column of the most it may be."""
+    if wanted is None:
+        rows = [f"| {name} | {value} |" for name, value in measured.items()]
+        return ["| what | measured |", "| --- | --- |", *rows]
+    rows = [f"| {name} | {value} | {wanted.get(name, '')} |" for name, value in measured.items()]
+    return ["| what | measured | at most |", "| --- | --- | --- |", *rows]
+
+
+def show(
+    title: str,
+    facts: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    options: Namespace,
+    wanted: Mapping[str, float] | None = None,
+) -> None:
+    """Prints and, where asked, writes what was measured, beside the most that is `wanted`; `--json` prints one flat
+    object."""
     machine = {
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
         "torch": torch.__version__,
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -148,9 +191,7 @@ def show(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], opti
         f"* Command: `python {' '.join(sys.argv)}`",
         *(f"* {name.replace('_', ' ')}: {value}" for name, value in {**machine, **facts}.items()),
         "",
-        "| what | measured |",
-        "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in measured.items()),
+        *table(measured, wanted),
         "",
     ]
     if not options.json:

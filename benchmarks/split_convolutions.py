@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import results_file
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -204,19 +205,14 @@ def main() -> int:
         print(json.dumps({**facts, "rows": [asdict(row) for row in rows], "verdict": list(verdict(rows))}, indent=2))
     else:
         print("\n".join([*table(rows), "", *verdict(rows)]))
-    if arguments.results:
-        head = [
-            "# Split attention's depthwise convolutions: apart or as one",
-            "",
-            f"* Command: `python {' '.join(sys.argv)}`; {time.strftime('%Y-%m-%d')}",
-            f"* Device: {name}; Python {platform.python_version()}, torch {torch.__version__}; float32, channels last",
-            f"* Batch {arguments.batch}; depthwise layers of the middle network of `{arguments.space}` at"
-            f" {IMAGE_SIZES[arguments.space]} px; ratios above 1 mean that apart, which the code uses, is quicker",
-            "",
-        ]
-        verdicts = [f"* {line}" for line in verdict(rows)]
-        arguments.results.parent.mkdir(parents=True, exist_ok=True)
-        arguments.results.write_text("\n".join([*head, *verdicts, "", *table(rows), ""]))
+    head = results_file.head(
+        "Split attention's depthwise convolutions: apart or as one",
+        f"Batch {arguments.batch}; depthwise layers of the middle network of `{arguments.space}` at"
+        f" {IMAGE_SIZES[arguments.space]} px; ratios above 1 mean that apart, which the code uses, is quicker",
+        *verdict(rows),
+        machine=f"{name}; float32, channels last",
+    )
+    results_file.write(arguments.results, [*head, *table(rows)])
     return 0
 
 

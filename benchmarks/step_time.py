@@ -43,18 +43,12 @@ from fpnas.streams import generator
 SAMPLES = 8
 
 
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def in_turn(first: Callable[[], object], second: Callable[[], object], swapped: bool) -> tuple[float, float]:
     """Seconds of both, in this order or, `swapped`, in the other."""
     if not swapped:
-        return timed(first), timed(second)
-    after = timed(second)
-    return timed(first), after
+        return speed.timed(first), speed.timed(second)
+    after = speed.timed(second)
+    return speed.timed(first), after
 
 
 def supernet_learn(supernet: fpnas.Supernet, arch: Mapping[str, Any], images: Tensor, labels: Tensor) -> None:
@@ -65,12 +59,15 @@ def supernet_learn(supernet: fpnas.Supernet, arch: Mapping[str, Any], images: Te
         gathered.add_up()
 
 
-def single(warm: speed.Warm, data: ImageData, batch_size: int, least: int, repeats: int, until: float) -> list[float]:
+def single(
+    warm: speed.Warm, data: ImageData, batch_size: int, least: int, repeats: int, until: float, device: str = "cpu"
+) -> list[float]:
     """Ratios, one an architecture: at least so many, and more while there is time."""
-    supernet, ratios = warm.supernet.to(memory_format=torch.channels_last).train(), []  # pyright: ignore
+    supernet = warm.supernet.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore
+    ratios: list[float] = []
     distribution = fpnas.ArchDistribution(supernet.space)
     distribution.set_logits(warm.alpha)
-    images, labels = speed.batch_of(data, batch_size)
+    images, labels = speed.batch_of(data, batch_size, device=device)
     while len(ratios) < least or (time.perf_counter() < until and len(ratios) < 3 * least):
         codes = distribution.sample(1, generator(0, "timed architectures", len(ratios)))
         arch = supernet.space.decode(codes[0].tolist())
@@ -91,7 +88,7 @@ def step_ratio(search: fpnas.Search, data: ImageData, batch_size: int, number: i
     codes = search.distribution.sample(SAMPLES, generator(search.seed, "architectures", search.steps_done)).tolist()
     archs = [task.space.decode(row) for row in codes]
     networks = [speed.plain_of(task.supernet, arch) for arch in archs]
-    learn, score = speed.batch_of(data, batch_size, 2 * number), speed.batch_of(data, batch_size, 2 * number + 1)
+    learn, score = (speed.batch_of(data, batch_size, 2 * number + part, task.device) for part in (0, 1))
 
     def plain() -> None:
         for network in networks:
@@ -173,15 +170,16 @@ def main() -> int:
     warm = speed.warmed(options, data, options.warm_steps)
     warm_seconds = time.perf_counter() - start
     left = options.seconds - warm_seconds
-    ratios = single(warm, data, options.batch_size, options.architectures, 2, time.perf_counter() + 0.3 * left)
-    searches = {name: speed.search_of(warm, data, options.batch_size, SAMPLES, name) for name in ("mean", "product")}
-    share = overhead(speed.search_of(warm, data, options.batch_size, SAMPLES, "product"), 4)
+    size, device = options.batch_size, options.device
+    ratios = single(warm, data, size, options.architectures, 2, time.perf_counter() + 0.3 * left, device)
+    searches = {name: speed.search_of(warm, data, size, SAMPLES, name, device) for name in ("mean", "product")}
+    share = overhead(speed.search_of(warm, data, size, SAMPLES, "product", device), 4)
     steps: dict[str, list[float]] = {name: [] for name in searches}
     until, longest = start + options.seconds, 0.0
     while len(steps["mean"]) < options.rounds or time.perf_counter() + longest < until:
         began = time.perf_counter()
         for name, search in searches.items():
-            steps[name].append(step_ratio(search, data, options.batch_size, len(steps[name])))
+            steps[name].append(step_ratio(search, data, size, len(steps[name])))
         longest = max(longest, time.perf_counter() - began)
     measured = {
         "single_arch_ratio": round(statistics.median(ratios), 4),

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import torch
+import results_file
 
 import fpnas
 from fpnas.bench import METHODS, Contest, Task, run_all, summary
@@ -75,12 +73,11 @@ def lines(table: str, target: float | None, seeds: int, workers: int | None) -> 
     rotations = range(len(known.rotations))
     tasks = [Task(name, rotation, seed) for name in MOVED for rotation in rotations for seed in range(seeds)]
     found = summary(contest, run_all(contest, tasks, workers))
-    head = ["settings", *(f"{queries} queries" for queries in contest.checkpoints)]
-    text = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    rows: list[list[str]] = []
     for name, own in found.items():
         cells = [f"{q.median:.2f} [{q.q25:.2f}, {q.q75:.2f}]" if math.isfinite(q.median) else "-" for q in own.values()]
-        text.append("| " + " | ".join([name, *cells]) + " |")
-    return text
+        rows.append([name, *cells])
+    return results_file.table(["settings", *(f"{queries} queries" for queries in contest.checkpoints)], rows)
 
 
 def main() -> None:
@@ -91,14 +88,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path)
     asked = parser.parse_args()
     text = [
-        "# Settings of FP-NAS on known tables, one moved at a time",
-        "",
-        f"* Command: `python benchmarks/table_defaults.py --data {asked.data} --seeds {asked.seeds}`, "
-        f"{time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}; Python {platform.python_version()}, torch {torch.__version__}",
-        "* Simple regret in points of accuracy, median [quartiles] over seeds, mean over rotations; a step a query at"
-        " most, so theta (45 % of the steps) comes late or never",
-        "",
+        *results_file.head(
+            "Settings of FP-NAS on known tables, one moved at a time",
+            "Simple regret in points of accuracy, median [quartiles] over seeds, mean over rotations; a step a query at"
+            " most, so theta (45 % of the steps) comes late or never",
+        ),
         "## NAS-Bench-Macro, at most 50 M FLOPs: chosen here",
         "",
         *lines(str(asked.data / "nas-bench-macro_cifar10.npz"), 50e6, asked.seeds, asked.workers),
@@ -106,11 +100,9 @@ def main() -> None:
         "## Accel-NASBench, no budget: checked here",
         "",
         *lines(str(asked.data / "accel-nasbench.npz"), None, max(2, asked.seeds // 2), asked.workers),
-        "",
     ]
     print("\n".join(text))
-    if asked.results is not None:
-        asked.results.write_text("\n".join(text))
+    results_file.write(asked.results, text)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,13 @@ are those of the steps, on one thread. Each training is a run in `--out`, which 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import results_file
 import torch
 
 import fpnas
@@ -101,26 +99,17 @@ def trained(data: ImageData, name: str, epochs: int, seed: int, out: Path) -> tu
     return found.accuracy, found.loss, read_json(folder / "result.json")["seconds"]
 
 
-def report(rows: list[Row], data: ImageData, epochs: int, seeds: list[int]) -> str:
+def report(rows: list[Row], data: ImageData, epochs: int, seeds: list[int]) -> list[str]:
     """The results in Markdown."""
-    head = ["recipe", "accuracy, mean", "each seed", "loss, nats", "s a training"]
     flops = network_for(data, 0)[1]["flops"]
-    lines = [
-        f"# Recipes on {data.name} at {data.image_size} px",
-        "",
-        f"* Command: `python {' '.join(sys.argv)}`",
-        f"* Date: {time.strftime('%Y-%m-%d')}",
-        f"* Machine: {platform.machine()}, {os.cpu_count()} cores, one thread; torch {torch.__version__}",
-        f"* {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images of {data.image_size} px; "
+    head = results_file.head(
+        f"Recipes on {data.name} at {data.image_size} px",
+        f"{len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images of {data.image_size} px; "
         f"{epochs} epochs of batch 128; a network of {flops / 1e6:.2f} MFLOPs; seeds {' '.join(map(str, seeds))}",
-        "* A change of the plain recipe a row; the other fields as in the first.",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-        *("| " + " | ".join(row.cells()) + " |" for row in rows),
-        "",
-    ]
-    return "\n".join(lines)
+        "A change of the plain recipe a row; the other fields as in the first.",
+    )
+    columns = ["recipe", "accuracy, mean", "each seed", "loss, nats", "s a training"]
+    return [*head, *results_file.table(columns, [row.cells() for row in rows])]
 
 
 def main() -> int:
@@ -144,9 +133,8 @@ def main() -> int:
         accuracies, losses, seconds = zip(*found, strict=True)
         rows.append(Row(name, accuracies, losses, seconds))
         print(" | ".join(rows[-1].cells()), flush=True)
-        if arguments.results:  # after each row: the whole table takes its time
-            arguments.results.parent.mkdir(parents=True, exist_ok=True)
-            arguments.results.write_text(report(rows, data, arguments.epochs, arguments.seeds))
+        # After each row: the whole table takes its time.
+        results_file.write(arguments.results, report(rows, data, arguments.epochs, arguments.seeds))
     return 0
 
 

@@ -24,7 +24,11 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 STAGE, SITE = ROOT / "build" / "docs", ROOT / "site"
 TEXTS = ("ARCHITECTURE.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt")
-FOLDERS = {"docs": ("*.md", "*.svg", "*.png", "*.json"), "benchmarks": ("*.md", "*.py", "*.svg"), "examples": ("*.py",)}
+FOLDERS = {
+    "docs": ("*.md", "*.css", "*.svg", "*.png", "*.json"),
+    "benchmarks": ("*.md", "*.py", "*.svg"),
+    "examples": ("*.py",),
+}
 MODULES = ("elastic", "spaces", "methods", "data", "cost", "train", "shipping", "tables", "parallel")
 """Each has a page of its own; what else is public in fpnas is described on the page of fpnas."""
 

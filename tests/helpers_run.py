@@ -114,8 +114,8 @@ class SmallNet(nn.Module):
 
 
 def small_supernet(double: bool = False, seed: int = 0, in_channels: int = 1, classes: int = CLASSES) -> fpnas.Supernet:
-    """Two groups, eight choices, 576 architectures; a few thousand weights."""
-    supernet = fpnas.Supernet(SmallNet(in_channels, classes, double), seed=seed)
+    """Two groups, eight choices, 576 architectures; a few thousand weights. Branches are told apart from the start."""
+    supernet = fpnas.Supernet(SmallNet(in_channels, classes, double), seed=seed, aligned=False)
     # Larger weights of the classifier than a fresh network's, so that architectures differ in their losses.
     with torch.no_grad():
         supernet.module.classifier.weight.mul_(30)

@@ -43,6 +43,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def test_every_page_is_in_the_navigation_and_in_the_readme() -> None:
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        assert f'"docs/{page.name}"' in (ROOT / "zensical.toml").read_text(), page
+        assert f"(docs/{page.name}" in (ROOT / "README.md").read_text(), page
+
+
 def test_the_check_finds_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# There `is` one, with P(A|α)\n")
     page = tmp_path / "page.md"

@@ -1,4 +1,5 @@
-"""Gathered gradients of slices are bit for bit those of torch's own slicing, architecture after architecture."""
+"""Gathered gradients of slices are those of torch's own slicing, architecture after architecture, but for rounding: a
+convolution takes another way where its weight is dense."""
 
 from __future__ import annotations
 
@@ -33,11 +34,17 @@ def case(name: str, double: bool) -> tuple[fpnas.Supernet, Tensor]:
     return supernet.double() if double else supernet, torch.arange(30).reshape(5, 6) % 11
 
 
+def close(found: Tensor | None, wanted: Tensor) -> bool:
+    assert found is not None
+    scale = 1e-12 if wanted.dtype == torch.float64 else 1e-5
+    return float((found - wanted).abs().max()) <= scale * max(0.1, float(wanted.abs().max()))
+
+
 def gradients(supernet: fpnas.Supernet, x: Tensor, gathering: bool) -> dict[str, Tensor | None]:
     supernet.zero_grad()
     with supernet.gathering() as gathered:
         if not gathering:
-            supernet._pick.gathered = None
+            supernet.pick.gathered = None
         for option in (0, 1, 2, 1):
             arch = {c.name: c.options[option % len(c.options)] for c in supernet.space.choices}
             supernet.select(arch)(x).square().mean().backward()
@@ -54,7 +61,7 @@ def test_gathered_gradients_are_torchs_own(name: str, double: bool) -> None:
     assert sum(g is not None for g in wanted.values()) > len(wanted) // 2
     for key, gradient in wanted.items():
         assert (gradient is None) == (found[key] is None), key
-        assert gradient is None or torch.equal(gradient, found[key]), key
+        assert gradient is None or close(found[key], gradient), key
 
 
 def test_without_a_backward_pass_there_is_nothing_to_add() -> None:
@@ -70,7 +77,7 @@ def test_without_a_backward_pass_there_is_nothing_to_add() -> None:
     supernet(x).sum().backward()
     for name, p in supernet.named_parameters():
         assert (p.grad is None) == (once[name] is None)
-        assert p.grad is None or torch.equal(p.grad, once[name]), name
+        assert p.grad is None or close(once[name], p.grad), name
 
 
 def test_frozen_weights_and_passes_without_a_graph_take_no_leaves() -> None:

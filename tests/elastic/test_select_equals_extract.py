@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fpnas import Arch, Supernet
 from fpnas.elastic import BatchNorm2d, batch_statistics
+from fpnas.elastic.init import initialise
 from fpnas.spaces import SPACES
 from fpnas.spaces.published import IMAGE_SIZES
 
@@ -30,13 +31,15 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 def supernet(name: str) -> Supernet:
-    """A space with every parameter and statistic made random: fresh gates, biases and norms would hide differences.
-    A momentum of 0.9, so that eval mode after one pass in train mode has statistics which fit the architecture."""
+    """A space with every parameter and statistic made random: fresh gates, and branches that begin alike, would hide
+    differences. A momentum of 0.9, so that eval mode after one pass in train mode has statistics which fit the
+    architecture."""
     net = SPACES[name](num_classes=CLASSES)
     for module in net.modules():
         if isinstance(module, BatchNorm2d):
             module.momentum = 0.9
     generator = torch.Generator().manual_seed(0)
+    initialise(net.module, generator, elastic_only=True)
     with torch.no_grad():
         for key, tensor in net.state_dict().items():
             if tensor.dim() == 1:

@@ -106,7 +106,8 @@ def test_a_one_hot_soft_pick_is_the_hard_pick_in_every_space(name: str) -> None:
 
 
 def test_a_select_or_an_extract_ends_a_soft_pick() -> None:
-    net = Supernet(nn.Sequential(Switch(Choice("on", (1, 2)), {"1": Linear(3, 3), "2": Linear(3, 3)}))).double()
+    switch = Switch(Choice("on", (1, 2)), {"1": Linear(3, 3), "2": Linear(3, 3)})
+    net = Supernet(nn.Sequential(switch), aligned=False).double()
     x, weights = random(2, 3), {"on": torch.tensor([0.5, 0.5])}
     hard = net.select({"on": 1})(x)
     soft = net.mix(weights)(x)

@@ -6,12 +6,13 @@ Screenshots stay in build/screenshots for people to look at.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import put, write_run
+from run_folders import FOUND, put, write_run
 from test_report_page import hostile_run
 
 from fpnas.report import write_report
@@ -43,6 +44,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     train.mkdir()
     put(train / "run.json", {"format": 1, "kind": "train", "settings": {}})
     (train / "metrics.jsonl").write_text("".join(f'{{"step": {n}, "train_loss": {1 / (n + 1)}}}\n' for n in range(40)))
+    shutil.copytree(train, runs[0] / "random-1")
+    put(train / "arch.json", {"choices": FOUND, "flops": 4440, "params": 680})
+    put(train / "result.json", {"accuracy": 87.25, "num_images": 360, "seconds": 3.0})
+    for name, choices in (("3k", {**FOUND, "group1.kernel": 0}), ("5k", FOUND)):
+        put(runs[2] / f"arch-{name}.json", {"choices": choices})
+    facts = json.loads((runs[2] / "run.json").read_text())
+    put(runs[2] / "run.json", {**facts, "settings": {**facts["settings"], "targets": [3000.0, 5000.0]}})
+    rows = [
+        {"target": 3e3, "arch": "arch-3k.json", "cost": 2900},
+        {"target": 5e3, "arch": "arch-5k.json", "cost": 4440},
+    ]
+    put(runs[2] / "pareto.json", {"front": rows})
     half = write_run(folder / "half")
     for name in ("arch.json", "layers.json", "result.json", "distribution.jsonl"):
         (half / name).unlink()

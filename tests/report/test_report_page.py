@@ -149,6 +149,91 @@ def test_a_training_within_its_search_and_by_itself(tmp_path: Path) -> None:
         assert "Training the found network" in words
 
 
+def write_training(folder: Path, choices: dict[str, Any], accuracy: float | None) -> None:
+    folder.mkdir()
+    put(folder / "run.json", {"format": 1, "kind": "train", "settings": {"space": "mine"}})
+    lines = [{"step": n, "train_loss": 1 / (n + 1)} for n in range(9)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    put(folder / "arch.json", {"space": "mine", "choices": choices, "flops": 4400, "params": 670})
+    if accuracy is not None:
+        put(folder / "result.json", {"accuracy": accuracy, "num_images": 360, "seconds": 3.0})
+
+
+@pytest.mark.parametrize("name", ["train", "any"])
+def test_the_found_network_beside_others_that_were_trained(name: str, tmp_path: Path) -> None:
+    """Trainings in any sub-folder of the search, the best first; the key figure is the found one's."""
+    run = write_run(tmp_path / "run")
+    other = {**FOUND, "group1.kernel": 3}
+    write_training(run / "random-1", other, 91.5)
+    write_training(run / name, FOUND, 87.25)
+    write_training(run / "random-2", other, None)
+    (run / "tensorboard").mkdir()
+    shutil.copytree(run / "random-1", run / "tensorboard" / "deeper")
+    write_run(run / "another-search")
+    told = outline(write_report([run]))
+    words = " ".join(told.text.split())
+    table = words[words.index("training took") : words.index("How the search went")]
+    assert re.findall(r"(\S+) (\S+) %", table) == [("random-1", "91.50"), ("found", "87.25")]
+    assert table.index("found") < table.index("random-2 –")
+    assert "87.25 % of 360 held-out images" in words
+    assert "random-2/: result.json is missing" in words
+    assert "deeper" not in words
+    assert "another-search" not in words
+    marked = re.findall(r'<tr class="marked">(.*?)</tr>', (run / "report.html").read_text())
+    assert ["found" in row for row in marked] == [True]
+    assert [line["name"] for line in json.loads(told.json)["plot1"]["series"]].count("found") == 1
+
+
+def test_trained_networks_of_several_runs(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name) for name in "ab"]
+    for run in runs:
+        write_training(run / "train", FOUND, 80)
+    one = " ".join(outline(write_report(runs, tmp_path / "all.html")).text.split())
+    assert "Training the found network" in one
+    write_training(runs[1] / "random-1", {}, 70)
+    words = " ".join(outline(write_report(runs, tmp_path / "all.html")).text.split())
+    assert "Trained networks" in words
+    assert "/b found 80.00 %" in words
+    assert "/a found" not in words
+
+
+def test_a_search_for_several_targets(tmp_path: Path) -> None:
+    """Each target's network with its accuracy where it was trained; lines in the plots for all."""
+    run = write_run(tmp_path / "run", targets=[3000.0, 5000.0])
+    small = {**FOUND, "group1.kernel": 0}
+    put(tmp_path / "arch-secret.json", {"choices": {"secret": 1}})
+    front = [
+        {"target": 3000.0, "arch": "arch-3k.json", "cost": 2900.0, "flops": 2900, "params": 500},
+        {"target": 5000.0, "arch": "arch-5k.json", "cost": 4440.0, "flops": 4440, "params": 680},
+        {"target": 6000.0, "arch": "../arch-secret.json", "cost": None},
+    ]
+    put(run / "pareto.json", {"cost_name": "FLOPs", "front": front})
+    for name, choices in (("3k", small), ("5k", FOUND)):
+        put(run / f"arch-{name}.json", {"choices": choices})
+    write_training(run / "train-3k", small, 61.5)
+    told = outline(write_report([run]))
+    words = " ".join(told.text.split())
+    assert "3,000 2,900 500 61.50 % arch-3k.json 5,000 4,440 680 – arch-5k.json 6,000 – – –" in words
+    assert "secret 1" not in words
+    plots = json.loads(told.json)
+    (scatter,) = (plot for plot in plots.values() if plot["kind"] == "scatter")
+    assert (scatter["targets"], scatter["series"][0]["found"]) == ([3000, 5000], [2900, 4440])
+    rules = [rule["at"] for plot in plots.values() if plot["kind"] == "curve" for rule in plot["rules"]]
+    assert {3000, 5000} <= set(rules)
+    (run / "pareto.json").unlink()
+    assert "pareto.json is missing" in outline(write_report([run])).text
+
+
+def test_very_many_trainings_are_cut(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    for number in range(30):
+        write_training(run / f"random-{number:02}", {}, number)
+    words = outline(write_report([run])).text
+    assert "30 trainings lie in the folder; 24 of them are shown" in words
+    assert "random-23" in words
+    assert "random-24" not in words
+
+
 EVIL = "</script><script>hacked()</script><img src=x onerror=hacked()>\"'{{7*7}}<!--"
 
 

@@ -62,7 +62,7 @@ class PartsInTurn(fpnas.SupernetEvaluator):
         gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        self._move_weights()
+        self._weights.step()
         return Learned(float(loss.detach()))
 
     @torch.no_grad()

@@ -164,7 +164,7 @@ def test_one_network_at_a_time_is_in_memory() -> None:
 
     def before(*_: Any) -> None:
         assert not any(ref() for ref in saved), "the sample before still holds its activations"
-        assert not task.supernet._pick.gathered._pieces
+        assert not task.supernet.pick.gathered._pieces
         samples.append(len(saved))
 
     task.supernet.register_forward_pre_hook(before)

@@ -1,4 +1,7 @@
-"""An exported file computes what torch computes: a sample of each of the eight spaces, 100 networks of each as a soak.
+"""An exported file computes what torch computes: a sample of the spaces, 100 networks of each of them as a soak.
+
+The spaces are the eight built-in ones and those of examples/ that take images. One alone: `pytest -m soak -k
+"hundred_networks and vit"`; `benchmarks/soak_proofs.py --proofs exports` runs all and writes the figures down.
 
 The files are read back here by onnxruntime and torch themselves, not by the code under test; batches of sizes that the
 export's own check doesn't use. Among the networks: all blocks skipped, all options the last ones (the largest).
@@ -11,8 +14,10 @@ import io
 import json
 import logging
 import random
+import runpy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +30,7 @@ from torch import nn
 import fpnas
 from fpnas import Arch, InputError, Supernet, shipping
 from fpnas.data import ImageSpec
+from fpnas.elastic import make_elastic
 from fpnas.shipping.check import check
 from fpnas.spaces import SPACES
 
@@ -33,15 +39,36 @@ BATCHES = (1, 3, 8)
 SPEC = ImageSpec(32, 3, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), tuple("abcdefg"))
 
 
+def example(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[2] / "examples" / f"{name}.py"))
+
+
+def resnet() -> Supernet:
+    module = example("resnet")["ResNet"](SPEC.in_channels, CLASSES)
+    return make_elastic(module, widths=(0.25, 0.5, 0.75, 1.0), skips=True, name="resnet", input_shape=SPEC.shape)
+
+
+def vit() -> Supernet:
+    module = example("vit")["ViT"](SPEC.in_channels, SPEC.image_size, CLASSES)
+    return Supernet(module, name="vit", input_shape=SPEC.shape)
+
+
+EXAMPLES: dict[str, Callable[[], Supernet]] = {"resnet": resnet, "vit": vit}
+NAMES = [*SPACES, *EXAMPLES]
+
+
 def supernet(name: str) -> Supernet:
+    if name in EXAMPLES:
+        return EXAMPLES[name]()
     with torch.device("meta"):
         return SPACES[name](num_classes=CLASSES)
 
 
 def architectures(net: Supernet, count: int, seed: int = 0) -> Iterator[Arch]:
-    """All blocks skipped where a space can, the last options, then random ones."""
+    """All blocks skipped where a space can, else the first options; the last options; then random ones."""
     last = net.space.decode([n - 1 for n in net.space.cardinalities])
-    yield Arch({name: 0 if name.endswith(".kernel") else option for name, option in last.items()})
+    skipped = {name: 0 if name.endswith(".kernel") else option for name, option in last.items()}
+    yield Arch(skipped) if skipped != dict(last) else net.space.decode([0] * len(net.space))
     yield last
     rng = random.Random(seed)
     for _ in range(count - 2):
@@ -54,7 +81,7 @@ def network(net: Supernet, arch: Arch, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, tensor in plain.state_dict().items():
-            if tensor.dim() == 1:
+            if tensor.dim() == 1 and tensor.is_floating_point():
                 low = 0.5 if key.endswith(("weight", "running_var")) else -0.5
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + low)
             elif tensor.dim() == 2:
@@ -100,8 +127,8 @@ def thin(net: Supernet, seed: int) -> Arch:
     return Arch(arch)
 
 
-SAMPLED = ("tiny", "fbnetv2-f", "nasbench-macro")
-QUICK = [name if name in SAMPLED else pytest.param(name, marks=pytest.mark.soak) for name in SPACES]
+SAMPLED = ("tiny", "fbnetv2-f", "nasbench-macro", "vit")
+QUICK = [name if name in SAMPLED else pytest.param(name, marks=pytest.mark.soak) for name in NAMES]
 """Exporting a large network takes some 20 s; the other spaces are made of the same blocks and are for `make soak`."""
 
 
@@ -121,7 +148,7 @@ def test_a_network_without_any_block() -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_hundred_networks_of_each_space(name: str) -> None:
     net = supernet(name)
     for number, arch in enumerate(architectures(net, 100)):

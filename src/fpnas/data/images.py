@@ -6,7 +6,6 @@ the images come from is left to the readers, cutting and ordering them to `split
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -16,10 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
+from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, fingerprint
 from fpnas.errors import InputError, unknown_name
-
-HeldoutFrom = Literal["test", "val", "split"]
-"""Where the held-out images come from: the data's own test or validation images, or a seeded split of the rest."""
 
 Fit = Literal["crop", "stretch"]
 """How an image that isn't square becomes so: its central square is cut out, or all of it is stretched."""
@@ -54,11 +51,7 @@ class ImageSet:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
             got = f"{images.dtype} of shape {tuple(images.shape)}"
             raise InputError("images as uint8 of shape (N, C, H, W), none of them 0", got, "convert them first")
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise InputError(f"labels as int64 of shape ({len(images)},)", got, "give each image one label")
-        if int(labels.min()) < 0:
-            raise InputError("labels from 0 up", str(int(labels.min())), "number the classes from 0")
+        check_labels(labels, len(images), "image")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -174,12 +167,7 @@ class ImageData:
         if len(self.mean) != shape[0] or len(self.std) != shape[0]:
             got = f"{len(self.mean)} and {len(self.std)} numbers"
             raise InputError(f"a mean and a std for each of {shape[0]} channels", got, "use ImageData.of")
-        if len(self.classes) < 2:
-            raise InputError("at least two classes", str(len(self.classes)), "give images of several classes")
-        top = max(int(self.train.labels.max()), int(self.heldout.labels.max()))
-        if top >= len(self.classes):
-            known = f"labels below {len(self.classes)}, the number of classes of '{self.name}'"
-            raise InputError(known, str(top), "check the labels of the training and of the held-out images")
+        check_classes(self.name, self.num_classes, self.train, self.heldout, "images")
 
     @classmethod
     def of(
@@ -218,12 +206,7 @@ class ImageData:
     @cached_property
     def digest(self) -> str:
         """A fingerprint of all images and labels: equal for equal data, wherever it came from."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for part in (self.train, self.heldout):
-            for tensor in (part.images, part.labels):
-                hasher.update(f"{tuple(tensor.shape)}".encode())
-                hasher.update(tensor.cpu().contiguous().numpy().data)
-        return hasher.hexdigest()
+        return fingerprint(self.train, self.heldout)
 
     @property
     def num_classes(self) -> int:
@@ -266,8 +249,10 @@ def normalise(
     assert images.shape[1] == len(mean), f"{images.shape[1]} channels, not {len(mean)}"
     scales = [1 / (255 * value) for value in std]
     shifts = [-middle / value for middle, value in zip(mean, std, strict=True)]
-    scale = torch.tensor(scales, device=images.device).view(1, -1, 1, 1)
-    shift = torch.tensor(shifts, device=images.device).view(1, -1, 1, 1)
+    # Not made on the device: that would wait for all that it has yet to do.
+    scale, shift = (
+        torch.tensor(values).view(1, -1, 1, 1).to(images.device, non_blocking=True) for values in (scales, shifts)
+    )
     # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
     values = images.float().mul_(scale).add_(shift)
     # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.images import Fit, HeldoutFrom, ImageSet
+from fpnas.data.images import Fit, ImageSet
+from fpnas.data.labelled import HeldoutFrom
 from fpnas.errors import InputError
 
 PARTS: Mapping[str, str] = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}

@@ -1,100 +1,19 @@
-"""`TensorData`: a table, token sequences or any other tensors with a class each, for a search as `ImageData` is.
-
-`Data` and `LabelledSet` say what a search and a training ask of either. Their examples are called images throughout,
-whatever they are.
-"""
+"""`TensorData`: a table, token sequences or any other tensors with a class each, for a search as `ImageData` is."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.images import STD_FLOOR, HeldoutFrom
+from fpnas.data.images import STD_FLOOR
+from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, fingerprint
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
-
-
-@runtime_checkable
-class LabelledSet(Protocol):
-    """Examples with their labels."""
-
-    @property
-    def images(self) -> Tensor:
-        """(N, ...), before `normalise`."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64, from 0 up."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def subset(self, indices: Int64[Tensor, " k"]) -> LabelledSet:
-        """The examples at `indices`, in their order."""
-        ...
-
-
-class Data(Protocol):
-    """A training and a held-out set."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
-
-    @property
-    def train(self) -> LabelledSet:
-        """What is learnt from."""
-        ...
-
-    @property
-    def heldout(self) -> LabelledSet:
-        """What a search never sees."""
-        ...
-
-    @property
-    def heldout_from(self) -> HeldoutFrom:
-        """Where the held-out examples come from."""
-        ...
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        ...
-
-    @cached_property
-    def digest(self) -> str:
-        """A fingerprint of all examples."""
-        ...
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one example, as a network takes it."""
-        ...
-
-    @property
-    def input_dtype(self) -> torch.dtype | None:
-        """Of the examples as a network takes them; None for floats, of whatever precision the network has."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """The facts of the input that go into arch.json."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """What a run records of its data, plain JSON; another run's data differ in one of these."""
-        ...
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """What a network takes, from images of a set."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +32,7 @@ class TensorSet:
         if images.dtype not in (torch.float32, torch.int64) or images.ndim < 2 or images.numel() == 0:
             got = f"{images.dtype} of shape {tuple(images.shape)}"
             raise InputError("examples as float32 or int64 of shape (N, ...)", got, "convert them first")
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise InputError(f"labels as int64 of shape ({len(images)},)", got, "give each example one label")
-        if int(labels.min()) < 0:
-            raise InputError("labels from 0 up", str(int(labels.min())), "number the classes from 0")
+        check_labels(labels, len(images), "example")
         if images.is_floating_point() and not bool(images.isfinite().all()):
             raise InputError("finite numbers", "NaN or infinity", "fill in or drop what is missing")
 
@@ -161,12 +76,7 @@ class TensorData:
             first, second = (f"{part.dtype} of shape {tuple(part.shape[1:])}" for part in (train, heldout))
             got = f"{first} in training and {second} held out"
             raise InputError("examples of one shape and type", got, "make them alike")
-        if len(self.classes) < 2:
-            raise InputError("at least two classes", str(len(self.classes)), "give examples of several classes")
-        top = max(int(self.train.labels.max()), int(self.heldout.labels.max()))
-        if top >= len(self.classes):
-            known = f"labels below {len(self.classes)}, the number of classes of '{self.name}'"
-            raise InputError(known, str(top), "check the labels of the training and of the held-out examples")
+        check_classes(self.name, self.num_classes, self.train, self.heldout, "examples")
 
     @classmethod
     def of(
@@ -212,12 +122,7 @@ class TensorData:
     @cached_property
     def digest(self) -> str:
         """A fingerprint of all examples and labels."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for part in (self.train, self.heldout):
-            for tensor in (part.images, part.labels):
-                hasher.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                hasher.update(tensor.cpu().contiguous().numpy().data)
-        return hasher.hexdigest()
+        return fingerprint(self.train, self.heldout, typed=True)
 
     @property
     def num_classes(self) -> int:

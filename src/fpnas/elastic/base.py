@@ -33,6 +33,8 @@ class Pick:
         self.arch: Mapping[str, Option] = {}
         self.mixture: Mixture | None = None
         self.gathered: Gathered | None = None
+        self.batch_only = False
+        """Whether batch norms use the batch's own statistics; see `norm.batch_statistics`."""
 
 
 class ElasticModule(nn.Module, ABC):
@@ -51,12 +53,14 @@ class ElasticModule(nn.Module, ABC):
         super().__init__()
         self.dims: dict[str, Dim] = dims
         self.pick = Pick()
+        self._reads = tuple(dict.fromkeys(choice.name for dim in dims.values() for choice in choices_in(dim)))
+        self._known: dict[tuple[Option, ...], dict[str, Any]] = {}
         self._values: dict[str, Any] = {}
         self._values_of: Mapping[str, Option] | None = None
 
     @property
     def values(self) -> Values:
-        """The arguments under the architecture in force, resolved once for each architecture.
+        """The arguments under the architecture in force, resolved once for what they read of it.
 
         Under a soft pick widths are the largest; what else depends on choices is asked of the mixture.
         """
@@ -64,8 +68,10 @@ class ElasticModule(nn.Module, ABC):
             return self._largest()
         arch = self.pick.arch
         if self._values_of is not arch:
-            self._values = {name: resolve(dim, arch) for name, dim in self.dims.items()}
-            self._values_of = arch
+            read = tuple([arch[name] for name in self._reads])
+            if read not in self._known:
+                self._known[read] = {name: resolve(dim, arch) for name, dim in self.dims.items()}
+            self._values, self._values_of = self._known[read], arch
         return self._values
 
     @property

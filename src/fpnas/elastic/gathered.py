@@ -15,7 +15,9 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
+    """A slice of a weight as a leaf of its own."""
+
     weight: Tensor
     index: tuple[slice, ...]
     leaf: Tensor
@@ -25,13 +27,25 @@ class Gathered:
     """The slices that layers took since `add_up` was last called."""
 
     def __init__(self) -> None:
-        self._pieces: list[_Piece] = []
+        self._pieces: list[Piece] = []
 
     def take(self, weight: Tensor, index: tuple[slice, ...]) -> Tensor:
-        """The slice as a leaf of its own, which shares the weight's memory."""
-        leaf = weight.detach()[index].requires_grad_()
-        self._pieces.append(_Piece(weight, index, leaf))
+        """The slice as a leaf of its own. It is dense: torch would copy one with gaps in the forward pass, again in the
+        backward pass, and its gradient."""
+        last = weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+        dense = torch.channels_last if last else torch.contiguous_format
+        leaf = weight.detach()[index].contiguous(memory_format=dense).requires_grad_()
+        self._pieces.append(Piece(weight, index, leaf))
         return leaf
+
+    def hold(self) -> list[Piece]:
+        """The slices so far, which `add_up` passes over until they are taken back."""
+        held, self._pieces = self._pieces, []
+        return held
+
+    def take_back(self, pieces: list[Piece]) -> None:
+        """Slices that were held."""
+        self._pieces += pieces
 
     @torch.no_grad()
     def add_up(self) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpnas.elastic.base import ElasticLayer, Values, plain_layer
+from fpnas.elastic.base import ElasticLayer, Pick, Values, plain_layer
 from fpnas.elastic.dims import Dim, largest, values_of
 from fpnas.errors import unknown_name
 
@@ -38,7 +38,6 @@ class BatchNorm(ElasticLayer, ABC):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
-        self.batch_only = False
 
     @property
     @abstractmethod
@@ -54,7 +53,7 @@ class BatchNorm(ElasticLayer, ABC):
             return x
         width = self.values["channels"]
         weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
-        if self.batch_only:
+        if self.pick.batch_only:
             return F.batch_norm(x, None, None, weight, bias, True, self.momentum, self.eps)
         mean, variance = self.running_mean[:width], self.running_var[:width]
         if self.training:
@@ -88,16 +87,18 @@ class BatchNorm2d(BatchNorm):
 
 @contextmanager
 def batch_statistics(module: nn.Module) -> Generator[None]:
-    """Within it, the elastic norms of `module` use the batch's statistics and leave the running ones alone."""
-    norms = [norm for norm in module.modules() if isinstance(norm, BatchNorm)]
-    before = [norm.batch_only for norm in norms]
-    for norm in norms:
-        norm.batch_only = True
+    """Within it, elastic norms use the batch's statistics and leave the running ones alone: those of `module`, and of
+    the supernet that it is or is a part of."""
+    own = getattr(module, "pick", None)
+    picks = [own] if isinstance(own, Pick) else [norm.pick for norm in module.modules() if isinstance(norm, BatchNorm)]
+    before = [pick.batch_only for pick in picks]
+    for pick in picks:
+        pick.batch_only = True
     try:
         yield
     finally:
-        for norm, state in zip(norms, before, strict=True):
-            norm.batch_only = state
+        for pick, state in zip(picks, before, strict=True):
+            pick.batch_only = state
 
 
 class LayerNorm(ElasticLayer):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from fpnas.elastic import checks
+from fpnas.elastic.align import align
 from fpnas.elastic.base import ElasticLayer, ElasticModule, Pick
 from fpnas.elastic.gathered import Gathered
 from fpnas.elastic.init import initialise
@@ -18,6 +20,14 @@ from fpnas.elastic.soft import Mixture
 from fpnas.errors import InputError, SupernetError
 from fpnas.space import Arch, Choice, Option, SearchSpace
 from fpnas.streams import generator
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a chain: what runs, tensor to tensor, and the modules that it calls."""
+
+    run: Callable[[Tensor], Tensor]
+    modules: tuple[nn.Module, ...]
 
 
 class Supernet(nn.Module):
@@ -36,6 +46,7 @@ class Supernet(nn.Module):
         input_shape: of one example, such as (3, 32, 32): runs a few architectures at once, which take each option and
             set each two choices apart, so that widths that can't match are found here.
         input_dtype: of such an example; by default that of the parameters. Tokens are torch.int64.
+        aligned: whether branches and kernels that a choice exchanges begin with the same weights (ours, see `align`).
 
     Raises:
         SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
@@ -51,6 +62,7 @@ class Supernet(nn.Module):
         image_sizes: tuple[int, int] | None = None,
         input_shape: tuple[int, ...] | None = None,
         input_dtype: torch.dtype | None = None,
+        aligned: bool = True,
     ) -> None:
         super().__init__()
         # A root that is a layer would be traced into; as a child it is a leaf.
@@ -67,11 +79,13 @@ class Supernet(nn.Module):
         if len(self.space) < len(read):
             missing = sorted(set(read) - {choice.name for choice in self.space.choices})
             raise SupernetError("all choices that layers read", f"a list without {missing}", "add them")
-        self._pick = Pick()
+        self.pick = Pick()
         for member in elastic:
-            member.pick = self._pick
+            member.pick = self.pick
         self.select(self.space.decode([n - 1 for n in self.space.cardinalities]))
         initialise(module, generator(seed, "weights"), elastic_only=True)
+        if aligned:
+            align(module)
         checks.warn_of_idle_options(module, self.space)
         if type(self.module).forward is not nn.Module.forward:  # as a mere list of modules has it, which can't run
             with _traced(self.module):
@@ -82,7 +96,7 @@ class Supernet(nn.Module):
     @property
     def arch(self) -> Arch:
         """The architecture in force."""
-        return cast(Arch, self._pick.arch)
+        return cast(Arch, self.pick.arch)
 
     def select(self, arch: Mapping[str, Option]) -> Supernet:
         """Makes `arch` the architecture in force and returns the supernet, so that `select(arch)(x)` reads well.
@@ -90,7 +104,7 @@ class Supernet(nn.Module):
         Raises:
             InputError: `arch` is not of this space.
         """
-        self._pick.arch, self._pick.mixture = self.space.decode(self.space.encode(arch)), None
+        self.pick.arch, self.pick.mixture = self.space.decode(self.space.encode(arch)), None
         return self
 
     def mix(self, weights: Mapping[str, Tensor]) -> Supernet:
@@ -106,22 +120,32 @@ class Supernet(nn.Module):
         given = {name: tuple(weight.shape) for name, weight in weights.items()}
         if given != {name: (count,) for name, count in wanted.items()}:
             raise InputError("a weight for each option of each choice", f"shapes {given}", f"give {wanted}")
-        self._pick.mixture = Mixture(weights)
+        self.pick.mixture = Mixture(weights)
         return self
 
     @contextmanager
     def gathering(self) -> Generator[Gathered]:
         """Within it, the gradients of sliced weights are added up by `Gathered.add_up`, to be called after each
         backward pass, instead of by torch."""
-        self._pick.gathered = Gathered()
+        self.pick.gathered = Gathered()
         try:
-            yield self._pick.gathered
+            yield self.pick.gathered
         finally:
-            self._pick.gathered = None
+            self.pick.gathered = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The architecture in force on a batch."""
         return self.module(x)
+
+    def stages(self) -> Sequence[Stage]:
+        """Parts that, run one after another, are `forward`: what the module's own `stages()` says, the members of an
+        `nn.Sequential`, or all in one. Networks that begin alike share these (see `evaluators.prefixes`)."""
+        own: Callable[[], Sequence[Stage]] | None = getattr(self.module, "stages", None)
+        if own is not None:
+            return own()
+        if type(self.module) is nn.Sequential:
+            return [Stage(part, (part,)) for part in self.module]
+        return [Stage(self, (self.module,))]
 
     def example(self, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None) -> Tensor:
         """A batch of one zero of that shape, by default of the dtype of the parameters, on their device."""

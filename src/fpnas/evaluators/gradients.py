@@ -23,10 +23,12 @@ class OnlineWeights:
         parameters: whose gradients are summed; cleared first.
         negligible: a sample whose weight is below this share of the greatest so far is left out, in the backward pass
             and in the sum alike; 0 leaves none out.
+        pending: tensors whose gradients have yet to reach the parameters; may change meanwhile.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], negligible: float = 0.0) -> None:
+    def __init__(self, parameters: Iterable[Tensor], negligible: float = 0.0, pending: Sequence[Tensor] = ()) -> None:
         self.parameters: Sequence[Tensor] = list(parameters)
+        self.pending = pending
         self.negligible = negligible
         self.top = -math.inf
         self.total = 0.0
@@ -63,6 +65,6 @@ class OnlineWeights:
         return self.weighted_loss / self.total
 
     def _scale(self, factor: float) -> None:
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in (*self.parameters, *self.pending) if parameter.grad is not None]
         if gradients and factor != 1.0:
             torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]

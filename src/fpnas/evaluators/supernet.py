@@ -19,12 +19,15 @@ from torch import Tensor
 
 from fpnas import parallel
 from fpnas.cost import Flops, Params, layer_table
-from fpnas.data import Data, EpochOrder, halves
+from fpnas.data import Batches, Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
-from fpnas.errors import InputError, unknown_name
+from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
+from fpnas.evaluators.fit import check_classes, check_fit, check_ranks
 from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.evaluators.optimiser import WeightsOptimiser
+from fpnas.evaluators.prefixes import Chain, Walk
 from fpnas.evaluators.racing import Racing, race
 from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
@@ -40,12 +43,7 @@ class SupernetEvaluator:
         supernet: takes the data's channels and classes.
         data: its training images are cut, class by class, into a half for the weights and a half for alpha.
         batch_size: of either half.
-        optimiser: of the weights. "adamw", betas (.9, .99): a weight takes steps of the same size however few of the
-            sampled networks use it (ours). "sgd", Nesterov momentum .9: its step shrinks with the weight's share of
-            the samples, so rare branches learn slowly.
-        lr: of the weights, cosine to 0 over the search; by default 0.003 for "adamw", 0.1 for "sgd".
-        weight_decay: of the weights.
-        clip: the gradient's greatest norm. A step whose gradient isn't finite is skipped.
+        optimiser: of the weights, with its lr, weight_decay and clip; see `optimiser.WeightsOptimiser`.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
         negligible: gradients below this share of the greatest are left out; 0 is exact.
         racing: scores architectures in chunks of the batch and stops those that can't matter (ours, see `racing`); None
@@ -84,24 +82,25 @@ class SupernetEvaluator:
             racing.check(batch_size)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.data, self.device, self.precision = data, device, precision
-        self.optimiser, self.lr = optimiser, default_lr(optimiser) if lr is None else lr
-        self.batch_size, self.weight_decay, self.clip = batch_size, weight_decay, clip
+        self.batch_size = batch_size
         self.temperature: Temperature = temperature
         self.negligible, self.racing, self.seed = negligible, racing, seed
         self._parameters = list(supernet.parameters())
-        self._optimiser = self._make_optimiser()
+        self._chain = Chain(supernet)
+        self._weights = WeightsOptimiser(self._parameters, optimiser, lr, weight_decay, clip)
         first, second = halves(data.train, seed)
         # Indices, not copies: the images may be more than memory holds.
         self._train, self._val = first, second
+        self._batches = Batches(data.train, device)
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
         self.split: Split = split
-        self._check_ranks()
+        check_ranks(split, (self._train_order, self._val_order), racing)
         example = data.input_shape, data.input_dtype
         self._costs = Flops(supernet, *example), Params(supernet, *example)
         divisor(temperature, batch_size)
-        self._check_classes()
+        check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
 
     @property
     def space(self) -> SearchSpace:
@@ -125,30 +124,33 @@ class SupernetEvaluator:
         images, labels = self._next_batch(progress)
         whole = len(self._train_order.batch(self._steps - 1))
         scale = whole / divisor(self.temperature, whole)
-        weights = OnlineWeights(self._parameters, self.negligible)
         rows, counts = codes.unique(dim=0, return_counts=True)
         own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
-            for row, count in zip(rows[own].tolist(), counts[own].tolist(), strict=True):
-                loss = F.cross_entropy(self._logits(row, images), labels)
+            walk = Walk(self._chain, self._archs(rows[own]), images, gathered, self._autocast)
+            weights = OnlineWeights(self._parameters, self.negligible, walk.leaves)
+            for numbers, logits in walk:
+                loss = F.cross_entropy(self._full(logits), labels)
                 if len(labels) < whole:
                     loss = loss * (len(labels) / whole)
-                weights.add(loss, -scale * self._of_batch(loss), count)
-                gathered.add_up()
-                del loss  # of a sample left out it holds all activations, which the next one's would stand beside
+                weights.add(loss, -scale * self._of_batch(loss), int(counts[own][list(numbers)].sum()))
+                del (
+                    loss,
+                    logits,
+                )  # of a sample left out they hold all activations, which the next one's would stand beside
         combine(weights, self.split)
         loss_mean = weights.finish()
-        moved = self._move_weights() and math.isfinite(loss_mean)
+        moved = self._weights.step() and math.isfinite(loss_mean)
         return Learned(loss_mean, skipped=not moved)
 
     def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
         """One step on the next batch of the weights' half, under a mixture of all architectures."""
         images, labels = self._next_batch(progress)
-        self._optimiser.zero_grad()
+        self._weights.zero_grad()
         loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, images, labels)
         loss.backward()
-        moved = self._move_weights()
+        moved = self._weights.step()
         return Learned(float(loss.detach()), skipped=not moved)
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
@@ -166,22 +168,13 @@ class SupernetEvaluator:
         self.supernet.train()
         with batch_statistics(self.supernet), self._autocast():
             logits = self.supernet.mix(weights)(images)
-        return F.cross_entropy(logits.float() if self.precision == "bf16" else logits, labels)
+        return F.cross_entropy(self._full(logits), labels)
 
     def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
+        self._weights.set_rate(progress)
         batch = self._batch(self._train, self._train_order)
         self._steps += 1
         return batch
-
-    def _move_weights(self) -> bool:
-        """A step of the optimiser, or none where the gradient isn't finite: clipped, it would be NaN everywhere."""
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
-        if not bool(norm.isfinite()):
-            return False
-        self._optimiser.step()
-        return True
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
@@ -196,9 +189,9 @@ class SupernetEvaluator:
         with batch_statistics(self.supernet):
             if self.racing is None:
                 losses = torch.zeros(len(rows), dtype=torch.float64)
-                for number in own:
-                    logits = self._logits(rows[number].tolist(), images)
-                    losses[number] = F.cross_entropy(logits, labels, reduction="sum")
+                for numbers, logits in Walk(self._chain, self._archs(rows[own]), images, None, self._autocast):
+                    loss = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
+                    losses[torch.tensor(own)[list(numbers)]] = loss
                 return -parallel.total(losses)[back]
             sizes, numbers = self.racing.sizes(len(labels)), rows.tolist()
             chunks = list(zip(images.split(sizes), labels.split(sizes), strict=True))
@@ -258,10 +251,7 @@ class SupernetEvaluator:
             "space": self.supernet.name,
             **self.data.settings(),
             "batch_size": self.batch_size,
-            "optimiser": self.optimiser,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "clip": self.clip,
+            **self._weights.settings(),
             "weight_temperature": self.temperature,
             "negligible": self.negligible,
             "racing": None if self.racing is None else asdict(self.racing),
@@ -274,13 +264,13 @@ class SupernetEvaluator:
     def state_dict(self) -> dict[str, Any]:
         return {
             "supernet": self.supernet.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": self._weights.state_dict(),
             "steps": self._steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.supernet.load_state_dict(state["supernet"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._weights.load_state_dict(state["optimiser"])
         self._steps = state["steps"]
 
     def _own(self, rows: Tensor) -> list[int]:
@@ -289,64 +279,23 @@ class SupernetEvaluator:
             return list(range(len(rows)))
         return own_rows(self._costs[0](rows).double())
 
+    def _archs(self, rows: Tensor) -> list[Arch]:
+        return [self.space.decode(row) for row in rows.tolist()]
+
     def _of_batch(self, loss: Tensor) -> float:
         """The whole batch's loss, from this rank's part of it."""
         value = loss.detach().cpu().double()
         return float(parallel.total(value) if self.split == "data" else value)
 
-    def _check_ranks(self) -> None:
-        if self.split not in ("data", "architectures"):
-            raise unknown_name("split", self.split, ("data", "architectures"))
-        count = parallel.world_size()
-        least = min(order.n // order.steps_per_epoch for order in (self._train_order, self._val_order))
-        if self.split == "data" and least < 2 * count:
-            expected = f"batches of at least {2 * count} images, two for each rank"
-            raise InputError(expected, str(least), "raise the batch size, start fewer ranks, or split architectures")
-        if count > 1 and self.racing is not None:
-            raise InputError("one process for a race", f"{count} ranks", "leave racing out")
-
-    def _check_classes(self) -> None:
-        with torch.no_grad(), batch_statistics(self.supernet):
-            outputs = self.supernet(self._batch(self._val, self._val_order, step=0)[0]).shape[-1]
-        if outputs != self.data.num_classes:
-            expected = f"a supernet of {self.data.num_classes} classes, as in {self.data.name!r}"
-            raise InputError(expected, f"one of {outputs}", "give it num_classes")
-
-    def _make_optimiser(self) -> torch.optim.Optimizer:
-        if self.optimiser == "sgd":  # not fused: torch 2.13's fails where weights get their first gradients apart
-            return torch.optim.SGD(
-                self._parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, nesterov=True
-            )
-        return torch.optim.AdamW(
-            self._parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay, fused=True
-        )
-
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with self._autocast():
-            logits = self.supernet.select(self.space.decode(row))(images)
+            return self._full(self.supernet.select(self.space.decode(row))(images))
+
+    def _full(self, logits: Tensor) -> Tensor:
+        """In the precision that losses are taken in."""
         return logits.float() if self.precision == "bf16" else logits
 
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
         chosen = order.batch(self._steps if step is None else step)
-        batch = self.data.train.subset(half[parallel.share(chosen) if self.split == "data" else chosen])
-        return self.data.normalise(batch.images.to(self.device)), batch.labels.to(self.device)
-
-
-def default_lr(optimiser: str) -> float:
-    """The learning rate that suits an optimiser, or `InputError` where it isn't known."""
-    rates = {"adamw": 0.003, "sgd": 0.1}
-    if optimiser not in rates:
-        raise unknown_name("optimiser", optimiser, rates)
-    return rates[optimiser]
-
-
-def check_fit(supernet: Supernet, data: Data) -> None:
-    """`InputError` where the space can't take the data's image size."""
-    if supernet.image_sizes is None:
-        return
-    least, most = supernet.image_sizes
-    size = data.describe().get("image_size")
-    if size is None or not least <= size <= most:
-        expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
-        got = f"examples of shape {data.input_shape}" if size is None else str(size)
-        raise InputError(expected, got, "give --image-size, or take another space")
+        images, labels = self._batches.at(half[parallel.share(chosen) if self.split == "data" else chosen])
+        return self.data.normalise(images), labels

@@ -25,7 +25,7 @@ from fpnas.errors import InputError
 from fpnas.report.choices import COLUMNS, History, read_history
 from fpnas.report.plots import Plot, scatter, search_curves, training_curves
 from fpnas.report.reading import RunRecord, read_run
-from fpnas.report.views import choice_table, comparison, view
+from fpnas.report.views import choice_table, comparison, network_name, trained_table, view
 
 MARK = '<meta name="generator" content="fpnas report">'
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "assets/plots.js")
@@ -73,8 +73,8 @@ def render(records: Sequence[RunRecord]) -> str:
         problems = list(run.problems)
         history = read_history(run.path / "distribution.jsonl", run.arch, problems) if run.is_search else None
         histories.append(history or read_history_of_none())
-        if run.training is not None:
-            problems += [f"train/: {problem}" for problem in run.training.problems if "layers.json" not in problem]
+        for each in run.trainings:
+            problems += [f"{each.name}/: {problem}" for problem in each.problems if "layers.json" not in problem]
         views.append(view(run, history, colour, problems, COLUMNS // math.isqrt(len(runs))))
     plots: dict[str, Plot] = {}
 
@@ -85,11 +85,7 @@ def render(records: Sequence[RunRecord]) -> str:
         return key
 
     searches = [run for run in runs if run.is_search]
-    trained = [
-        (replace(run.training, name=run.name) if run.training is not None else run, colour)
-        for colour, run in enumerate(runs)
-        if run.training is not None or not run.is_search
-    ]
+    trained = trainings(runs)
     context = {
         "title": f"fpnas: {runs[0].name}" if len(runs) == 1 else f"fpnas: {len(runs)} runs",
         "views": views,
@@ -97,6 +93,7 @@ def render(records: Sequence[RunRecord]) -> str:
         "comparison": comparison(views, runs),
         "chosen": choice_table(views),
         "curves": search_curves(searches) if searches else [],
+        "trained": trained_table(runs),
         "training": training_curves([run for run, _ in trained], [colour for _, colour in trained]),
         "scatter": scatter(runs, histories),
         "keep": keep,
@@ -114,6 +111,14 @@ def render(records: Sequence[RunRecord]) -> str:
         data=Markup(json_in_html(data)),
         scripts=scripts,
     )
+
+
+def trainings(runs: Sequence[RunRecord]) -> list[tuple[RunRecord, int]]:
+    """The trainings whose curves are drawn, and their colours: all of one search; of several runs that of the found."""
+    if len(runs) == 1 and runs[0].trainings:
+        return [(replace(each, name=network_name(runs[0], each)), n) for n, each in enumerate(runs[0].trainings)]
+    shown = [(run if not run.is_search else run.training, run.name, colour) for colour, run in enumerate(runs)]
+    return [(replace(each, name=name), colour) for each, name, colour in shown if each is not None]
 
 
 def json_in_html(value: Any) -> str:

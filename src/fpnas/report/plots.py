@@ -14,7 +14,7 @@ import numpy as np
 
 from fpnas.report.choices import COLUMNS, ChoiceHistory, History, front, thin
 from fpnas.report.curves import POINTS, excerpt, rounded, thinned
-from fpnas.report.reading import RunRecord, Steps, number
+from fpnas.report.reading import RunRecord, Steps
 from fpnas.report.text import NONE, share, short
 
 DOTS = 1500
@@ -26,10 +26,11 @@ FRONT = 80
 
 @dataclass(frozen=True)
 class Table:
-    """Figures for those who don't see the plot."""
+    """Figures in words: beside a plot for those who don't see it, or by themselves; `marked` rows stand out."""
 
     columns: list[str]
     rows: list[list[str]]
+    marked: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ def _curve(title: str, unit: str, lines: Sequence[tuple[RunRecord, Panel, int]],
         if joined_at is not None and (several or not rules):
             rules.append({"axis": "x", "at": joined_at, "label": "θ", "colour": colour if several else None})
             phrases.append(f"Theta is at step {joined_at:,}.")
-        target = number(run.settings.get("target"))
-        if panel.name == "cost_mean" and math.isfinite(target):
+        for target in run.targets if panel.name == "cost_mean" else []:
             rule = {"axis": "y", "at": target, "label": "target", "colour": None}
             if rule not in rules:
                 rules.append(rule)
@@ -181,7 +181,7 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
             "score": rounded(samples.score[drawn], 4),
             "epoch": [int(epoch) + 1 if math.isfinite(epoch) else 0 for epoch in samples.epoch[drawn]],
             "front": [[*place, words] for place, words in points],
-            "found": _or_none(number(run.result.get("cost"))),
+            "found": run.costs_found,
         }
         series.append(line)
         cheapest, dearest = best[0], best[-1]
@@ -191,9 +191,7 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
             f"to {samples.score[dearest]:.3f} at {short(samples.cost[dearest])}."
         )
         rows += [[name, short(cost), f"{score:.4f}", words or NONE] for (cost, score), words in points[-8:]]
-        target = number(run.settings.get("target"))
-        if math.isfinite(target) and target not in targets:
-            targets.append(target)
+        targets += [target for target in run.targets if target not in targets]
     if not series:
         return None
     units = {str(run.settings.get("cost") or "cost") for run in runs}
@@ -203,7 +201,7 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
     note = (
         "Each dot is an architecture as it was sampled, scored by the shared weights of its moment on one batch: "
         "later epochs (stronger) score higher as the weights learn, and single scores are noisy. "
-        "The stepped line is the Pareto front; a solid upright one is the network that was found."
+        "The stepped line is the Pareto front; a solid upright one is a network that was found."
     )
     table = Table(["run", unit, "score", "architecture"], rows)
     return Plot("Score against cost", "Score against cost. " + " ".join(phrases), spec, legend, note, table)
@@ -217,7 +215,3 @@ def _words(history: History, codes: tuple[int, ...] | None) -> str:
     for choice, code in zip(history.choices, codes, strict=True):
         parts.setdefault(choice.group, []).append(choice.options[code] if code < len(choice.options) else "?")
     return "  ".join(f"{group} {'/'.join(options)}" for group, options in parts.items())
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

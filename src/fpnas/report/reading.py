@@ -23,6 +23,10 @@ MAX_FILE = 64 * 2**20
 
 FIELDS = ("step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "lr", "accuracy", "seconds")
 FILES = ("run.json", "metrics.jsonl", "distribution.jsonl", "arch.json", "result.json")
+MAX_ANSWERS = 24
+"""Targets of one search that are shown at most."""
+MAX_TRAININGS = 24
+"""Trained networks in a search's folder that are read at most."""
 
 Json = dict[str, Any]
 Column = NDArray[np.float64]
@@ -52,8 +56,24 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A line of pareto.json: what a search for several targets found for one of them; NaN where that isn't known."""
+
+    target: float
+    cost: float
+    flops: float
+    params: float
+    file: str
+    choices: Json
+
+
+@dataclass(frozen=True)
 class RunRecord:
-    """What a run folder holds; what it doesn't is empty, and said in `problems`."""
+    """What a run folder holds; what it doesn't is empty, and said in `problems`.
+
+    `answers` are those of a search for several targets, and empty for one. `trainings` are those in the folder of a
+    search, a sub-folder each: train/ first, the others by name.
+    """
 
     path: Path
     name: str
@@ -62,7 +82,8 @@ class RunRecord:
     layers: Json
     result: Json
     steps: Steps
-    training: RunRecord | None
+    answers: tuple[Answer, ...]
+    trainings: tuple[RunRecord, ...]
     problems: tuple[str, ...]
 
     @property
@@ -75,9 +96,32 @@ class RunRecord:
         """Whether it is a search; a folder that doesn't say so counts as one."""
         return self.run.get("kind") != "train"
 
+    @property
+    def targets(self) -> list[float]:
+        """Of the cost; empty where the search had none."""
+        asked = [number(value) for value in sequence(self.settings.get("targets"))]
+        return [value for value in asked or [number(self.settings.get("target"))] if math.isfinite(value)]
+
+    @property
+    def costs_found(self) -> list[float]:
+        """Of the found networks, one for each target."""
+        found = [answer.cost for answer in self.answers] or [number(self.result.get("cost"))]
+        return [cost for cost in found if math.isfinite(cost)]
+
+    @property
+    def training(self) -> RunRecord | None:
+        """Of the found network: train/, else the first training of the same choices."""
+        found = [each for each in self.trainings if each.name == "train" or self.has_found(each)]
+        return found[0] if found else None
+
+    def has_found(self, training: RunRecord) -> bool:
+        """Whether `training` is of the network that this search found."""
+        choices = mapping(self.arch.get("choices"))
+        return bool(choices) and mapping(training.arch.get("choices")) == choices
+
 
 def read_run(folder: Path) -> RunRecord:
-    """What `folder` holds, with the training in its train/ where there is one.
+    """What `folder` holds, with the trainings in a search's sub-folders.
 
     Raises:
         InputError: it is no folder, or holds no file of a run.
@@ -97,11 +141,10 @@ def read_run(folder: Path) -> RunRecord:
     if arch:
         fix = "figures by layer aren't shown; fpnas cost RUN --json > RUN/layers.json makes it"
         layers = _read_object(folder / "layers.json", problems, fix)
-    training = None
-    if run.get("kind") != "train" and any((folder / "train" / name).exists() for name in FILES):
-        training = read_run(folder / "train")
+    trainings = () if run.get("kind") == "train" else _read_trainings(folder, problems)
     name = folder.resolve().name
-    return RunRecord(folder, name, run, arch, layers, result, steps, training, tuple(problems))
+    answers = _read_answers(folder, problems) if "targets" in mapping(run.get("settings")) and result else ()
+    return RunRecord(folder, name, run, arch, layers, result, steps, answers, trainings, tuple(problems))
 
 
 def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:
@@ -162,6 +205,37 @@ def _read_object(path: Path, problems: list[str], otherwise: str) -> Json:
     if not isinstance(value, dict):
         problems.append(f"{path.name} holds no JSON object: {otherwise}")
     return mapping(value)
+
+
+def _read_answers(folder: Path, problems: list[str]) -> tuple[Answer, ...]:
+    document = _read_object(folder / "pareto.json", problems, "the networks of the single targets aren't shown")
+    answers: list[Answer] = []
+    for row in map(mapping, sequence(document.get("front"))[:MAX_ANSWERS]):
+        target, cost, flops, params = (number(row.get(name)) for name in ("target", "cost", "flops", "params"))
+        file = str(row.get("arch"))
+        # A name from a file is followed no further than to its neighbours.
+        arch = _read_object(folder / Path(file).name, [], "") if file.startswith("arch-") else {}
+        answers.append(Answer(target, cost, flops, params, file, mapping(arch.get("choices"))))
+    return tuple(answers)
+
+
+def _read_trainings(folder: Path, problems: list[str]) -> tuple[RunRecord, ...]:
+    try:
+        places = sorted((place for place in folder.iterdir() if _is_training(place)), key=lambda place: place.name)
+    except OSError as error:
+        problems.append(f"sub-folders can't be read ({error.strerror}): trained networks aren't shown")
+        return ()
+    if len(places) > MAX_TRAININGS:
+        problems.append(f"{len(places)} trainings lie in the folder; {MAX_TRAININGS} of them are shown")
+    places.sort(key=lambda place: place.name != "train")
+    return tuple(read_run(place) for place in places[:MAX_TRAININGS])
+
+
+def _is_training(place: Path) -> bool:
+    """Whether a sub-folder says that it is a training; train/ is one whatever is left of it."""
+    if place.name == "train" and any((place / name).exists() for name in FILES):
+        return True
+    return (place / "run.json").is_file() and _read_object(place / "run.json", [], "").get("kind") == "train"
 
 
 def _parsed(text: bytes) -> Any:

@@ -32,8 +32,8 @@ def duration(seconds: float) -> str:
 
 
 def share(value: float) -> str:
-    """0.183 as 18.3 %."""
-    return f"{100 * value:.1f} %" if math.isfinite(value) else NONE
+    """0.183 as 18.3 %, on one line."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if math.isfinite(value) else NONE
 
 
 def plain(value: Any) -> str:

@@ -49,6 +49,7 @@ class RunView:
     figures: list[Figure]
     saved: Savings | None
     saved_words: str
+    answers: Table | None
     blocks: list[BlockView]
     choices: list[tuple[str, str]]
     heat_maps: list[Plot]
@@ -72,6 +73,7 @@ def view(run: RunRecord, history: History | None, colour: int, problems: Sequenc
         figures=_figures(run, saved),
         saved=saved,
         saved_words=_saved_words(saved),
+        answers=_answers(run) if run.answers else None,
         blocks=_drawn(blocks),
         choices=[(name, plain(option)) for name, option in choices.items()],
         heat_maps=[] if history is None else heat_maps(history, choices, columns),
@@ -98,11 +100,11 @@ def _lead(run: RunRecord) -> str:
 
 def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
     result, steps = run.result, run.steps
-    target, cost_name = number(run.settings.get("target")), str(run.settings.get("cost") or "")
+    targets, cost_name = run.targets, str(run.settings.get("cost") or "")
     figures: list[Figure] = []
     for name, label in (("flops", "FLOPs"), ("params", "parameters")):
         value = number(result.get(name, run.arch.get(name)))
-        note = f"target {short(target)}" if cost_name == label and math.isfinite(target) else ""
+        note = f"target {short(targets[-1])}" if cost_name == label and targets else ""
         if math.isfinite(value):
             figures.append(Figure(label, short(value), note or ("multiply-adds" if name == "flops" else "")))
     trained = run.training.result if run.training is not None else {} if run.is_search else result
@@ -121,6 +123,20 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
         known = steps["entropy"][~(steps["entropy"] != steps["entropy"])]
         figures.append(Figure("entropy at the end", f"{known[-1]:.2f} nats", f"from {known[0]:.2f}"))
     return figures
+
+
+def _answers(run: RunRecord) -> Table:
+    """For each target what was found, and how accurate it is where it was trained in the run's folder."""
+    unit = str(run.settings.get("cost") or "cost")
+    apart = [] if unit in ("FLOPs", "parameters") else [unit]
+    rows: list[list[str]] = []
+    for answer in run.answers:
+        trained = [each.result for each in run.trainings if mapping(each.arch.get("choices")) == answer.choices]
+        accuracy = max((number(result.get("accuracy")) for result in trained), default=math.nan)
+        figures = [answer.target, *([answer.cost] if apart else []), answer.flops, answer.params]
+        told = f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE
+        rows.append([*map(short, figures), told, answer.file])
+    return Table([f"target, {unit}", *apart, "FLOPs", "parameters", "accuracy", "file"], rows)
 
 
 def _saved_words(saved: Savings | None) -> str:
@@ -194,15 +210,40 @@ def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
     return Table(["run", *settings, *labels, "samples saved"], rows)
 
 
+def network_name(run: RunRecord, training: RunRecord) -> str:
+    """What a trained network is called: "found" where the search found it, else its folder's name."""
+    return "found" if run.has_found(training) else training.name
+
+
+def trained_table(runs: Sequence[RunRecord]) -> Table:
+    """The trained networks in the folders of searches that have several, the most accurate of each search first."""
+    rows: list[list[str]] = []
+    found: list[int] = []
+    for run in runs:
+        if len(run.trainings) < 2:
+            continue
+        accuracies = [number(each.result.get("accuracy")) for each in run.trainings]
+        ranked = sorted(zip(accuracies, run.trainings, strict=True), key=lambda pair: (not pair[0] >= 0, -pair[0]))
+        for accuracy, each in ranked:
+            flops, params = (number(each.result.get(name, each.arch.get(name))) for name in ("flops", "params"))
+            told = [f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE, short(flops), short(params)]
+            own = [run.name] if len(runs) > 1 else []
+            found += [len(rows)] if run.has_found(each) else []
+            rows.append([*own, network_name(run, each), *told, duration(number(each.result.get("seconds")))])
+    own = ["run"] if len(runs) > 1 else []
+    return Table([*own, "network", "accuracy", "FLOPs", "parameters", "training took"], rows, frozenset(found))
+
+
 def choice_table(views: Sequence[RunView]) -> Table:
-    """What each run chose, a row a choice; those in which they differ are marked with a star."""
+    """What each run chose, a row a choice; those in which they differ are marked."""
     names = list(dict.fromkeys(name for run in views for name, _ in run.choices))
     taken = [dict(run.choices) for run in views]
     rows: list[list[str]] = []
     for name in names:
         options = [run.get(name, NONE) for run in taken]
         rows.append([name, *options, "same" if len(set(options)) == 1 else "differs"])
-    return Table(["choice", *(run.name for run in views), ""], rows)
+    differing = frozenset(index for index, row in enumerate(rows) if row[-1] == "differs")
+    return Table(["choice", *(run.name for run in views), ""], rows, differing)
 
 
 def _differs(name: str, runs: Sequence[RunRecord]) -> bool:

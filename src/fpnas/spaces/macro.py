@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fpnas.elastic import Linear, Supernet, conv_norm, searchable_mbconv
+from fpnas.elastic import Linear, Stage, Supernet, conv_norm, searchable_mbconv
 from fpnas.elastic.dims import Dim
 from fpnas.errors import InputError
 from fpnas.space import Choice, Option
@@ -59,7 +59,15 @@ class MacroNet(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.head(self.blocks(self.stem(x))).mean((2, 3)))
+        return self._classify(self.blocks(self.stem(x)))
+
+    def _classify(self, x: Tensor) -> Tensor:
+        return self.classifier(self.head(x).mean((2, 3)))
+
+    def stages(self) -> list[Stage]:
+        """What `forward` is a chain of."""
+        parts = [Stage(part, (part,)) for part in (self.stem, *self.blocks)]
+        return [*parts, Stage(self._classify, (self.head, self.classifier))]
 
 
 def macro_supernet(

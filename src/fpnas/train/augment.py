@@ -97,17 +97,17 @@ def augmentation(recipe: Recipe, data: Data) -> Augmentation | None:
 def padded_crop(images: Tensor, pad: int, stream: Generator) -> Tensor:
     """Each image shifted by up to `pad` pixels along both sides; black comes in from the border."""
     height, width = images.shape[2:]
-    padded = F.pad(images, (pad, pad, pad, pad))
-    # Drawn on the CPU, where the stream is; slices of one batch, which torch.stack copies at once.
-    corners: list[list[int]] = torch.randint(2 * pad + 1, (len(images), 2), generator=stream).tolist()
-    pairs = zip(padded, corners, strict=True)
-    return torch.stack([image[:, top : top + height, left : left + width] for image, (top, left) in pairs])
+    # Drawn on the CPU, where the stream is; taken from a view of all shifts at once, wherever the images are.
+    corners = torch.randint(2 * pad + 1, (len(images), 2), generator=stream).to(images.device, non_blocking=True)
+    shifts = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
+    return shifts[torch.arange(len(images), device=images.device), :, corners[:, 0], corners[:, 1]]
 
 
 def flipped(images: Tensor, stream: Generator) -> Tensor:
     """Each image mirrored, left to right, with probability 1/2."""
     chosen = torch.rand(len(images), generator=stream) < 0.5
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+    chosen = chosen.to(images.device, non_blocking=True)
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
 def _randaugment(magnitude: int, channels: int) -> Callable[[Tensor], Tensor]:

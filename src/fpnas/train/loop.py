@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fpnas import parallel
-from fpnas.data import Data, EpochOrder, ImageData, ImageSpec
+from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
 from fpnas.job import Skips, Step
 from fpnas.streams import as_global, generator
@@ -72,6 +72,7 @@ class Training:
         self.inherit, self.seed = inherit, seed
         self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
         self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
+        self._batches = Batches(data.train, device)
         self._check_ranks()
         self._augment = augmentation(self.recipe, data)
         self._optimiser = self._make_optimiser()
@@ -190,8 +191,8 @@ class Training:
 
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented, normalised images, and targets: labels, or (n, classes) where images are mixed."""
-        batch, stream = self.data.train.subset(indices), self._stream("augment")
-        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
+        stream = self._stream("augment")
+        images, labels = self._batches.at(indices)
         if self._augment is None:
             return self.data.normalise(images), labels
         images = self._augment.erased(self.data.normalise(self._augment(images, stream)), stream)

@@ -72,8 +72,9 @@
 
   function scatter(spec, width) {
     const height = Math.round(Math.max(280, Math.min(440, width * 0.55)));
-    const marks = [Plot.gridX({ strokeOpacity: 0.1 }), Plot.gridY({ strokeOpacity: 0.1 }), Plot.axisY({ label: "score: log-likelihood an image, nats", tickSize: 0, labelArrow: "none" })];
-    marks.push(Plot.axisX({ label: spec.unit, tickSize: 0, tickFormat: si, labelAnchor: "center", labelArrow: "none", ticks: Math.max(3, Math.floor(width / 110)) }));
+    const across = { ticks: Math.max(3, Math.floor(width / 110)) };
+    const marks = [Plot.gridX({ strokeOpacity: 0.1, ...across }), Plot.gridY({ strokeOpacity: 0.1 }), Plot.axisY({ label: "score: log-likelihood an image, nats", tickSize: 0, labelArrow: "none" })];
+    marks.push(Plot.axisX({ label: spec.unit, tickSize: 0, tickFormat: si, labelAnchor: "center", labelArrow: "none", ...across }));
     const points = [];
     let least = Infinity;
     for (const line of spec.series) {
@@ -89,19 +90,19 @@
       marks.push(Plot.line(front, { x: "x", y: "y", stroke: "var(--card)", strokeWidth: 4, curve: "step-after" }));
       marks.push(Plot.line(front, { x: "x", y: "y", stroke, strokeWidth: 2, curve: "step-after", strokeDasharray: dash(line.colour) }));
       marks.push(Plot.dot(front, { x: "x", y: "y", r: 3.2, fill: stroke, stroke: "var(--card)" }));
-      if (line.found !== null) {
-        marks.push(Plot.ruleX([line.found], { stroke, strokeWidth: 1.4 }));
-        if (spec.series.length === 1) marks.push(Plot.text([line.found], { x: (d) => d, frameAnchor: "bottom", text: ["found"], fill: stroke, fontWeight: 600, dx: -5, dy: -6, textAnchor: "end", stroke: "var(--card)", strokeWidth: 4 }));
+      if (line.found.length) {
+        marks.push(Plot.ruleX(line.found, { stroke, strokeWidth: 1.4 }));
+        if (spec.series.length === 1) marks.push(Plot.text(line.found.slice(-1), { x: (d) => d, frameAnchor: "bottom", text: ["found"], fill: stroke, fontWeight: 600, dx: -5, dy: -6, textAnchor: "end", stroke: "var(--card)", strokeWidth: 4 }));
       }
     }
     for (const target of spec.targets) {
       marks.push(Plot.ruleX([target], { stroke: "var(--ink-soft)", strokeDasharray: "3 3", strokeWidth: 1.2 }));
-      marks.push(Plot.text([target], { x: (d) => d, frameAnchor: "bottom", text: ["target"], fill: "var(--ink-soft)", fontWeight: 600, dx: 5, dy: -6, textAnchor: "start", stroke: "var(--card)", strokeWidth: 4 }));
+      marks.push(Plot.text([target], { x: (d) => d, frameAnchor: "bottom", text: [spec.targets.length > 1 ? si(target) : "target"], fill: "var(--ink-soft)", fontWeight: 600, dx: 5, dy: -6, textAnchor: "start", stroke: "var(--card)", strokeWidth: 4 }));
     }
     const tip = (p) => `${spec.series.length > 1 ? p.name + "\n" : ""}${si(p.x)} ${spec.unit}, score ${p.y.toFixed(3)}\n${p.text.replaceAll("  ", "\n")}`;
     marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: tip, fill: "var(--card)", stroke: "var(--line)" })));
     const top = d3.max(points, (p) => p.y);
-    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, y: { domain: [least, top + (top - least) * 0.05] }, marks });
+    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, x: { insetLeft: 6, insetRight: 6 }, y: { domain: [least, top + (top - least) * 0.05] }, marks });
   }
 
   const kinds = { curve, heat, scatter };

@@ -1,0 +1,125 @@
+"""What a search and a training ask of data, `Data` and `LabelledSet`, and what all kinds of it check and hash alike.
+
+Examples are called images throughout, whatever they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fpnas.errors import InputError
+
+HeldoutFrom = Literal["test", "val", "split"]
+"""Where the held-out images come from: the data's own test or validation images, or a seeded split of the rest."""
+
+
+@runtime_checkable
+class LabelledSet(Protocol):
+    """Examples with their labels."""
+
+    @property
+    def images(self) -> Tensor:
+        """(N, ...), before `normalise`."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, from 0 up."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Int64[Tensor, " k"]) -> LabelledSet:
+        """The examples at `indices`, in their order."""
+        ...
+
+
+class Data(Protocol):
+    """A training and a held-out set."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def train(self) -> LabelledSet:
+        """What is learnt from."""
+        ...
+
+    @property
+    def heldout(self) -> LabelledSet:
+        """What a search never sees."""
+        ...
+
+    @property
+    def heldout_from(self) -> HeldoutFrom:
+        """Where the held-out examples come from."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        ...
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of all examples."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example, as a network takes it."""
+        ...
+
+    @property
+    def input_dtype(self) -> torch.dtype | None:
+        """Of the examples as a network takes them; None for floats, of whatever precision the network has."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The facts of the input that go into arch.json."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What a run records of its data, plain JSON; another run's data differ in one of these."""
+        ...
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """What a network takes, from images of a set."""
+        ...
+
+
+def check_labels(labels: Tensor, count: int, what: str) -> None:
+    """Raises `InputError` unless there is a class, from 0 up, for each of `count` images; `what` is one of them."""
+    if labels.dtype != torch.int64 or labels.shape != (count,):
+        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise InputError(f"labels as int64 of shape ({count},)", got, f"give each {what} one label")
+    if int(labels.min()) < 0:
+        raise InputError("labels from 0 up", str(int(labels.min())), "number the classes from 0")
+
+
+def check_classes(name: str, count: int, train: LabelledSet, heldout: LabelledSet, what: str) -> None:
+    """Raises `InputError` where there are fewer than two classes, or a label is beyond them; `what` is the images."""
+    if count < 2:
+        raise InputError("at least two classes", str(count), f"give {what} of several classes")
+    top = max(int(train.labels.max()), int(heldout.labels.max()))
+    if top >= count:
+        known = f"labels below {count}, the number of classes of '{name}'"
+        raise InputError(known, str(top), f"check the labels of the training and of the held-out {what}")
+
+
+def fingerprint(train: LabelledSet, heldout: LabelledSet, typed: bool = False) -> str:
+    """A hash of all images and labels, and of their types where there may be several (`typed`)."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in (train, heldout):
+        for tensor in (part.images, part.labels):
+            hasher.update(f"{tensor.dtype if typed else ''}{tuple(tensor.shape)}".encode())
+            hasher.update(tensor.cpu().contiguous().numpy().data)
+    return hasher.hexdigest()

@@ -1,0 +1,58 @@
+"""Batches of a set on a device: taken there, where all of its examples fit, else cut out on the CPU and sent over.
+
+On a GPU small images are quicker indexed where they are used than copied for each step, and nothing waits for them.
+Either way gives the same batches; on the CPU nothing is copied beforehand. Which examples make a batch is left to
+`splits`, normalising to the data, augmentation to the training.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fpnas.data.labelled import LabelledSet
+
+FREE_SHARE = 4
+"""A set stays on a GPU where it takes no more than one part in so many of the memory that is free there."""
+
+
+@final
+class Batches:
+    """Takes batches of a set to a device.
+
+    Args:
+        examples: the set.
+        device: where the batches are wanted.
+        limit: the most bytes that the set may take there; by default a quarter of what is free on a GPU, and 0 on the
+            CPU, where it is already.
+    """
+
+    def __init__(self, examples: LabelledSet, device: str | torch.device, limit: int | None = None) -> None:
+        self._examples, self._device = examples, torch.device(device)
+        self._there: tuple[Tensor, Tensor] | None = None
+        images, labels = examples.images, examples.labels
+        most = _room(self._device) if limit is None else limit
+        if images.device.type != self._device.type and images.nbytes + labels.nbytes <= most:
+            self._there = images.to(self._device), labels.to(self._device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the whole set was put on the device."""
+        return self._there is not None
+
+    def at(self, indices: Int64[Tensor, " b"]) -> tuple[Tensor, Int64[Tensor, " b"]]:
+        """Images, not yet normalised, and labels of the examples at `indices`, in their order, on the device."""
+        if self._there is None:
+            part = self._examples.subset(indices)
+            return part.images.to(self._device), part.labels.to(self._device)
+        # Not through `subset`, which checks labels and so would wait for the device.
+        images, labels = self._there
+        chosen = indices.to(self._device, non_blocking=True)
+        return images.index_select(0, chosen), labels.index_select(0, chosen)
+
+
+def _room(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] // FREE_SHARE if device.type == "cuda" else 0

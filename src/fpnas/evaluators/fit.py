@@ -1,0 +1,50 @@
+"""Whether a supernet, its data and the ranks that share them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from fpnas import parallel
+from fpnas.data import Data, EpochOrder
+from fpnas.elastic import Supernet, batch_statistics
+from fpnas.errors import InputError, unknown_name
+from fpnas.evaluators.racing import Racing
+from fpnas.evaluators.ranks import Split
+
+
+def check_fit(supernet: Supernet, data: Data) -> None:
+    """`InputError` where the space can't take the data's image size."""
+    if supernet.image_sizes is None:
+        return
+    least, most = supernet.image_sizes
+    size = data.describe().get("image_size")
+    if size is None or not least <= size <= most:
+        expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
+        got = f"examples of shape {data.input_shape}" if size is None else str(size)
+        raise InputError(expected, got, "give --image-size, or take another space")
+
+
+def check_classes(supernet: Supernet, data: Data, images: Tensor) -> None:
+    """`InputError` where the supernet's classes aren't the data's."""
+    with torch.no_grad(), batch_statistics(supernet):
+        outputs = supernet(images).shape[-1]
+    if outputs != data.num_classes:
+        expected = f"a supernet of {data.num_classes} classes, as in {data.name!r}"
+        raise InputError(expected, f"one of {outputs}", "give it num_classes")
+
+
+def check_ranks(split: Split, orders: Sequence[EpochOrder], racing: Racing | None) -> None:
+    """`InputError` where the ranks there are can't share a step."""
+    if split not in get_args(Split):
+        raise unknown_name("split", split, get_args(Split))
+    count = parallel.world_size()
+    least = min(order.n // order.steps_per_epoch for order in orders)
+    if split == "data" and least < 2 * count:
+        expected = f"batches of at least {2 * count} images, two for each rank"
+        raise InputError(expected, str(least), "raise the batch size, start fewer ranks, or split architectures")
+    if count > 1 and racing is not None:
+        raise InputError("one process for a race", f"{count} ranks", "leave racing out")
