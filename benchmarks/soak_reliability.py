@@ -3,7 +3,7 @@
 Each part runs in a process of its own, so that any of them can be repeated alone; docs/reliability.md says what they
 prove. The spaces' long proofs have a script of their own, `soak_proofs.py`.
 
-    python benchmarks/soak_reliability.py [--parts kills files lines long] [--results FILE.md]
+    python benchmarks/soak_reliability.py [--parts kills files ranks lines long] [--results FILE.md]
 
 With --results the table is written after each part, and rows of parts that this call doesn't run are kept.
 """
@@ -25,8 +25,9 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 PARTS = {
-    "kills": ("tests/reliability/test_kill.py", "SIGKILL at 100 random moments, twice; a full file system"),
-    "files": ("tests/reliability/test_damaged_files.py", "100,000 damaged files"),
+    "kills": ("tests/reliability/test_kill.py", "SIGKILL at 220 random moments; a full file system"),
+    "files": ("tests/reliability/test_damaged_files.py", "200,000 damaged files, half of them guided"),
+    "ranks": ("tests/reliability/test_ranks.py", "torchrun starts again after a rank that hangs"),
     "lines": ("tests/cli/test_cli_random.py", "2,000 command lines"),
     "long": ("tests/reliability/test_long_run.py", "50,000 steps, twice"),
 }

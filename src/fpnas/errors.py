@@ -39,6 +39,10 @@ class DivergedError(InputError):
     """A job has had no finite loss for many steps in a row: going on would change nothing."""
 
 
+class RankError(InputError):
+    """Another of torchrun's processes has ended, or hangs: none of them can go on."""
+
+
 class SupernetError(InputError):
     """A module can't serve as a supernet: its choices contradict each other, or a trace can't follow it."""
 

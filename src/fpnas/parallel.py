@@ -2,7 +2,8 @@
 
 `torchrun --nproc-per-node N -m fpnas ...` starts N ranks. Code above calls these few words whatever N is; with one rank
 each of them is the identity and touches no process group. Rank 0 alone writes files; deciding what is averaged, and
-when, is left to the callers. All ranks must call those that exchange anything in the same order.
+when, is left to the callers. All ranks must call those that exchange anything in the same order. A rank that ends or
+hangs is named by the others; starting all of them again is torchrun's work.
 """
 
 from __future__ import annotations
@@ -10,34 +11,63 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fpnas import roll_call
+from fpnas.errors import InputError
+
 T = TypeVar("T")
+
+WEEK = 604_800
+TIMEOUT = 1800.0
+"""Seconds that ranks wait for one another: torch's own for gloo. Rank 0 judges held-out images and measures alone."""
+NAMING = 5.0
+"""Seconds of these at most, at their end, in which the ranks that are there say so, so that the others can be named."""
 
 
 @contextmanager
-def ranks(device: str = "cpu") -> Generator[None]:
+def ranks(device: str = "cpu", timeout: float = TIMEOUT) -> Generator[None]:
     """Within it, the processes that torchrun started are ranks of one job; without torchrun nothing happens.
 
     Gloo joins them on CPUs, NCCL on GPUs, where "cuda" then means the rank's own GPU.
 
     Args:
         device: "cpu" or "cuda".
+        timeout: seconds that a rank may let the others wait, a week at most.
+
+    Raises:
+        InputError: such a timeout isn't to be had.
+        RankError: another rank has ended, or let this one wait for longer; it is named.
     """
+    if not 0 < timeout <= WEEK:
+        raise InputError(f"a timeout above 0 and of at most {WEEK:,} seconds", str(timeout), "choose one in between")
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # Values that live on the CPU, such as a checkpoint, travel over gloo in either case.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
-    # Not in a finally: after an error the other ranks may be waiting in a collective that never comes, and taking the
-    # group apart would wait for them in turn. The process ends, and torchrun ends the others.
-    yield
+    naming = min(NAMING, timeout / 4)
+    limit = timedelta(seconds=timeout - naming)
+    store, number, count = roll_call.meet(max(timeout, TIMEOUT))  # each decodes its images before it comes
+    try:
+        # Values that live on the CPU, such as a checkpoint, travel over gloo in either case.
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=limit)
+        # What follows isn't in a finally: after an error the other ranks may be waiting in a collective that never
+        # comes, and taking the group apart would wait for them in turn. The process ends, and torchrun ends the others.
+        yield
+    except RuntimeError as error:
+        said = str(error)
+        if not isinstance(error, dist.DistError) and not any(word in said for word in ("gloo", "pair closure")):
+            raise
+        late = any(word in said for word in ("imed out", "imeout"))
+        names = roll_call.missing(store, number, count, naming)
+        raise roll_call.lost(names, timeout if late else None, said) from error
     dist.destroy_process_group()
 
 

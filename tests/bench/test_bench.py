@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
+from dataclasses import astuple, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
 import fpnas
 from fpnas.bench import Contest, Outcome, Quartiles, Task, markdown, picture, regret_of, run_all, summary
 from fpnas.errors import InputError
+from fpnas.shipping.card import span
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,26 @@ def test_the_picture_is_sound_xml_with_a_line_a_method(contest: Contest) -> None
         assert text in texts
     one = {"x": {1: Quartiles(0.0, 0.0, 0.0)}}
     assert "nan" not in picture(one, "t")
+
+
+@pytest.mark.parametrize("evil", ["\"'><script>alert(1)</script>", "a](javascript:alert(1)) | `b` **c**\n# d\x08"])
+def test_nothing_of_a_table_becomes_markup(contest: Contest, evil: str) -> None:
+    """Names of files, of columns and of notes come from whoever made the table."""
+
+    def made(name: str) -> tuple[str, list[str]]:
+        known = replace(contest.table, name=name, notes=(name,))
+        own = replace(contest, table=known)
+        only = [Outcome(Task("fpnas", o.task.rotation, o.task.seed), *astuple(o)[1:]) for o in outcomes()]
+        page = markdown(own, summary(own, only), only, {"Command": span(f"fpnas bench {name}")}, f"{name}.svg")
+        html = MarkdownIt("commonmark", {"html": True}).enable("table").render(page)
+        svg = picture({name: summary(own, only)["fpnas"]}, name)
+        return svg, re.findall(r"<(/?[a-z0-9]+)", html)
+
+    svg, kinds = made(evil)
+    assert kinds == made("good")[1]
+    assert "<script" not in svg
+    shown = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith(("title", "text"))]
+    assert sum(text == " ".join(evil.replace("\x08", " ").split("\n")) for text in shown) == 3
 
 
 def test_contests_that_cannot_be_are_refused(table: fpnas.tables.KnownTable) -> None:

@@ -262,9 +262,11 @@ def test_target_params_counts_parameters(small: Found, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_a_setting_without_effect_is_warned_about(small: Found) -> None:
-    called = call(*SEARCH, "--max-steps", "3", "--target-flops", "30k", "--out", small.folder, "--workers", "2")
+    more = ("--workers", "2", "--rank-timeout", "60")
+    called = call(*SEARCH, "--max-steps", "3", "--target-flops", "30k", "--out", small.folder, *more)
     assert called.code == 0
-    assert called.err.startswith("warning: --workers has no effect on data that needs no decoding")
+    assert "warning: --workers has no effect on data that needs no decoding" in called.err
+    assert "warning: --rank-timeout has no effect on one process" in called.err
 
 
 def test_a_default_search_of_an_epoch_is_quick(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     "batch of one": (("--batch-size", "1", *OUT), "--batch-size"),
     "no steps": (("--max-steps", "0", *OUT), "--max-steps"),
     "never a checkpoint": (("--checkpoint-every", "0", *OUT), "--checkpoint-every"),
+    "no time for ranks": (("--rank-timeout", "0", *OUT), "--rank-timeout"),
+    "all time for ranks": (("--rank-timeout", "inf", *OUT), "604,800 seconds"),
     "no threads": (("--threads", "0", *OUT), "--threads"),
     "negative workers": (("--workers", "-1", *OUT), "--workers"),
     "negative seed": (("--seed", "-1", *OUT), "--seed"),

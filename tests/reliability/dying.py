@@ -35,6 +35,14 @@ def on_supernet() -> fpnas.Search:
     return h.small_search()
 
 
+def on_training() -> fpnas.Training:
+    """12 steps, of a recipe that draws in every way: crops, flips, mixed images, dropped paths; averaged weights."""
+    supernet = h.small_supernet()
+    network = fpnas.from_scratch(supernet, {**supernet.arch, "a.channels": 8})
+    recipe = {"epochs": 3, "batch_size": 12, "crop": "pad", "flip": True, "ema": 0.9, "mixup": 0.4, "drop_path": 0.2}
+    return fpnas.Training(network, {"space": "custom", "choices": {}}, h.made_up(train=47), **recipe)
+
+
 def run(job: Any, folder: Path, **options: Any) -> Any:
     return fpnas.run(job, folder, progress=Silent(), **{"checkpoint_every": EVERY, **options})
 
@@ -83,7 +91,7 @@ def check_folder(folder: Path) -> int:
     return done
 
 
-def killed_at_random(make: Callable[[], fpnas.Search], folder: Path, kills: int, seconds: float, seed: int) -> int:
+def killed_at_random(make: Callable[[], Any], folder: Path, kills: int, seconds: float, seed: int) -> int:
     """Starts a run, kills it after a random part of `seconds`, and so on, in as many folders as it takes for `kills`;
     each that a run ends in is compared with `folder`/unbroken. The number of times that a run was killed in a step."""
     draws, number, hits = random.Random(seed), 0, 0

@@ -1,298 +1,39 @@
 """Every reader, given files that are damaged in all manner of ways: it reads them or refuses them in one clear line.
 
-Nothing else may come out (no other error, no hang, nothing written). `make test` tries a few hundred cases, `make soak`
-100,000. What once failed is kept in `KEPT`.
+Nothing else may come out (no other error, no hang, nothing written). One half of the damage is drawn by hypothesis,
+which finds the least that breaks a reader, the other is guided by what the reader does. `make test` tries a few hundred
+cases, `make soak` 100,000 of each half. What once failed is kept in `KEPT`.
 """
 
 from __future__ import annotations
 
-import functools
-import gzip
 import io
-import json
-import signal
+import random
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import helpers_run as h
-import numpy as np
 import pytest
 import torch
-from damage import Damage, array_damage, bytes_damage, edited, json_damage
+from damage import Damage, damage_of, edited
+from guided import explored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from safetensors.torch import save
+from readers import READERS, Sound, sound_files, try_out
 
-import fpnas
-from fpnas.data.class_folder import read_class_folder
-from fpnas.data.decode import UnreadableImage, decode, read_header
-from fpnas.data.idx import read_idx
-from fpnas.data.npz import read_npz
-from fpnas.data.parquet import read_parquet_folder
-from fpnas.data.spec import ImageSpec
 from fpnas.errors import FpnasError
-from fpnas.report.reading import read_run
-from fpnas.runner import Silent, load_fbnet_latency, read_arch, read_latency_table, run_settings
-from fpnas.runner.callbacks import steps_logged
-from fpnas.runner.checkpoint import load_checkpoint
-from fpnas.runner.files import read_weights
-from fpnas.runner.watch import Follower
-from fpnas.tables import accel, nasbench_macro
-from fpnas.tables import load as load_table
 
-LONGEST = 10
-"""Seconds that a reader may take."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A reader: how to make a sound folder for it, the file in it to damage, how to read, the damage that suits it."""
-
-    make: Callable[[Path], object]
-    file: str
-    read: Callable[[Path], object]
-    damage: Callable[[], st.SearchStrategy[Damage]] = bytes_damage
-
-
-def npz(**arrays: Any) -> Callable[[Path], object]:
-    """Packed or not, as the number of arrays is odd or even: packed ones break in other ways."""
-    write = np.savez_compressed if len(arrays) % 2 else np.savez
-    return lambda folder: write(folder / "a.npz", **arrays)
-
-
-def pixels(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def idx(folder: Path) -> None:
-    (folder / "plain").write_bytes(b"\0\0\x08\x03\0\0\0\x02\0\0\0\x03\0\0\0\x03" + pixels(18).tobytes())
-    (folder / "packed.gz").write_bytes(gzip.compress((folder / "plain").read_bytes(), mtime=0))
-
-
-def images(folder: Path) -> None:
-    image = Image.fromarray(pixels(9, 7, 3))
-    for kind in ("png", "jpeg", "webp"):
-        for name in ("cat", "dog"):
-            (folder / name).mkdir(exist_ok=True)
-            image.save(folder / name / f"a.{kind}")
-    image.convert("P").save(folder / "cat" / "b.png", exif=Image.Exif())
-
-
-def decoded(folder: Path) -> None:
-    for path in sorted(folder.rglob("*.*")):
-        try:
-            read_header(path)
-            decode(path, 3, enough=2)
-            decode(path.read_bytes(), 1)
-        except UnreadableImage as error:
-            raise FpnasError(str(error)) from error
-
-
-def parquet(folder: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    content = io.BytesIO()
-    Image.fromarray(pixels(4, 4)).save(content, "PNG")
-    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
-    table = pa.table({"image": [{"bytes": content.getvalue(), "path": "x"}] * 6, "label": [0, 1] * 3})
-    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, folder / "train.parquet", row_group_size=4)
-
-
-def read_parquet(folder: Path) -> None:
-    parts = read_parquet_folder(folder)
-    list(parts.train.items(torch.arange(len(parts.train.labels))))  # pyright: ignore[reportAttributeAccessIssue]
-
-
-OWN = "kernel,width,acc,ms\n" + "".join(f"{k},{w},{0.1 * k + w / 100},{k * w}\n" for k in (1, 3) for w in (8, 16))
-
-
-def own_parquet(folder: Path) -> None:
-    import pyarrow.parquet as pq
-    from pyarrow import csv
-
-    pq.write_table(csv.read_csv(io.BytesIO(OWN.encode())), folder / "t.parquet")
-
-
-def own_table(name: str) -> Callable[[Path], object]:
-    return lambda folder: load_table(folder / name, metric=["acc"], cost_columns=["ms"])
-
-
-def macro_rows(folder: Path) -> None:
-    entry = {"test_acc": [90.0, 91.0, 92.5], "params": 1000, "flops": 20000}
-    (folder / "t.json").write_text(json.dumps({"00000000": entry, "01201201": entry}))
-
-
-ACCEL = {
-    "factors": np.array(["block0_e", "block0_k"]),
-    "choices": np.array(["[1, 4]", "[3, 5]"]),
-    "arch": np.array([[0, 1], [1, 0], [1, 1]]),
-    "val_top1": np.array([50.0, 60.0, 70.0]),
-    "macs_M": np.array([1.0, 2.0, 3.0]),
-    "params_M": np.array([1.0, 2.0, 3.0]),
-}
-MACRO = {
-    "arch": np.zeros((2, 8), dtype=np.int64),
-    "test_acc": np.full((2, 3), 90.0),
-    "params": np.array([1, 2]),
-    "flops": np.array([3, 4]),
-}
-FBNET = {
-    "ops": np.array(["skip", "k3"]),
-    "devices": np.array(["phone"]),
-    "base_ms": np.array([1.0]),
-    "delta_ms_vs_skip": np.array([[[0.0], [1.0]], [[0.0], [2.0]]]),
-    "heldout_r2": np.array([0.9]),
-}
-LATENCY = {"format": "fpnas-latency-1", "device": "x", "batch_size": 1, "threads": 2, "operations": {"a": 0.5, "b": 1}}
-
-
-@functools.cache
-def small_space() -> fpnas.Arch:
-    with torch.device("meta"):
-        return fpnas.spaces.tiny().arch
-
-
-def arch(folder: Path) -> None:
-    record = {"space": "tiny", "image_size": 16, "in_channels": 1, "num_classes": 2, "choices": dict(small_space())}
-    spec = {"mean": [0.5], "std": [0.2], "classes": ["a", "b"], "fit": "crop"}
-    (folder / "arch.json").write_text(json.dumps({**record, **spec}))
-
-
-def read_arch_quickly(folder: Path) -> None:
-    """As `read_arch`, without a supernet each time where the space is the usual one."""
-    read_arch(folder)
-    ImageSpec.from_json(json.loads((folder / "arch.json").read_bytes()))
-
-
-def table_run(folder: Path) -> None:
-    job = fpnas.methods.fpnas(h.TableEvaluator(2), fpnas.Budget(h.TableCost(), 60.0), **h.PINNED, epochs=2)
-    fpnas.run(job, folder, progress=Silent(), checkpoint_every=2)
-
-
-def read_logs(folder: Path) -> None:
-    read_run(folder)
-    Follower(folder / "metrics.jsonl").lines()
-    steps_logged(folder / "metrics.jsonl")
-    run_settings(folder)
-
-
-READERS: dict[str, Reader] = {
-    "npz": Reader(
-        npz(train_images=pixels(4, 3, 3), train_labels=np.array([0, 1, 0, 1]), classes=np.array(["a", "b"])),
-        "a.npz",
-        lambda folder: read_npz(folder / "a.npz"),
-        lambda: st.one_of(bytes_damage(), array_damage()),
-    ),
-    "idx": Reader(idx, "plain", lambda folder: read_idx(folder / "plain")),
-    "idx, packed": Reader(idx, "packed.gz", lambda folder: read_idx(folder / "packed.gz")),
-    "png": Reader(images, "cat/a.png", decoded),
-    "palette": Reader(images, "cat/b.png", decoded),
-    "jpeg": Reader(images, "dog/a.jpeg", decoded),
-    "webp": Reader(images, "dog/a.webp", decoded),
-    "class folder": Reader(images, "cat/a.png", read_class_folder),
-    "parquet": Reader(parquet, "train.parquet", read_parquet),
-    "arch.json": Reader(arch, "arch.json", read_arch_quickly, lambda: st.one_of(bytes_damage(), json_damage())),
-    **{
-        name: Reader(table_run, name, read_logs, lambda: st.one_of(bytes_damage(), json_damage()))
-        for name in ("run.json", "metrics.jsonl", "distribution.jsonl", "result.json")
-    },
-    "checkpoint": Reader(table_run, "checkpoint.pt", load_checkpoint),
-    "latency": Reader(
-        lambda folder: (folder / "l.json").write_text(json.dumps(LATENCY)),
-        "l.json",
-        lambda folder: read_latency_table(folder / "l.json"),
-        lambda: st.one_of(bytes_damage(), json_damage()),
-    ),
-    "fbnet latency": Reader(
-        npz(**FBNET),
-        "a.npz",
-        lambda folder: load_fbnet_latency(folder / "a.npz", "phone"),
-        lambda: st.one_of(bytes_damage(), array_damage()),
-    ),
-    "csv": Reader(lambda folder: (folder / "t.csv").write_text(OWN), "t.csv", own_table("t.csv")),
-    "table parquet": Reader(own_parquet, "t.parquet", own_table("t.parquet")),
-    "nas-bench-macro json": Reader(
-        macro_rows,
-        "t.json",
-        lambda folder: nasbench_macro.read(folder / "t.json"),
-        lambda: st.one_of(bytes_damage(), json_damage()),
-    ),
-    "nas-bench-macro npz": Reader(
-        npz(**MACRO),
-        "a.npz",
-        lambda folder: nasbench_macro.recognises(folder / "a.npz") and nasbench_macro.read(folder / "a.npz"),
-        lambda: st.one_of(bytes_damage(), array_damage()),
-    ),
-    "accel npz": Reader(
-        npz(**ACCEL),
-        "a.npz",
-        lambda folder: accel.recognises(folder / "a.npz") and accel.read(folder / "a.npz"),
-        lambda: st.one_of(bytes_damage(), array_damage()),
-    ),
-    "safetensors": Reader(
-        lambda folder: (folder / "w.safetensors").write_bytes(save({"a": torch.zeros(3), "b": torch.ones(2, 2)})),
-        "w.safetensors",
-        lambda folder: read_weights(folder / "w.safetensors"),
-    ),
-}
+CASES = -(-100_000 // len(READERS))
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, bytes]]:
-    """The folder of a reader, sound, and the content of the file that is damaged in it."""
-    known: dict[str, tuple[Path, bytes]] = {}
-
-    def of(name: str) -> tuple[Path, bytes]:
-        if name not in known:
-            folder = tmp_path_factory.mktemp("sound")
-            READERS[name].make(folder)
-            known[name] = folder, (folder / READERS[name].file).read_bytes()
-        return known[name]
-
-    return of
-
-
-@contextmanager
-def in_time() -> Iterator[None]:
-    def late(*_: Any) -> None:
-        raise AssertionError(f"it took more than {LONGEST} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LONGEST)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def try_out(name: str, content: bytes, sound: Callable[[str], tuple[Path, bytes]]) -> None:
-    """Reads the damaged file; afterwards all is as it was."""
-    reader, (folder, whole) = READERS[name], sound(name)
-    file = folder / reader.file
-    file.write_bytes(content)
-    names = sorted(path.name for path in folder.rglob("*"))
-    try:
-        with in_time(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            reader.read(folder)
-    except FpnasError:
-        pass  # one clear line, which the command line prints
-    finally:
-        assert file.read_bytes() == content
-        assert sorted(path.name for path in folder.rglob("*")) == names
-        file.write_bytes(whole)
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
+    return sound_files(lambda: tmp_path_factory.mktemp("sound"))
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_sound_is_read(name: str, sound: Any) -> None:
+def test_what_is_sound_is_read(name: str, sound: Sound) -> None:
     folder, _ = sound(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -302,32 +43,56 @@ def test_what_is_sound_is_read(name: str, sound: Any) -> None:
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[str, Damage]:
     name = draw(st.sampled_from(sorted(READERS)))
-    return name, draw(READERS[name].damage())
+    return name, draw(damage_of(READERS[name].kinds))
 
 
 @settings(max_examples=250, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=damaged())
-def test_damaged_files_are_read_or_refused(case: tuple[str, Damage], sound: Any) -> None:
+def test_damaged_files_are_read_or_refused(case: tuple[str, Damage], sound: Sound) -> None:
     name, damage = case
     try_out(name, damage(sound(name)[1]), sound)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", READERS)
-def test_a_hundred_thousand_damaged_files_are_read_or_refused(name: str, sound: Any) -> None:
+def test_a_hundred_thousand_damaged_files_are_read_or_refused(name: str, sound: Sound) -> None:
     """In parts that can run alone: so many cases for each reader."""
 
-    @settings(max_examples=-(-100_000 // len(READERS)), suppress_health_check=list(HealthCheck))
-    @given(damage=READERS[name].damage())
+    @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
+    @given(damage=damage_of(READERS[name].kinds))
     def cases(damage: Damage) -> None:
         try_out(name, damage(sound(name)[1]), sound)
 
     cases()
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_damage_that_follows_the_reader(name: str, sound: Sound) -> None:
+    explored(name, sound, cases=10, seed=0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", READERS)
+def test_a_hundred_thousand_files_that_follow_the_reader(name: str, sound: Sound) -> None:
+    explored(name, sound, cases=CASES, seed=random.SystemRandom().getrandbits(32))
+
+
+def test_what_leads_somewhere_new_is_kept(sound: Sound) -> None:
+    """Mistakes deep in an arch.json are met by those that get so far: the corpus grows, and so do the steps."""
+    few, many = (explored("arch.json", sound, cases, seed=1) for cases in (1, 80))
+    assert (few.kept, few.cases) == (1, 1)
+    assert many.kept > 3
+    assert many.steps > few.steps
+
+
 KEPT: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a broken stream of deflate: zlib.error": ("fbnet latency", lambda content: edited(content, BROKEN)),
     "a checkpoint that is another pickle: KeyError": ("checkpoint", lambda _: _saved({"a": 1})),
+    "a column of a table whose name is no text: UnicodeDecodeError": (
+        "table parquet",
+        lambda content: content.replace(b"kernel", b"k\x80rnel"),
+    ),
+    "a column of images whose name is no text": ("parquet", lambda content: content.replace(b"label", b"l\x80bel")),
     "a checkpoint whose logs lie outside": (
         "checkpoint",
         lambda _: _saved({"job": {}, "seconds": 0.0, "log_sizes": {"../x": 0}}),
@@ -346,7 +111,7 @@ def _saved(state: Any) -> bytes:
 
 
 @pytest.mark.parametrize("what", KEPT)
-def test_what_once_failed_is_refused(what: str, sound: Any, tmp_path: Path) -> None:
+def test_what_once_failed_is_refused(what: str, sound: Sound, tmp_path: Path) -> None:
     name, damage = KEPT[what]
     reader = READERS[name]
     content = damage(sound(name)[1])
@@ -356,7 +121,7 @@ def test_what_once_failed_is_refused(what: str, sound: Any, tmp_path: Path) -> N
         reader.read(tmp_path)
 
 
-def test_the_damage_does_damage(sound: Any) -> None:
+def test_the_damage_does_damage(sound: Sound) -> None:
     """Most cases change the file, and many are refused: otherwise the above would show nothing."""
     whole = sound("idx")[1]
     assert edited(whole, [("overwrite", 0.5, b"\x01\x02")])[: len(whole) // 2] == whole[: len(whole) // 2]

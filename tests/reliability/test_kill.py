@@ -14,12 +14,23 @@ from typing import Any
 import helpers_run as h
 import pytest
 import torch
-from dying import EVERY, check_folder, ended, forked, kill_itself, killed_at_random, on_supernet, on_table, run
+from dying import (
+    EVERY,
+    check_folder,
+    ended,
+    forked,
+    kill_itself,
+    killed_at_random,
+    on_supernet,
+    on_table,
+    on_training,
+    run,
+)
 
 import fpnas
 from fpnas.errors import RunFolderError
 
-Make = Callable[[], fpnas.Search]
+Make = Callable[[], fpnas.Search | fpnas.Training]
 
 
 @pytest.fixture(scope="module")
@@ -39,40 +50,43 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], tuple
     return of
 
 
-def test_killed_at_two_random_moments(unbroken: Any) -> None:
-    folder, seconds = unbroken(on_table)
-    killed_at_random(on_table, folder, kills=2, seconds=seconds, seed=os.getpid())
+@pytest.mark.parametrize("make", [on_table, on_training])
+def test_killed_at_two_random_moments(make: Make, unbroken: Any) -> None:
+    folder, seconds = unbroken(make)
+    killed_at_random(make, folder, kills=2, seconds=seconds, seed=os.getpid())
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("make", [on_table, on_supernet])
-def test_killed_at_a_hundred_random_moments(make: Make, unbroken: Any) -> None:
+@pytest.mark.parametrize(("make", "kills"), [(on_table, 100), (on_supernet, 100), (on_training, 20)])
+def test_killed_at_many_random_moments(make: Make, kills: int, unbroken: Any) -> None:
     folder, seconds = unbroken(make)
-    hits = killed_at_random(make, folder, kills=100, seconds=seconds, seed=0)
-    assert hits > 20, "most moments must lie between the first checkpoint and the end"
+    hits = killed_at_random(make, folder, kills=kills, seconds=seconds, seed=0)
+    assert hits > kills // 5, "most moments must lie between the first checkpoint and the end"
 
 
-# What a save of a checkpoint does, in order, and the call at which the process is gone.
+# What the run does when the process is gone: the call, whose file's path contains what, and the how many-th of these.
 MOMENTS = {
-    "the first file is half-written": ("fsync", 1),
-    "before run.json has its name": ("replace", 1),
-    "before the first checkpoint has its name": ("replace", 3),
-    "the second checkpoint is half-written": ("fsync", 3),
-    "the second checkpoint is still called next": ("replace", 5),
-    "between the two renames": ("replace", 6),
+    "the first file is half-written": ("fsync", "run.json", 1),
+    "before run.json has its name": ("replace", "run.json", 1),
+    "the logs aren't all on disk": ("fsync", "/distribution.jsonl", 1),
+    "before the first checkpoint has its name": ("replace", "/.checkpoint-next.pt", 1),
+    "the second checkpoint is half-written": ("fsync", ".checkpoint-next.pt", 2),
+    "the second checkpoint is still called next": ("replace", "/checkpoint.pt", 1),
+    "between the two renames": ("replace", "/.checkpoint-next.pt", 2),
 }
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_within_a_write(moment: str, unbroken: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, at = MOMENTS[moment]
+    name, part, at = MOMENTS[moment]
     folder, calls, real = tmp_path / "run", [0], getattr(os, name)
 
     def dying(*given: Any) -> None:
-        calls[0] += 1
-        if calls[0] == at:
-            if name == "fsync":
-                os.ftruncate(given[0], os.fstat(given[0]).st_size // 2)
+        path = os.readlink(f"/proc/self/fd/{given[0]}") if name == "fsync" else str(given[0])
+        calls[0] += part in path
+        if part in path and calls[0] == at:
+            if name == "fsync" and path.endswith(".tmp"):
+                os.truncate(path, os.stat(path).st_size // 2)
             kill_itself()
         real(*given)
 
@@ -83,6 +97,33 @@ def test_killed_within_a_write(moment: str, unbroken: Any, tmp_path: Path, monke
     run(on_table(), folder)
     assert h.outcome(folder) == h.outcome(unbroken(on_table)[0] / "unbroken")
     assert not (folder / ".checkpoint-next.pt").exists()
+
+
+def test_a_name_and_what_a_checkpoint_counts_on_are_on_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where power fails: after each rename its folder is synced, before each checkpoint the logs."""
+    told: list[str] = []
+    replace, fsync = os.replace, os.fsync
+
+    def note_replace(source: Path, target: Path) -> None:
+        told.append(f"name {Path(target).name}")
+        replace(source, target)
+
+    def note_fsync(descriptor: int) -> None:
+        told.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "replace", note_replace)
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    run(on_table(), tmp_path / "run", max_steps=6)
+    named = [number for number, what in enumerate(told) if what.startswith("name ")]
+    assert {told[number + 1] for number in named} == {"sync run"}
+    assert {told[number][5:] for number in named} >= {"run.json", "checkpoint.pt", "arch.json", "result.json"}
+    first = told.index("sync ..checkpoint-next.pt.tmp")
+    second = told.index("sync ..checkpoint-next.pt.tmp", first + 1)
+    assert told[first - 1] == "sync metrics.jsonl"
+    assert told[second - 2 : second] == ["sync metrics.jsonl", "sync distribution.jsonl"]
 
 
 def test_between_the_renames_the_newest_checkpoint_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,60 @@ def hostile_run(folder: Path) -> Path:
             text = text.replace(word, json.dumps(EVIL)[1:-1])
         (run / name).write_text(text)
     return run
+
+
+NAME = "\"'><script>hacked()<script><img src=x onerror=hacked()>{{7*7}}<!--"
+"""Such a folder: a name has no slash."""
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], bool]]:
+    """Where a JSON value holds a text (False), and where a mapping a name (True); of lists the first and last."""
+    if isinstance(value, str):
+        yield at, False
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*at, key), True
+            yield from places(inner, (*at, key))
+    elif isinstance(value, list):
+        for index in sorted({0, len(value) - 1} if value else ()):
+            yield from places(value[index], (*at, index))
+
+
+def with_evil(value: Any, at: tuple[Any, ...], is_name: bool) -> Any:
+    """A copy in which the text, or the name, at that place is hostile."""
+    if not at:
+        return EVIL
+    first, *rest = at
+    if is_name and not rest:
+        return {EVIL if key == first else key: inner for key, inner in value.items()}
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[first] = with_evil(value[first], tuple(rest), is_name)
+    return copy
+
+
+def test_no_text_at_any_place_of_any_file_can_act(tmp_path: Path) -> None:
+    """One after another, the rest as it should be; a training is in the folder, whose name is hostile too."""
+    run = write_run(tmp_path / NAME, epochs=1, steps=4)
+    train = run / "train"
+    train.mkdir()
+    put(train / "run.json", {"format": 1, "kind": "train", "settings": {"data": "digits"}, "command": "fpnas train"})
+    put(train / "metrics.jsonl", {"step": 0, "train_loss": 1.0, "accuracy": 50.0})
+    put(train / "result.json", {"accuracy": 87.25, "heldout_from": "test", "seconds": 3.0})
+    tried = 0
+    for file in sorted(path for path in run.rglob("*.json*") if path.name != "metrics.jsonl"):
+        first, *rest = file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]
+        sound = json.loads(first)
+        for at, is_name in places(sound):
+            file.write_text("\n".join([json.dumps(with_evil(sound, at, is_name)), *rest, ""]))
+            told = outline(write_report([run]))
+            assert told.tags.count("script") == 4, (file, at)
+            assert not {"img", "iframe", "base", "form"} & set(told.tags), (file, at)
+            assert not [name for name, _ in told.attributes if name.startswith("on")], (file, at)
+            assert json.loads(told.json)
+            tried += 1
+        file.write_text("\n".join([first, *rest, ""]))
+    assert tried > 80
+    assert NAME in told.text
 
 
 def test_only_the_pages_own_scripts_may_run(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from fpnas.shipping import model_card
-from fpnas.shipping.card import code, text
+from fpnas.shipping.card import code, span, text
 
 EVIL = [
     "<script>alert(1)</script>",
+    "</code></pre>\"'><img src=x onerror=alert(1)>",
     "[click](javascript:alert(1))",
     "![x](http://example.com/x.png)",
     "a | b\n| --- |\n# heading",
@@ -38,7 +39,15 @@ def facts(evil: str) -> dict[str, object]:
         "mean": [0.5],
         "std": [0.25],
         "classes": [evil, "b"],
-        "training": {"accuracy": 90.0, "num_images": 10, "heldout_from": evil, "data": evil, "data_digest": evil},
+        "training": {
+            "accuracy": 90.0,
+            "num_images": 10,
+            "heldout_from": evil,
+            "data": evil,
+            "data_digest": evil,
+            evil: evil,
+            "classes": [evil],
+        },
         "commands": [evil],
         "versions": {evil: evil},
         "measured": {
@@ -76,6 +85,12 @@ def test_text_reads_as_it_was(evil: str) -> None:
 
 def test_a_fence_is_longer_than_the_backticks_within() -> None:
     assert code(["a ```` b"], "sh") == ["`````sh", "a ```` b", "`````"]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_span_of_code_holds_what_it_is_given(evil: str) -> None:
+    rendered = MarkdownIt("commonmark", {"html": True}).render(span(evil))
+    assert kinds(span(evil)) == ["p", "code", "/code", "/p"], rendered
 
 
 def test_little_is_needed() -> None:

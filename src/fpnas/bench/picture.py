@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 from fpnas.bench.results import Summary
+from fpnas.shipping.card import one_line
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50
@@ -36,7 +37,7 @@ def picture(found: Summary, title: str) -> str:
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{escape(one_line(title))}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         _text(LEFT, 22, title, "start", 14),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "queries", "middle"),
@@ -78,4 +79,4 @@ def _line(points: Sequence[tuple[float, float]], colour: str, width: int, dash: 
 
 
 def _text(x: float, y: float, text: str, anchor: str, size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(one_line(text))}</text>'

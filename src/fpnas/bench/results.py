@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import numpy as np
 
 from fpnas.bench.contest import Contest, Outcome
+from fpnas.shipping.card import text
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def markdown(
         contest: what was run.
         found: its figures.
         outcomes: of all runs.
-        facts: command, date, machine and the like, by what they are called.
+        facts: command, date, machine and the like, Markdown by what they are called.
         picture_name: the picture's file, beside this one.
     """
     table = contest.table
@@ -74,15 +76,15 @@ def markdown(
     if contest.target is None:
         budget = "no budget"
     else:
-        budget = f"at most {contest.target:,.0f} {table.cost(contest.cost_column).name}"
+        budget = f"at most {contest.target:,.0f} {text(table.cost(contest.cost_column).name)}"
     best = ", ".join(f"{100 * value:.3f} %" for value in contest.best)
     known = "best of all" if table.exhaustive else "best that a local search on the truth found"
     lines = [
         title(contest),
         "",
         *(f"* {name}: {value}" for name, value in facts.items()),
-        f"* Table: {table.name}, {table.space.size:.4g} architectures, digest {table.digest}; {budget}",
-        *(f"* {note}" for note in table.notes),
+        f"* Table: {text(table.name)}, {table.space.size:.4g} architectures, digest {table.digest}; {budget}",
+        *(f"* {text(note)}" for note in table.notes),
         f"* Seeds {seeds[0]} to {seeds[-1]} in each of {len(contest.best)} rotations; {known}, by each truth: {best}",
         "",
         "Simple regret in points of accuracy, median [quartiles] over seeds, mean over rotations:",
@@ -91,7 +93,7 @@ def markdown(
         "| --- |" + " --- |" * (len(head) - 1),
         *("| " + " | ".join(row) + " |" for row in body),
         "",
-        f"![Simple regret against queries]({picture_name})",
+        f"![Simple regret against queries]({quote(picture_name)})",
         "",
         "How far the searches went, and their settings:",
         "",
@@ -103,7 +105,7 @@ def markdown(
 
 def title(contest: Contest) -> str:
     """The first line, by which a results file is known again."""
-    return f"{TITLE} {contest.table.name}"
+    return f"{TITLE} {text(contest.table.name)}"
 
 
 TITLE = "# fpnas bench:"
@@ -115,7 +117,7 @@ def _about(contest: Contest, name: str, outcomes: Sequence[Outcome]) -> str:
     settled = sum(outcome.queries < contest.queries for outcome in own)
     search, _ = contest.search(name, 0, 0)
     shown = {k: v for k, v in search.settings().items() if k not in HIDDEN and v is not None}
-    settings = ", ".join(f"{key} {value}" for key, value in shown.items())
+    settings = ", ".join(f"{key} {text(value)}" for key, value in shown.items())
     return (
         f"* {name}: {queries:.0f} queries in {steps:.0f} steps (medians); {settled} of {len(own)} runs had settled "
         f"before {contest.queries} queries. {settings}"

@@ -25,6 +25,7 @@ from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
 from fpnas.errors import InputError
+from fpnas.shipping.card import span
 
 
 def bench(
@@ -121,7 +122,7 @@ def _run(contest: Contest, tasks: list[Task], workers: int | None) -> list[Outco
 
 def _facts(seconds: float, count: int, workers: int | None) -> dict[str, str]:
     return {
-        "Command": f"`{shlex.join(['fpnas', *sys.argv[1:]])}`",
+        "Command": span(shlex.join(["fpnas", *sys.argv[1:]])),
         "Date": time.strftime("%Y-%m-%d"),
         "Machine": f"{platform.machine()}, {cores()} cores, no GPU used; Python {platform.python_version()}, "
         f"torch {torch.__version__}",

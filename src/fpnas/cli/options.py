@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from fpnas import parallel
 from fpnas.data import ImageData, load
 from fpnas.errors import InputError, unknown_name
 from fpnas.runner import ArchRecord, run_settings
@@ -42,6 +45,10 @@ Threads = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16; auto is bf16 on a GPU.")]
+RankTimeout = Annotated[
+    float | None,
+    typer.Option("--rank-timeout", min=1, help="Seconds that torchrun's ranks wait for each other; by default 1800."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of everything random.")]
 Log = Annotated[
     list[str] | None,
@@ -73,6 +80,15 @@ def set_up(threads: int | None, device: str, precision: str = "auto") -> tuple[s
     if precision == "auto":
         precision = "bf16" if device == "cuda" else "fp32"
     return device, precision
+
+
+@contextmanager
+def ranks(device: str, timeout: float | None) -> Generator[None]:
+    """Within it, the processes that torchrun started are ranks of one job; a timeout without them is warned about."""
+    with parallel.ranks(device, parallel.TIMEOUT if timeout is None else timeout):
+        if timeout is not None and parallel.world_size() == 1:
+            warnings.warn("--rank-timeout has no effect on one process", stacklevel=3)
+        yield
 
 
 def load_data(

@@ -25,11 +25,13 @@ from fpnas.cli.options import (
     Log,
     MaxSteps,
     Precision,
+    RankTimeout,
     Seed,
     SkipCorrupt,
     Threads,
     Workers,
     load_data,
+    ranks,
     set_up,
     warn_of_data,
 )
@@ -88,6 +90,7 @@ def search(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    rank_timeout: RankTimeout = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -122,7 +125,7 @@ def search(
     if not options and (lam, join_at) != (LAM, JOIN_AT):
         warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
     supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
-    with parallel.ranks(device):
+    with ranks(device, rank_timeout):
         if split is not None and parallel.world_size() == 1:
             warnings.warn("--parallel has no effect on one process", stacklevel=2)
         task = SupernetEvaluator(

@@ -21,11 +21,13 @@ from fpnas.cli.options import (
     Log,
     MaxSteps,
     Precision,
+    RankTimeout,
     Seed,
     SkipCorrupt,
     Threads,
     Workers,
     load_data,
+    ranks,
     refuse_other_images,
     set_up,
     warn_of_data,
@@ -93,6 +95,7 @@ def train(
     threads: Threads = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    rank_timeout: RankTimeout = None,
     log: Log = None,
 ) -> None:
     """Train a found architecture and judge it on the held-out images; several processes share it under torchrun."""
@@ -140,7 +143,7 @@ def train(
     }
     folder = out or (arch if arch.is_dir() else arch.parent) / "train"
     warn_of_data(images, workers, skip_corrupt)
-    with parallel.ranks(device):
+    with ranks(device, rank_timeout):
         job = Training(
             network,
             facts,

@@ -264,7 +264,7 @@ def _sound(path: Path) -> Generator[None]:
 
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # the last: names of columns
         got = f"'{path}' ({' '.join(str(error).split())[:200]})"
         raise InputError("a sound parquet file", got, "get the file again") from error
 

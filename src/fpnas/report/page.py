@@ -8,6 +8,7 @@ and nothing be fetched, so that a hostile name stays a name.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import math
@@ -18,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from fpnas.errors import InputError
@@ -98,11 +99,10 @@ def render(records: Sequence[RunRecord]) -> str:
         "scatter": scatter(runs, histories),
         "keep": keep,
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    body = environment.from_string(_asset("assets/body.html")).render(context)
+    body = _template("assets/body.html").render(context)
     data = {key: {**plot.spec, "alt": plot.alt} for key, plot in plots.items()}
     scripts = [Markup(_asset(name)) for name in SCRIPTS]
-    return environment.from_string(_asset("assets/page.html")).render(
+    return _template("assets/page.html").render(
         title=context["title"],
         mark=Markup(MARK),
         policy=_policy(scripts),
@@ -137,6 +137,12 @@ def _policy(scripts: Sequence[str]) -> str:
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+@functools.cache
+def _template(name: str) -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset(name))
 
 
 def _asset(name: str) -> str:

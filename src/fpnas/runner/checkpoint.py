@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from fpnas.errors import RunFolderError
-from fpnas.runner.folder import RunFolder
+from fpnas.runner.folder import RunFolder, rename
 
 CURRENT, BEFORE, NEXT, DAMAGED = (
     "checkpoint.pt",
@@ -27,11 +27,13 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     current = folder.path / CURRENT
+    for name in LOGS:  # or a failure of power could leave a checkpoint of steps that the logs don't have
+        folder.sync_log(name)
     # The new one is on disk under another name before the old ones move: a full disk costs none of them.
     folder.write_bytes(NEXT, buffer.getvalue())
     if current.exists():
-        os.replace(current, folder.path / BEFORE)
-    os.replace(folder.path / NEXT, current)
+        rename(current, folder.path / BEFORE)
+    rename(folder.path / NEXT, current)
 
 
 def has_checkpoint(path: Path) -> bool:
@@ -82,7 +84,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _tidy(path: Path, good: str) -> None:
     """Leaves the folder as a save leaves it: the good checkpoint in its place, nothing half done beside it."""
     if good != CURRENT and (path / CURRENT).exists():
-        os.replace(path / CURRENT, path / DAMAGED)
+        rename(path / CURRENT, path / DAMAGED)
     if good == NEXT:
-        os.replace(path / NEXT, path / CURRENT)
+        rename(path / NEXT, path / CURRENT)
     (path / NEXT).unlink(missing_ok=True)  # its logs' sizes would be wrong once the run has gone on

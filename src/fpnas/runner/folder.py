@@ -122,6 +122,16 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
+    def sync_log(self, name: str) -> None:
+        """Returns once the log, where there is one, is on disk: a checkpoint that counts its bytes may follow."""
+        try:
+            with (self.path / name).open("rb") as file:
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all; one that is there is replaced.
@@ -135,11 +145,22 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        rename(temporary, path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise _unwritable(path.parent, error) from error
+
+
+def rename(source: Path, target: Path) -> None:
+    """Gives a file a name in its folder that holds also where power fails afterwards; what had that name is gone."""
+    os.replace(source, target)
+    place = os.open(target.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems sync no folders
+            os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _temporary(path: Path) -> Path:

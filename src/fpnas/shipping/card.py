@@ -50,9 +50,19 @@ def one_line(value: str) -> str:
 def code(lines: Iterable[str], language: str) -> list[str]:
     """A code block with a fence that is longer than any run of backticks in it."""
     body = [one_line(line) for line in lines]
-    longest = max((len(run) for line in body for run in re.findall(r"`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, 1 + _longest_backticks(body))
     return [fence + language, *body, fence]
+
+
+def span(value: str) -> str:
+    """Code within a line, between more backticks than any run of them in it."""
+    body = one_line(value)
+    fence, gap = "`" * (1 + _longest_backticks([body])), " " if "`" in body else ""
+    return f"{fence}{gap}{body}{gap}{fence}"
+
+
+def _longest_backticks(lines: Sequence[str]) -> int:
+    return max((len(run) for line in lines for run in re.findall(r"`+", line)), default=0)
 
 
 def _introduction(facts: Mapping[str, Any]) -> list[str]:

@@ -109,7 +109,7 @@ def _read_parquet(path: Path) -> _Table:
             if size > MAX_BYTES:
                 raise InputError(f"at most {MAX_BYTES:,} bytes in a parquet", f"{size:,}", "give fewer columns")
             return _unpacked(file, path)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names of columns
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
         raise InputError("a sound parquet file", f"{path} ({error})", "save it anew") from None
