@@ -56,6 +56,10 @@ Found = Mapping[str, float]
 """What a side printed: seconds, seconds_mean, peak_mib."""
 
 
+MIXED = ("darts", "gumbel")
+"""Each step runs all candidates, so a few steps say what it takes; where paths are drawn, steps differ."""
+
+
 def environment(folder: Path) -> Path:
     """The Python of the peers' environment, which is made where it isn't there or is another one."""
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
@@ -70,7 +74,8 @@ def environment(folder: Path) -> Path:
 def measured_by(python: str | Path, side: str, strategy: str, options: Namespace, images: Path, last: bool) -> Found:
     """What a side printed, run in a process of its own."""
     command = [str(python), "-W", "ignore", "-m", f"sides.{side}", "--images", str(images), "--strategy", strategy]
-    command += ["--steps", str(options.steps), "--batch-size", str(options.batch_size)]
+    steps = options.mixed_steps if strategy in MIXED else options.steps
+    command += ["--steps", str(steps), "--batch-size", str(options.batch_size)]
     command += ["--threads", str(options.threads), *(["--channels-last"] if last else [])]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent / "src")])}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=variables)
@@ -109,6 +114,7 @@ def main() -> int:
     parser = speed.parser(__doc__)
     parser.set_defaults(image_size=32)
     parser.add_argument("--steps", type=int, default=120, help="timed in each process")
+    parser.add_argument("--mixed-steps", type=int, default=20, help="the same for peers that run all candidates")
     parser.add_argument("--rounds", type=int, default=1, help="processes of each kind")
     parser.add_argument(
         "--env", type=Path, default=Path.home() / ".cache" / "fpnas" / "peers", help="the peers' folder"

@@ -91,7 +91,9 @@ def search_of(
     cost = fpnas.Flops(warm.supernet, data.input_shape)
     least, most = cost.bounds()
     budget = fpnas.Budget(cost, least + (most - least) / 4)
-    search = fpnas.methods.fpnas(task, budget, epochs=100, warmup=0.0, lam=0.0, at_least=samples, temperature="product")
+    search = fpnas.methods.fpnas(
+        task, budget, epochs=100, warmup=0.0, lam=0.0, at_least=samples, update="eq7", temperature="product"
+    )
     search.distribution.set_logits(warm.alpha)
     return search
 

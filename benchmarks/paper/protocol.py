@@ -31,7 +31,7 @@ import torch
 import fpnas
 from fpnas.data import ImageData
 from fpnas.spaces.fbnetv2 import TABLE_1
-from fpnas.spaces.macro import FBNETV2, FP_NAS, Micro, macro_supernet
+from fpnas.spaces.macro import FBNETV2, FP_NAS, Micro, Row, macro_supernet
 from fpnas.spaces.tiny import ROWS as TINY
 from fpnas.streams import generator
 
@@ -52,6 +52,8 @@ class Arm:
         options: of it.
         fine: each block chooses for itself.
         micro: options of a block, where they aren't the space's own.
+        rows: of the space at `--scale full`.
+        image_size: px at `--scale full`.
         target: multiply-adds at `--scale small`, and at `full`.
         published: the paper's row.
     """
@@ -61,6 +63,8 @@ class Arm:
     options: tuple[tuple[str, Any], ...] = ()
     fine: bool = False
     micro: Micro | None = None
+    rows: tuple[Row, ...] = TABLE_1
+    image_size: int = 128
     target: tuple[float, float] = (0.8e6, 60e6)
     published: str = "-"
 
@@ -127,7 +131,7 @@ def supernet(arm: Arm, scale: str, data: ImageData, seed: int) -> fpnas.Supernet
     small = scale == "small"
     return macro_supernet(
         f"paper-{scale}",
-        TINY if small else TABLE_1,
+        TINY if small else arm.rows,
         arm.micro or (FP_NAS if small else FBNETV2),
         stem=16,
         head=192 if small else 1984,
@@ -139,12 +143,12 @@ def supernet(arm: Arm, scale: str, data: ImageData, seed: int) -> fpnas.Supernet
     )
 
 
-def load(asked: Plan, searching: bool, seed: int) -> ImageData:
+def load(asked: Plan, arm: Arm, searching: bool, seed: int) -> ImageData:
     """The images that are searched on, or trained on."""
     if asked.scale == "full":
         assert asked.imagenet is not None
         some: dict[str, Any] = {"classes": 100, "classes_seed": asked.classes_seed} if searching else {}
-        return fpnas.data.load(asked.imagenet, image_size=128, **some)
+        return fpnas.data.load(asked.imagenet, image_size=arm.image_size, **some)
     data = fpnas.data.load("fashion-mnist", image_size=16)
     if not searching:
         return data
@@ -160,7 +164,7 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
         return Outcome(**json.loads(record.read_text()))
     if asked.scale == "small":
         torch.set_num_threads(1)
-    data = load(asked, searching=True, seed=seed)
+    data = load(asked, arm, searching=True, seed=seed)
     net = supernet(arm, asked.scale, data, seed)
     task = fpnas.SupernetEvaluator(net, data, seed=seed, batch_size=64 if asked.scale == "small" else 256)
     flops = fpnas.Flops(net, data.input_shape)
@@ -170,7 +174,7 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
     result = fpnas.run(search, folder / "search")
     searched = time.process_time()
     arch = search.answer().arch
-    everything = load(asked, searching=False, seed=seed)
+    everything = load(asked, arm, searching=False, seed=seed)
     network = fpnas.from_scratch(supernet(arm, asked.scale, everything, seed), arch, seed)
     facts = {**task.describe(arch), "num_classes": everything.num_classes}
     recipe = RECIPE if asked.scale == "small" else fpnas.Recipe(epochs=360, crop="resized")

@@ -61,6 +61,7 @@ def ranks(device: str = "cpu", timeout: float = TIMEOUT) -> Generator[None]:
         # What follows isn't in a finally: after an error the other ranks may be waiting in a collective that never
         # comes, and taking the group apart would wait for them in turn. The process ends, and torchrun ends the others.
         yield
+        dist.barrier()  # all leave together: once in many runs a rank aborted whose neighbour had left before it
     except RuntimeError as error:
         said = str(error)
         if not isinstance(error, dist.DistError) and not any(word in said for word in ("gloo", "pair closure")):

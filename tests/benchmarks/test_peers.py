@@ -77,7 +77,7 @@ def test_the_table_sets_ratios_beside_what_they_may_be(capsys: pytest.CaptureFix
     assert "| step_vs_darts | 1.5 | 0.2 |" in lines
     assert "| weights_vs_autonas_channels_last | 1.0 | 1.0 |" in lines
     assert "| mib_ours_step | 20.0 |  |" in lines
-    speed.show("Title", {"fact": 1}, measured, Namespace(json=True, results=tmp_path / "made.md"), wanted)
+    speed.show("Title", {"fact": 1}, measured, Namespace(json=True, device="cpu", results=tmp_path / "made.md"), wanted)
     assert capsys.readouterr().out.count("\n") == 1
     assert "| step_vs_gumbel | 1.5 | 0.2 |" in (tmp_path / "made.md").read_text()
 

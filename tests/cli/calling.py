@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import helpers_run as h
+import jsonschema
 import numpy as np
 
 import fpnas
@@ -48,6 +52,17 @@ def call(*arguments: str | Path) -> Called:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
     return Called(code, out.getvalue(), err.getvalue())
+
+
+def schema(command: str) -> Any:
+    return json.loads(files("fpnas.cli").joinpath(f"schemas/{command}.json").read_text())
+
+
+def document(called: Called, command: str) -> Any:
+    """What a call with --json printed, as its schema wants it."""
+    found = json.loads(called.out)
+    jsonschema.validate(found, schema(command), cls=jsonschema.Draft202012Validator)
+    return found
 
 
 @dataclass(frozen=True)

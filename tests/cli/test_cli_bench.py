@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from calling import call, refused, working_in
+from calling import call, document, refused, working_in
 
 HEADER = "a,b,c,acc,other,flops"
 ROWS = [
@@ -37,8 +36,7 @@ def test_json_and_files(place: Path) -> None:
         assert called.code == 0, called
         again = call(*BENCH, *QUICK, "--target-flops", "0.13k", "--json", "--out", "r.md", "--workers", "2")
     assert again.out == called.out
-    found = json.loads(called.out)
-    assert list(found) == ["regret"]
+    found = document(called, "bench")
     assert list(found["regret"]) == ["fpnas"]
     (figures,) = found["regret"]["fpnas"].values()
     assert list(found["regret"]["fpnas"]) == ["12"]

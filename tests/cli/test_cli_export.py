@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from calling import Shipped, call, refused
+from calling import Shipped, call, document, refused
 
 import fpnas
 from fpnas.runner import read_arch
@@ -60,7 +60,7 @@ def test_the_facts_are_those_of_the_run_and_of_the_file(shipped: Shipped) -> Non
     assert facts["training"]["data"] == "digits"
     assert 0 < facts["difference"] < 1e-4
     assert (facts["int8"], facts["opset"]) == (False, 18)
-    printed = json.loads(shipped.calls["net.pt2"].out)
+    printed = document(shipped.calls["net.pt2"], "export")
     assert printed["path"] == str(shipped.out / "net.pt2")
     assert printed["format"] == "pt2"
 
@@ -80,7 +80,7 @@ def test_the_onnx_file_has_the_accuracy_of_the_run(shipped: Shipped) -> None:
 
 def test_int8_is_measured_beside_float(shipped: Shipped) -> None:
     """Accuracy as by hand from the file, near float's; a smaller file of int8 weights with a scale for each channel."""
-    facts = json.loads(shipped.calls["int8.onnx"].out)
+    facts = document(shipped.calls["int8.onnx"], "export")
     labels = digits().heldout.labels.numpy()
     found, exact = (logits_by_hand(shipped.out / name).argmax(axis=1) for name in ("int8.onnx", "net.onnx"))
     rows = facts["measured"]["files"]

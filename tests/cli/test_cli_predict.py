@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from calling import Shipped, call, refused
+from calling import Shipped, call, document, refused
 from PIL import Image
 
 import fpnas
@@ -43,7 +43,7 @@ def test_json_holds_the_probabilities_of_the_network(source: str, shipped: Shipp
     called = call("predict", sources(shipped)[source], *pictures, "--top", "10", "--json")
     assert (called.code, called.err) == (0, ""), called
     expected = by_hand(shipped.run)
-    found = json.loads(called.out)
+    found = document(called, "predict")
     assert [item["image"] for item in found] == [str(path) for path in pictures]
     for item, row in zip(found, expected, strict=True):
         shares = [guess["probability"] for guess in item["classes"]]

@@ -1,4 +1,7 @@
-"""What `--json` prints is what its schema says, and the schemas say enough: each refuses what was changed."""
+"""What `--json` prints is what its schema says, and the schemas say enough: each refuses what was changed.
+
+Of bench, export and predict the tests of these commands hold what is printed to the schema (`calling.document`).
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import jsonschema
 import pytest
-from calling import SEARCH, Found, call
+from calling import SEARCH, Found, call, schema
 
 from fpnas.cli.app import app
 from fpnas.spaces import SPACES
 
-jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
-
 COMMANDS = ("spaces", "cost", "evaluate", "search")
-
-
-def schema(command: str) -> Any:
-    return json.loads(files("fpnas.cli").joinpath(f"schemas/{command}.json").read_text())
 
 
 def printed(command: str, found: Found) -> Any:

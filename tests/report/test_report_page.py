@@ -215,6 +215,10 @@ def test_a_search_for_several_targets(tmp_path: Path) -> None:
     words = " ".join(told.text.split())
     assert "3,000 2,900 500 61.50 % arch-3k.json 5,000 4,440 680 – arch-5k.json 6,000 – – –" in words
     assert "secret 1" not in words
+    write_training(run / "other", FOUND, 70.0)
+    words = " ".join(outline(write_report([run])).text.split())
+    assert "found within 5,000 70.00 %" in words
+    assert "found within 3,000 61.50 %" in words
     plots = json.loads(told.json)
     (scatter,) = (plot for plot in plots.values() if plot["kind"] == "scatter")
     assert (scatter["targets"], scatter["series"][0]["found"]) == ([3000, 5000], [2900, 4440])

@@ -84,7 +84,7 @@ def test_a_resumed_search_is_the_unbroken_one(name: str, share: float) -> None:
 def test_settings_tell_methods_apart() -> None:
     task = supernet_task()
     jobs = {name: on_supernet(name, task) for name in fpnas.methods.METHODS}
-    jobs["fpnas posterior"] = on_supernet("fpnas", task, update="posterior")
+    jobs["fpnas eq7"] = on_supernet("fpnas", task, update="eq7")
     jobs["fpnas eq7 within"] = on_supernet("fpnas", task, update="eq7", within=True)
     jobs["fpnas loo"] = on_supernet("fpnas", task, update="eq7", baseline="leave-one-out")
     jobs["fpnas memory"] = on_supernet("fpnas", task, update="posterior", memory=Memory(task.space, half_life=7.0))
@@ -95,7 +95,7 @@ def test_settings_tell_methods_apart() -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "fpnas": {"lam": 0.5, "join_at": 0.6, "at_least": 3, "update": "posterior", "temperature": 3.0, "within": True},
+    "fpnas": {"lam": 0.5, "join_at": 0.6, "at_least": 3, "update": "eq7", "temperature": 3.0, "within": False},
     "parsec": {"num_samples": 5, "temperature": 3.0, "lr": 0.2},
     "darts": {"lr": 0.2, "weight_decay": 0.1},
     "fbnetv2": {"lr": 0.2, "weight_decay": 0.1, "temperatures": (2.0, 0.5)},

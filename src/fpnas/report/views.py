@@ -112,7 +112,8 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
         images = number(trained.get("num_images"))
         figures.append(Figure("accuracy", f"{accuracy:.2f} %", f"of {short(images)} held-out images"))
     if saved is not None:
-        note = f"{share(saved.samples_saved)} fewer than at K = {saved.k0} throughout"
+        fewer = f"{share(saved.samples_saved)} fewer than at" if saved.samples < saved.samples_fixed else "as at"
+        note = f"{fewer} K = {saved.k0} throughout"
         figures.append(Figure("samples", f"{saved.samples:,}", note))
     seconds = number(result.get("seconds"))
     if not math.isfinite(seconds) and len(steps):
@@ -142,6 +143,8 @@ def _answers(run: RunRecord) -> Table:
 def _saved_words(saved: Savings | None) -> str:
     if saved is None:
         return ""
+    if saved.samples == saved.samples_fixed:
+        return f"Nothing: {saved.samples:,} architectures were sampled, K = {saved.k0} at every step."
     words = (
         f"{saved.samples:,} architectures were sampled; K = {saved.k0} at every step, as at the first, would have "
         f"sampled {saved.samples_fixed:,}: {share(saved.samples_saved)} fewer. "
@@ -211,7 +214,11 @@ def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
 
 
 def network_name(run: RunRecord, training: RunRecord) -> str:
-    """What a trained network is called: "found" where the search found it, else its folder's name."""
+    """What a trained network is called: "found" where the search found it, and for which targets; else its folder."""
+    choices = mapping(training.arch.get("choices"))
+    targets = [short(answer.target) for answer in run.answers if choices and answer.choices == choices]
+    if targets:
+        return f"found within {', '.join(targets)}"
     return "found" if run.has_found(training) else training.name
 
 
@@ -228,8 +235,9 @@ def trained_table(runs: Sequence[RunRecord]) -> Table:
             flops, params = (number(each.result.get(name, each.arch.get(name))) for name in ("flops", "params"))
             told = [f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE, short(flops), short(params)]
             own = [run.name] if len(runs) > 1 else []
-            found += [len(rows)] if run.has_found(each) else []
-            rows.append([*own, network_name(run, each), *told, duration(number(each.result.get("seconds")))])
+            name = network_name(run, each)
+            found += [len(rows)] if run.has_found(each) or name.startswith("found within ") else []
+            rows.append([*own, name, *told, duration(number(each.result.get("seconds")))])
     own = ["run"] if len(runs) > 1 else []
     return Table([*own, "network", "accuracy", "FLOPs", "parameters", "training took"], rows, frozenset(found))
 

@@ -20,7 +20,7 @@ from fpnas.search.sampling import Sampling
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
 
 ALPHA_LR = 0.03
-WARMUP = 0.3
+WARMUP = 0.15
 
 
 def fpnas(
@@ -32,7 +32,7 @@ def fpnas(
     epochs: int = 10,
     seed: int = 0,
     at_least: int = 2,
-    update: Literal["posterior", "eq7"] | None = None,
+    update: Literal["posterior", "eq7"] = "posterior",
     temperature: Temperature | None = None,
     baseline: Baseline = "mean",
     lr: float = ALPHA_LR,
@@ -52,19 +52,17 @@ def fpnas(
         seed: of the sampled architectures.
         at_least: the least K (ours).
         update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "eq7" is the paper's step
-            on the K scores of the moment. By default "posterior" on tables, where it was measured to be far ahead, and
-            "eq7" on supernets, where it has yet to be.
-        temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
+            on the K scores of the moment.
+        temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7". With "posterior" it is
+            "product" on tables and 0.1 on supernets, as if ten validation batches had scored alike.
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         lr: of alpha, with "eq7" (ours).
         warmup: fraction of the epochs with weights only (ours).
         within: draw only architectures within the budget (ours); by default with "posterior" alone.
         memory: of "posterior"; by default one that suits the evaluator.
     """
-    if update is None:
-        update = "posterior" if evaluator.stationary else "eq7"
     if temperature is None:
-        temperature = "product" if update == "posterior" else 4.0
+        temperature = 4.0 if update == "eq7" else "product" if evaluator.stationary else 0.1
     if update not in ("posterior", "eq7"):
         raise unknown_name("update", update, ("posterior", "eq7"))
     within = update == "posterior" if within is None else within
