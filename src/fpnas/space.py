@@ -91,7 +91,10 @@ class Arch(Mapping[str, Option]):
         """The inverse of `to_json`; `InputError` where the text is not an object of plain options."""
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # such as nesting without end
             raise InputError("an architecture as a JSON object", f"no JSON ({error})", "repair the text") from None
         return Arch.from_mapping(value)
 

@@ -79,7 +79,9 @@ def explored(name: str, sound: Sound, cases: int, seed: int) -> Explored:
         try:
             with trail:
                 try_out(name, content, sound)
-        except BaseException as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # what comes from Rust isn't an Exception
             raise AssertionError(f"{name}, seed {seed}, case {case}: {content!r}") from error
         if case and trail.steps - seen and len(content) <= LARGEST:
             corpus.append(content)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from readers import READERS, Sound, sound_files, try_out
 
 from fpnas.errors import FpnasError
+from fpnas.runner.callbacks import steps_logged
 
 CASES = -(-100_000 // len(READERS))
 
@@ -85,8 +86,15 @@ def test_what_leads_somewhere_new_is_kept(sound: Sound) -> None:
     assert many.steps > few.steps
 
 
+HUGE = b"[-1" + 400 * b"0" + b"]"
+
 KEPT: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a broken stream of deflate: zlib.error": ("fbnet latency", lambda content: edited(content, BROKEN)),
+    "a mean beyond all floats: OverflowError": ("arch.json", lambda content: content.replace(b"[0.5]", HUGE)),
+    "an accuracy beyond all floats: OverflowError": (
+        "nas-bench-macro json",
+        lambda content: content.replace(b"[90.0, ", HUGE[:-1] + b", "),
+    ),
     "a checkpoint that is another pickle: KeyError": ("checkpoint", lambda _: _saved({"a": 1})),
     "a column of a table whose name is no text: UnicodeDecodeError": (
         "table parquet",
@@ -119,6 +127,13 @@ def test_what_once_failed_is_refused(what: str, sound: Sound, tmp_path: Path) ->
     (tmp_path / reader.file).write_bytes(content)
     with pytest.raises(FpnasError):
         reader.read(tmp_path)
+
+
+def test_a_log_whose_last_line_is_nested_without_end_tells_of_no_steps(tmp_path: Path) -> None:
+    """It ended in a RecursionError."""
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"step": 4}\n' + 20_000 * "[" + "\n")
+    assert steps_logged(log) == 5
 
 
 def test_the_damage_does_damage(sound: Sound) -> None:

@@ -80,11 +80,15 @@ class ImageSpec:
                 what = "names" if key == "classes" else "numbers"
                 raise InputError(f"a list of {what} as {key}", f"{value!r:.40}", "correct it")
         numbers: Any = values
+        try:
+            mean, std = (tuple(float(value) for value in numbers[key]) for key in ("mean", "std"))
+        except OverflowError:
+            raise InputError("a mean and a std that are finite", "numbers beyond all floats", "correct them") from None
         return cls(
             numbers["image_size"],
             numbers["in_channels"],
-            tuple(float(value) for value in numbers["mean"]),
-            tuple(float(value) for value in numbers["std"]),
+            mean,
+            std,
             tuple(numbers["classes"]),
             known_fit(str(record.get("fit", "stretch"))),  # runs and files from before there was a choice
         )

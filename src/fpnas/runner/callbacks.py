@@ -92,7 +92,7 @@ def steps_logged(log: Path, tail: int = 65536) -> int:
     for line in reversed(lines):
         try:
             step: Any = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
         return step + 1 if isinstance(step, int) else 0
     return 0

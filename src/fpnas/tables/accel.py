@@ -64,6 +64,6 @@ def _space(factors: NDArray[Any], choices: NDArray[Any], path: Path) -> SearchSp
             block, _, variable = factor.rpartition("_")
             found.append(Choice(f"{block}.{VARIABLES[variable]}", tuple(json.loads(text))))
         return SearchSpace(found)
-    except (ValueError, KeyError, TypeError, SupernetError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, SupernetError) as error:
         got = f"{path} ({error})"
         raise InputError("factors such as block0_e with their choices as JSON", got, "get the file anew") from None

@@ -97,6 +97,10 @@ def _row(pair: Any, where: str) -> tuple[list[int], list[float], float, float]:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # of an int beyond all floats
+        number = math.inf
+    if not math.isfinite(number):
         raise InputError("finite test_acc, params and flops", f"{value!r:.40} in {where}", "mend that row")
-    return float(value)
+    return number
