@@ -91,10 +91,7 @@ class Arch(Mapping[str, Option]):
         """The inverse of `to_json`; `InputError` where the text is not an object of plain options."""
         try:
             value = json.loads(text)
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # such as nesting without end
+        except (ValueError, RecursionError) as error:  # the second: nesting without end
             raise InputError("an architecture as a JSON object", f"no JSON ({error})", "repair the text") from None
         return Arch.from_mapping(value)
 

@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_benchmarks import benchmark
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def gpu() -> Any:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import gpu
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return gpu
+    return benchmark("gpu")
 
 
 def test_without_a_gpu_it_is_one_line_and_2(

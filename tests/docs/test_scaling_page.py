@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers_benchmarks import benchmark
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def made() -> Any:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import scaling_page
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return scaling_page
+    return benchmark("scaling_page")
 
 
 def test_seconds_of_more_ranks_follow_from_the_parts(made: Any) -> None:

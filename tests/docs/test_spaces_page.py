@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers_benchmarks import benchmark
 
 from fpnas.spaces import IMAGE_SIZES, PUBLISHED, SPACES
 
@@ -17,11 +17,7 @@ PAGE = ROOT / "docs" / "spaces.md"
 @pytest.fixture(scope="module")
 def made() -> Any:
     """The script that writes the tables."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import space_tables
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    space_tables = benchmark("space_tables")
     assert space_tables.PAGE == PAGE
     return space_tables
 

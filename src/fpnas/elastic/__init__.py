@@ -9,7 +9,7 @@ from fpnas.elastic.init import initialise
 from fpnas.elastic.mbconv import MBConv, conv_norm, searchable_mbconv
 from fpnas.elastic.norm import Activation, BatchNorm1d, BatchNorm2d, LayerNorm, batch_statistics
 from fpnas.elastic.recurrent import GRUCell, LSTMCell, RNNCell
-from fpnas.elastic.supernet import Stage, Supernet
+from fpnas.elastic.supernet import Stage, Staged, Supernet
 from fpnas.elastic.switch import Repeat, Switch
 from fpnas.elastic.tokens import DotProductAttention, Embedding, MultiHeadAttention
 
@@ -38,6 +38,7 @@ __all__ = [
     "SplitAttention",
     "SqueezeExcite",
     "Stage",
+    "Staged",
     "Supernet",
     "Switch",
     "batch_statistics",

@@ -1,14 +1,12 @@
 """Candidates that begin as one function (ours): fresh weights of branches and kernels, made alike before training.
 
 Branches of a switch share no weights (METHOD 3.3). With weights drawn apart, each hands the layers behind it features
-of its own, and those layers see another input at every step: `tiny` has hardly begun to learn when one of its plain
-networks has done so. So the weights are drawn once and copied: kernels are one kernel, padded with zeros, and branches
-start as the first of them. Training moves them apart as far as it pays (benchmarks/supernet_ranking.py).
+of its own, and those layers see another input at every step: after 480 steps the weights of `tiny` rank architectures
+hardly better than chance (benchmarks/supernet_ranking.py). So weights are drawn once and copied: kernels are one
+kernel, padded with zeros, and branches start as the first of them. Training moves them apart as far as it pays.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -29,20 +27,23 @@ def align(module: nn.Module) -> None:
       as widths overlap.
     * A 1x1 convolution that bypasses an `MBConv` begins as what that computes in a pixel without its nonlinearities.
     """
-    for layer in module.modules():
+    members = list(module.modules())
+    for layer in members:
         if isinstance(layer, Conv2d | DepthwiseConv2d):
             _copy(layer, layer)
-        if isinstance(layer, MBConv):
-            for depthwise in layer.depthwise[1:]:
-                _copy_all(layer.depthwise[0], depthwise)
-    for switch in module.modules():
+    for switch in members:
         if isinstance(switch, Switch):
-            places: dict[tuple[str, type], ElasticLayer] = {}
+            firsts: dict[tuple[str, type], ElasticLayer] = {}
             for branch in switch.branches.values():
-                for place, layer in _layers(branch):
-                    first = places.setdefault((place, type(layer)), layer)
-                    _copy(first, layer)
+                for place, layer in branch.named_modules():
+                    if isinstance(layer, ElasticLayer):
+                        _copy(firsts.setdefault((place, type(layer)), layer), layer)
             _align_bypass(list(switch.branches.values()))
+    for block in members:
+        if isinstance(block, MBConv):
+            first, *others = block.depthwise
+            for other in others:
+                other.load_state_dict(first.state_dict())
 
 
 def _align_bypass(branches: list[nn.Module]) -> None:
@@ -66,23 +67,6 @@ def _matrix(module: nn.Module) -> Tensor:
     """The weight of a 1x1 convolution, or of the first in a chain: (out, in), a view."""
     layer = next(layer for layer in module.modules() if isinstance(layer, Conv2d))
     return next(iter(layer.weights.values()))[:, :, 0, 0]
-
-
-def _layers(branch: nn.Module) -> Iterator[tuple[str, ElasticLayer]]:
-    """Elastic layers with weights, by their place; all parallel convolutions of an `MBConv` have the first one's."""
-    for name, layer in branch.named_modules():
-        if isinstance(layer, ElasticLayer) and next(layer.parameters(), None) is not None:
-            yield _place(name), layer
-
-
-def _place(name: str) -> str:
-    before, found, after = name.rpartition("depthwise.")
-    return f"{before}{found}0.{after.partition('.')[2]}" if found else name
-
-
-def _copy_all(source: nn.Module, target: nn.Module) -> None:
-    for own, other in zip(_layers(source), _layers(target), strict=True):
-        _copy(own[1], other[1])
 
 
 def _copy(source: ElasticLayer, target: ElasticLayer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -28,6 +29,14 @@ class Stage:
 
     run: Callable[[Tensor], Tensor]
     modules: tuple[nn.Module, ...]
+
+
+class Staged(nn.Module, ABC):
+    """A module that says what its `forward` is a chain of, so that networks which begin alike can share it."""
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """Run one after another, they are `forward`."""
 
 
 class Supernet(nn.Module):
@@ -138,11 +147,10 @@ class Supernet(nn.Module):
         return self.module(x)
 
     def stages(self) -> Sequence[Stage]:
-        """Parts that, run one after another, are `forward`: what the module's own `stages()` says, the members of an
+        """Parts that, run one after another, are `forward`: those of a `Staged` module, the members of an
         `nn.Sequential`, or all in one. Networks that begin alike share these (see `evaluators.prefixes`)."""
-        own: Callable[[], Sequence[Stage]] | None = getattr(self.module, "stages", None)
-        if own is not None:
-            return own()
+        if isinstance(self.module, Staged):
+            return self.module.stages()
         if type(self.module) is nn.Sequential:
             return [Stage(part, (part,)) for part in self.module]
         return [Stage(self, (self.module,))]

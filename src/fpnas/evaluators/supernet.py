@@ -21,6 +21,7 @@ from fpnas import parallel
 from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Batches, Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
+from fpnas.elastic.gathered import Gathered
 from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
@@ -128,13 +129,13 @@ class SupernetEvaluator:
         own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
-            walk = Walk(self._chain, self._archs(rows[own]), images, gathered, self._autocast)
+            walk, repeats = self._walk(rows[own], images, gathered), counts[own]
             weights = OnlineWeights(self._parameters, self.negligible, walk.leaves)
             for numbers, logits in walk:
                 loss = F.cross_entropy(self._full(logits), labels)
                 if len(labels) < whole:
                     loss = loss * (len(labels) / whole)
-                weights.add(loss, -scale * self._of_batch(loss), int(counts[own][list(numbers)].sum()))
+                weights.add(loss, -scale * self._of_batch(loss), int(repeats[list(numbers)].sum()))
                 del (
                     loss,
                     logits,
@@ -189,7 +190,7 @@ class SupernetEvaluator:
         with batch_statistics(self.supernet):
             if self.racing is None:
                 losses = torch.zeros(len(rows), dtype=torch.float64)
-                for numbers, logits in Walk(self._chain, self._archs(rows[own]), images, None, self._autocast):
+                for numbers, logits in self._walk(rows[own], images):
                     loss = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
                     losses[torch.tensor(own)[list(numbers)]] = loss
                 return -parallel.total(losses)[back]
@@ -279,8 +280,8 @@ class SupernetEvaluator:
             return list(range(len(rows)))
         return own_rows(self._costs[0](rows).double())
 
-    def _archs(self, rows: Tensor) -> list[Arch]:
-        return [self.space.decode(row) for row in rows.tolist()]
+    def _walk(self, rows: Tensor, images: Tensor, gathered: Gathered | None = None) -> Walk:
+        return Walk(self._chain, [self.space.decode(row) for row in rows.tolist()], images, gathered, self._autocast)
 
     def _of_batch(self, loss: Tensor) -> float:
         """The whole batch's loss, from this rank's part of it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fpnas.elastic import Linear, Stage, Supernet, conv_norm, searchable_mbconv
+from fpnas.elastic import Linear, Stage, Staged, Supernet, conv_norm, searchable_mbconv
 from fpnas.elastic.dims import Dim
 from fpnas.errors import InputError
 from fpnas.space import Choice, Option
@@ -48,7 +48,7 @@ def channels(least: int, most: int, step: int) -> tuple[int, ...]:
     return tuple(range(least, most + 1, step))
 
 
-class MacroNet(nn.Module):
+class MacroNet(Staged):
     """Stem, searchable blocks, 1x1 head convolution, average pool, classifier: (N, C, H, W) -> (N, classes)."""
 
     def __init__(self, stem: nn.Module, blocks: Sequence[nn.Module], head: nn.Module, classifier: nn.Module) -> None:

@@ -1,0 +1,20 @@
+"""A script of benchmarks/ as a module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def benchmark(name: str) -> Any:
+    """Imports it as when it is run: its own folder comes first."""
+    folder = str(ROOT / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
