@@ -102,7 +102,7 @@
     const tip = (p) => `${spec.series.length > 1 ? p.name + "\n" : ""}${si(p.x)} ${spec.unit}, score ${p.y.toFixed(3)}\n${p.text.replaceAll("  ", "\n")}`;
     marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: tip, fill: "var(--card)", stroke: "var(--line)" })));
     const top = d3.max(points, (p) => p.y);
-    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, x: { insetLeft: 6, insetRight: 6 }, y: { domain: [least, top + (top - least) * 0.05] }, marks });
+    return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, x: { insetLeft: 6, insetRight: spec.targets.length ? 48 : 6 }, y: { domain: [least, top + (top - least) * 0.05] }, marks });
   }
 
   const kinds = { curve, heat, scatter };
