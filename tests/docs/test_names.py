@@ -65,3 +65,14 @@ def test_the_table_of_methods_is_that_of_the_results() -> None:
     rows = [line for line in page.splitlines() if re.match(r"\| [\w-]+ \| \d", line)]
     assert len(rows) == 7
     assert [row for row in rows if row not in measured] == []
+
+
+@pytest.mark.skipif(not (ROOT / "benchmarks" / "results").exists(), reason="an sdist leaves benchmarks/results out")
+def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
+    """Each figure stands in a row of a results file that the README links to, in this order."""
+    page = (ROOT / "README.md").read_text()
+    files = [ROOT / name for name in set(re.findall(r"\((benchmarks/results/[\w.-]+\.md)\)", page))]
+    measured = [line for file in files for line in file.read_text().splitlines() if line.startswith("|")]
+    rows = [line.split(" | ", 1)[1] for line in page.splitlines() if re.search(r"\d \[\d|±", line)]
+    assert len(rows) >= 6
+    assert [row for row in rows if not any(line.endswith(row) for line in measured)] == []
