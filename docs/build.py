@@ -22,7 +22,6 @@ from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGE, SITE = ROOT / "build" / "docs", ROOT / "site"
 TEXTS = ("ARCHITECTURE.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt")
 FOLDERS = {
     "docs": ("*.md", "*.css", "*.svg", "*.png", "*.json"),
@@ -34,17 +33,23 @@ MODULES = ("elastic", "spaces", "methods", "data", "cost", "train", "shipping", 
 
 
 def main() -> int:
-    """Stages, builds and checks; the exit code is 1 where something is missing, 2 without zensical."""
+    """Stages and builds; the exit code is 1 where something is missing, 2 without zensical."""
     if importlib.util.find_spec("zensical") is None:
         print("error: expected zensical, got none; use Python 3.11 or later and make docs", file=sys.stderr)
         return 2
-    stage(STAGE)
-    shutil.rmtree(SITE, ignore_errors=True)
+    stage(ROOT / "build" / "docs")
+    return build(ROOT)
+
+
+def build(place: Path) -> int:
+    """From the pages in place/build/docs to place/site by place/zensical.toml, checked; 1 where something is missing."""
+    site = place / "site"
+    shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    if subprocess.run(command, cwd=place, check=False).returncode:
         return 1
-    troubles = check(SITE)
-    print("\n".join(troubles) or f"{len(list(SITE.rglob('*.html')))} pages in {SITE}, each link and anchor is there")
+    troubles = check(site)
+    print("\n".join(troubles) or f"{len(list(site.rglob('*.html')))} pages in {site}, each link and anchor is there")
     return 1 if troubles else 0
 
 

@@ -1,6 +1,6 @@
 """Links of the Markdown pages lead to files and headings that exist, as they lie, and pictures come with words.
 
-`make docs` checks the built site.
+test_site.py checks the built site.
 """
 
 from __future__ import annotations

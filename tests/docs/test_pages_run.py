@@ -1,23 +1,105 @@
-"""The Python of each page of docs/ runs as it stands, one block after another, in an empty folder."""
+"""What a page shows runs: its Python as it stands, its `fpnas` commands made short, from top to bottom in one folder.
+
+Commands run in this process. What a page presumes is made up first: a photo, a table, a run that an earlier page made;
+digits stand in for all data. Commands that need several processes, a GPU or a table that isn't here are left to
+test_commands.py, which parses them.
+"""
 
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(page for page in DOCS.glob("*.md") if "```python" in page.read_text())
+from fpnas.cli import main
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```" in page.read_text()]
+TABLES = ROOT.parent / "shared" / "data"
+STEP = "--data digits --image-size 16 --batch-size 32 --max-steps 2 --threads 1"
+# What comes last on a command line counts.
+SHORTER = {"search": STEP, "train": STEP, "evaluate": "--data digits", "bench": "--seeds 1 --queries 10 --workers 1"}
+MINE = ["a,b,run1,run2,ms", *(f"{n % 4},{n // 4},{80 + n},{81 + n},{1 + n % 4 + n // 4}" for n in range(16))]
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search and, in its folder, the training of what it found."""
+    run = tmp_path_factory.mktemp("earlier") / "run"
+    for line in (f"search {STEP} --out {run}", f"train {run} {STEP}"):
+        assert main(shlex.split(line)) == 0
+    return run
+
+
+def shown(block: str) -> list[list[str]]:
+    """The words of each `fpnas` command of a block."""
+    lines = [line.removeprefix("$ ") for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("fpnas ")]
+
+
+def presume(words: list[str], earlier: Path) -> None:
+    """Makes what the command reads and no earlier line of the page has made."""
+    named = [word for word in words[1:] if not word.startswith("-")]
+    out = words[words.index("--out") + 1] if "--out" in words else ""
+    for path in (Path(word) for word in named if word != out):
+        if path.suffix == ".png" and not path.exists():
+            Image.fromarray(np.full((16, 16), 99, np.uint8)).save(path)
+        elif path.name == "arch.json" and not path.exists():
+            path.parent.mkdir()
+            shutil.copy2(earlier / "arch.json", path)
+        elif path.parts[0] == "runs" and not path.exists():
+            begun = words[0] == "train" and str(path) == words[1]  # to be trained: a training there would be another
+            shutil.copytree(earlier, path, ignore=shutil.ignore_patterns("train" if begun else ""))
+        elif path.parts[0] == "docs" and not Path("docs").exists():
+            Path("docs").symlink_to(ROOT / "docs")
+        elif path.suffix == ".csv" and not path.exists():
+            path.write_text("\n".join(MINE))
+        elif (TABLES / path.name).is_file():
+            shutil.copy2(TABLES / path.name, path)
+
+
+def runs_here(words: list[str]) -> bool:
+    missing = "trackio" in words and find_spec("trackio") is None
+    table = words[0] == "bench" and not Path(words[1]).exists()
+    return not (missing or table or ("cuda" in words and not torch.cuda.is_available()))
+
+
+def command(words: list[str], earlier: Path) -> None:
+    presume(words, earlier)
+    if runs_here(words):
+        line = [*words, *shlex.split(SHORTER.get(words[0], ""))]
+        assert main(line) == 0, shlex.join(line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_run(page: Path, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     names: dict[str, Any] = {"__name__": "page"}
     text = page.read_text()
-    for found in re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
-        above = text[: found.start(1)].count("\n")  # so that a traceback names the line of the page
-        exec(compile("\n" * above + found.group(1), str(page), "exec"), names)
+    for found in BLOCK.finditer(text):
+        if found.group(1) == "python":
+            above = text[: found.start(2)].count("\n")  # so that a traceback names the line of the page
+            exec(compile("\n" * above + found.group(2), str(page), "exec"), names)
+        elif not found.group(1):
+            for words in shown(found.group(2)):
+                command(words, earlier)
+
+
+def test_the_pages_show_commands_and_one_that_fails_is_seen(earlier: Path) -> None:
+    blocks = [block for page in PAGES for language, block in BLOCK.findall(page.read_text()) if not language]
+    commands = [words for block in blocks for words in shown(block)]
+    assert len(commands) > 40
+    assert {words[0] for words in commands} >= {"search", "train", "evaluate", "report", "export", "predict", "bench"}
+    with pytest.raises(AssertionError, match="no-such-flag"):
+        command(["cost", str(earlier), "--no-such-flag"], earlier)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,13 +62,38 @@ def test_the_api_pages_name_everything_public(build: Any) -> None:
     assert "::: fpnas.cost.budget.Budget\n" not in pages["fpnas"], "it has its place on the page of costs"
 
 
+@pytest.fixture(scope="module")
+def place(build: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `make docs` builds from: the pages as they are staged, the settings, the sources."""
+    if sys.version_info < (3, 11):
+        pytest.skip("zensical needs Python 3.11")
+    place = tmp_path_factory.mktemp("project")
+    build.stage(place / "build" / "docs")
+    shutil.copy2(ROOT / "zensical.toml", place)
+    (place / "src").symlink_to(ROOT / "src")
+    return place
+
+
+def test_the_site_builds(build: Any, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And doesn't where a page has a link to nowhere, or a picture that zensical itself overlooks."""
+    assert build.build(place) == 0, capfd.readouterr()
+    assert len(list((place / "site").rglob("*.html"))) > 35
+    page = place / "build" / "docs" / "docs" / "faq.md"
+    as_it_is = page.read_text()
+    for wrong, named in (("[x](gone.md)", "gone.md"), ('<img src="images/gone.png" alt="none">', "images/gone.png")):
+        page.write_text(f"{as_it_is}\n{wrong}\n")
+        capfd.readouterr()
+        assert build.build(place) == 1
+        said = re.sub(r"\x1b\[[\d;]*m", "", "".join(capfd.readouterr()))
+        assert named in said
+        assert "faq" in said
+    page.write_text(as_it_is)
+
+
 @pytest.mark.soak
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="zensical needs Python 3.11")
-def test_the_site_builds_and_fetches_nothing(build: Any) -> None:
-    """In site/, as `make docs` leaves it; each page opened from the file system."""
-    assert build.main() == 0
-    pages = sorted(build.SITE.rglob("*.html"))
-    assert len(pages) > 35
+def test_the_site_fetches_nothing(build: Any, place: Path) -> None:
+    """Each page opened from the file system."""
+    assert build.build(place) == 0
     if not CHROMIUM.exists():
         pytest.skip(f"built and checked; to open it needs Debian's chromium at {CHROMIUM}")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive chromium")
@@ -75,7 +102,7 @@ def test_the_site_builds_and_fetches_nothing(build: Any) -> None:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         tab = browser.new_page()
         tab.on("request", lambda request: requests.append(request.url))
-        for page in pages:
+        for page in sorted((place / "site").rglob("*.html")):
             tab.goto(page.as_uri())
             assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)"), page
         browser.close()
