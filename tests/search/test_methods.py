@@ -177,8 +177,8 @@ def test_warm_up_takes_few_architectures_and_then_k_follows_the_entropy() -> Non
     assert steps[waiting]["num_samples"] > 2
 
 
-def test_supernets_are_warmed_up_on_four_and_tables_as_the_entropy_says() -> None:
-    assert on_supernet("fpnas").settings()["warm_samples"] == 4
+def test_supernets_are_warmed_up_on_two_and_tables_as_the_entropy_says() -> None:
+    assert on_supernet("fpnas").settings()["warm_samples"] == 2
     assert on_supernet("fpnas", at_least=6).settings()["warm_samples"] == 6
     assert on_supernet("fpnas", update="eq7").settings()["warm_samples"] is None
     assert on_table("fpnas").settings()["warm_samples"] is None
@@ -200,7 +200,7 @@ def test_the_temperature_falls_evenly_on_a_log_scale_once_alpha_moves() -> None:
 
 
 def test_by_default_supernets_are_cooled_and_tables_are_not() -> None:
-    assert on_supernet("fpnas").settings()["cooling"] == 0.1
+    assert on_supernet("fpnas").settings()["cooling"] == 0.03
     assert on_supernet("fpnas", temperature=0.1, cooling=1.0).settings()["cooling"] == 1.0
     assert on_table("fpnas").settings()["cooling"] == 1.0
 

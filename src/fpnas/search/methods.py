@@ -21,8 +21,8 @@ from fpnas.search.soft import Gumbel, Soft, softmax_weights
 
 ALPHA_LR = 0.03
 WARMUP = 0.3
-WARM_SAMPLES = 4
-COOLING = 0.1
+WARM_SAMPLES = 2
+COOLING = 0.03
 
 
 def fpnas(
@@ -59,11 +59,11 @@ def fpnas(
             on the K scores of the moment.
         temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
         cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours). By
-            default 0.1 on supernets, as if in the end ten validation batches had scored alike, and 1 on tables.
+            default 0.03 on supernets, as if in the end thirty validation batches had scored alike, and 1 on tables.
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         lr: of alpha, with "eq7" (ours).
         warmup: fraction of the epochs with weights only (ours).
-        warm_samples: the most architectures of a step there (ours); by default 4 with "posterior" on supernets,
+        warm_samples: the most architectures of a step there (ours); by default 2 with "posterior" on supernets,
             else as many as later.
         within: draw only architectures within the budget (ours); by default with "posterior" alone.
         memory: of "posterior"; by default one that suits the evaluator.
