@@ -18,6 +18,8 @@ from torch import Tensor
 import fpnas
 from fpnas.errors import InputError
 from fpnas.memory import Memory
+from fpnas.search.moves import Posterior, Scores
+from fpnas.search.strategy import Moment
 
 Make = Callable[..., fpnas.Search]
 
@@ -95,7 +97,16 @@ def test_settings_tell_methods_apart() -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "fpnas": {"lam": 0.5, "join_at": 0.6, "at_least": 3, "update": "eq7", "temperature": 3.0, "within": False},
+    "fpnas": {
+        "lam": 0.5,
+        "join_at": 0.6,
+        "at_least": 3,
+        "update": "eq7",
+        "temperature": 3.0,
+        "within": False,
+        "cooling": 0.5,
+        "warm_samples": 3,
+    },
     "parsec": {"num_samples": 5, "temperature": 3.0, "lr": 0.2},
     "darts": {"lr": 0.2, "weight_decay": 0.1},
     "fbnetv2": {"lr": 0.2, "weight_decay": 0.1, "temperatures": (2.0, 0.5)},
@@ -130,6 +141,10 @@ def test_methods_that_mix_refuse_a_table(name: str) -> None:
         ("fpnas", {"join_at": 1.5}, "join_at as a fraction"),
         ("fpnas", {"temperature": 0.0}, "temperature above 0"),
         ("fpnas", {"warmup": -0.1}, "warmup as a fraction"),
+        ("fpnas", {"cooling": 0.0}, "a cooling above 0, at most 1"),
+        ("fpnas", {"cooling": 1.5}, "a cooling above 0, at most 1"),
+        ("fpnas", {"cooling": float("nan")}, "a cooling above 0, at most 1"),
+        ("fpnas", {"warm_samples": 0}, "1 architecture or more for a step of warm-up"),
         ("fpnas", {"epochs": 0}, "1 epoch or more"),
         ("parsec", {"lr": 0.0}, "a learning rate of alpha above 0"),
         ("parsec", {"num_samples": 0}, "1 <= at_least <= at_most"),
@@ -147,6 +162,47 @@ def test_numbers_out_of_range_are_refused(name: str, options: dict[str, Any], te
     with pytest.raises(InputError, match=text) as caught:
         on_table(name, **options)
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------- young weights decide little
+
+
+def test_warm_up_takes_few_architectures_and_then_k_follows_the_entropy() -> None:
+    job = on_supernet("fpnas", lam=3.0, warm_samples=2, cooling=1.0, epochs=10)
+    steps = [job.step().metrics for _ in range(job.steps_total)]
+    waiting = round(0.2 * job.steps_total)
+    assert [step["num_samples"] for step in steps[:waiting]] == [2] * waiting
+    for step in steps[waiting:]:
+        assert step["num_samples"] == max(2, round(3.0 * step["entropy"]))
+    assert steps[waiting]["num_samples"] > 2
+
+
+def test_supernets_are_warmed_up_on_four_and_tables_as_the_entropy_says() -> None:
+    assert on_supernet("fpnas").settings()["warm_samples"] == 4
+    assert on_supernet("fpnas", at_least=6).settings()["warm_samples"] == 6
+    assert on_supernet("fpnas", update="eq7").settings()["warm_samples"] is None
+    assert on_table("fpnas").settings()["warm_samples"] is None
+
+
+def test_the_temperature_falls_evenly_on_a_log_scale_once_alpha_moves() -> None:
+    """Beside a search that is not cooled, fed with the same scores: alpha's logits, step by step."""
+    move, cooled = (Posterior(Memory(h.TABLE_SPACE), "product", c) for c in (1.0, 0.1))
+    plain, other = fpnas.ArchDistribution(h.TABLE_SPACE), fpnas.ArchDistribution(h.TABLE_SPACE)
+    budget, draws = None, torch.Generator()
+    for number in range(5):
+        codes = plain.sample(6, torch.Generator().manual_seed(number))
+        scores = Scores(codes, -codes.sum(dim=1).double(), 12, settled=Moment(number + 3, 8, 3, 0).settled)
+        move(plain, scores, budget, draws)
+        cooled(other, scores, budget, draws)
+        torch.testing.assert_close(other.logits, plain.logits * 10 ** ((number + 1) / 5))
+    assert plain.logits.detach().abs().max() > 0
+    assert [Moment(n, 8, 3, 0).warming_up for n in range(8)] == [True] * 3 + [False] * 5
+
+
+def test_by_default_supernets_are_cooled_and_tables_are_not() -> None:
+    assert on_supernet("fpnas").settings()["cooling"] == 0.1
+    assert on_supernet("fpnas", temperature=0.1, cooling=1.0).settings()["cooling"] == 1.0
+    assert on_table("fpnas").settings()["cooling"] == 1.0
 
 
 # ------------------------------------------------------------------------------------------------- they find the best

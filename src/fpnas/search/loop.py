@@ -117,8 +117,7 @@ class Search:
     def step(self) -> Step:
         """A step of the strategy, and its record."""
         number = self.steps_done
-        warming_up = number < round(self.warmup * self.steps_total)
-        moment = Moment(number, self.steps_total, warming_up, self.seed)
+        moment = Moment(number, self.steps_total, round(self.warmup * self.steps_total), self.seed)
         told = self.strategy.step(self.evaluator, self.budget, moment)
         self.skips.note(told.skipped, number)
         finite = None if told.score is None else told.score[told.score.isfinite()]

@@ -11,6 +11,7 @@ needs no such weight: a regression on scores is right wherever they were taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class Many(Strategy):
         for number, (own, member) in enumerate(zip(self.budgets, self.members, strict=True)):
             member.join_if_due(moment)
             entropies.append(float(member.distribution.entropy().detach()))
-            size = max(1, round(member.sample_size(entropies[-1]) / len(self.members)))
+            size = max(1, round(member.size(entropies[-1], moment) / len(self.members)))
             draws = generator(moment.seed, f"architectures of target {number}", moment.number)
             drawn.append(member.draw(size, own, draws))
         self.distribution = self.members[-1].distribution
@@ -73,7 +74,8 @@ class Many(Strategy):
         loglik = likelihood(evaluator.score(codes))
         skipped = learned.skipped or not bool(loglik.isfinite().any())
         if not skipped:
-            self._move(Scores(codes, loglik, evaluator.num_images), [len(part) for part in drawn], moment)
+            scores = Scores(codes, loglik, evaluator.num_images, settled=moment.settled)
+            self._move(scores, [len(part) for part in drawn], moment)
         return Told(codes, loglik / evaluator.num_images, learned.loss, entropy, skipped)
 
     def _move(self, scores: Scores, sizes: Sequence[int], moment: Moment) -> None:
@@ -82,7 +84,7 @@ class Many(Strategy):
             shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
             ratios = log_probs - (log_probs + shares.log()[:, None]).logsumexp(dim=0)
         for number, (own, member) in enumerate(zip(self.budgets, self.members, strict=True)):
-            weighed = Scores(scores.codes, scores.loglik, scores.num_images, ratios[number])
+            weighed = replace(scores, log_ratio=ratios[number])
             costs = generator(moment.seed, f"costs of target {number}", moment.number)
             member.move(member.distribution, weighed, own, costs)
 

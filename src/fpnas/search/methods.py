@@ -20,7 +20,9 @@ from fpnas.search.sampling import Sampling
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
 
 ALPHA_LR = 0.03
-WARMUP = 0.15
+WARMUP = 0.3
+WARM_SAMPLES = 4
+COOLING = 0.1
 
 
 def fpnas(
@@ -34,9 +36,11 @@ def fpnas(
     at_least: int = 2,
     update: Literal["posterior", "eq7"] = "posterior",
     temperature: Temperature | None = None,
+    cooling: float | None = None,
     baseline: Baseline = "mean",
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
+    warm_samples: int | None = None,
     within: bool | None = None,
     memory: Memory | None = None,
 ) -> Search:
@@ -53,26 +57,34 @@ def fpnas(
         at_least: the least K (ours).
         update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "eq7" is the paper's step
             on the K scores of the moment.
-        temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7". With "posterior" it is
-            "product" on tables and 0.1 on supernets, as if ten validation batches had scored alike.
+        temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
+        cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours). By
+            default 0.1 on supernets, as if in the end ten validation batches had scored alike, and 1 on tables.
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         lr: of alpha, with "eq7" (ours).
         warmup: fraction of the epochs with weights only (ours).
+        warm_samples: the most architectures of a step there (ours); by default 4 with "posterior" on supernets,
+            else as many as later.
         within: draw only architectures within the budget (ours); by default with "posterior" alone.
         memory: of "posterior"; by default one that suits the evaluator.
     """
     if temperature is None:
-        temperature = 4.0 if update == "eq7" else "product" if evaluator.stationary else 0.1
+        temperature = 4.0 if update == "eq7" else "product"
+    if cooling is None:
+        cooling = 1.0 if evaluator.stationary else COOLING
     if update not in ("posterior", "eq7"):
         raise unknown_name("update", update, ("posterior", "eq7"))
     within = update == "posterior" if within is None else within
     size = SampleSize.adaptive(lam, at_least)
+    if warm_samples is None and update == "posterior" and not evaluator.stationary:
+        warm_samples = max(WARM_SAMPLES, at_least)
 
     def sampling() -> Sampling:
         move: Move = Likelihood(lr, temperature, baseline)
         if update == "posterior":
-            move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature)
-        return Sampling(ArchDistribution(evaluator.space), size, move, join_at=join_at, within=within)
+            move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature, cooling)
+        start = ArchDistribution(evaluator.space)
+        return Sampling(start, size, move, join_at=join_at, within=within, warm_samples=warm_samples)
 
     if isinstance(budget, Sequence):
         strategy = Many(budget, [sampling() for _ in budget])

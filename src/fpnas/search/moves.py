@@ -21,13 +21,15 @@ class Scores:
     """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`.
 
     A log-likelihood is -inf where the architecture has diverged; at least one is finite. `log_ratio` (K,) is log P(A) -
-    log q(A) where they were drawn from a q other than the P that is moved.
+    log q(A) where they were drawn from a q other than the P that is moved. `settled` is the share of alpha's part of
+    the search that is done with these.
     """
 
     codes: Tensor
     loglik: Tensor
     num_images: int
     log_ratio: Tensor | None = None
+    settled: float = 1.0
 
     def finite(self) -> Scores:
         """Those that haven't diverged."""
@@ -35,7 +37,7 @@ class Scores:
         if bool(kept.all()):
             return self
         ratio = None if self.log_ratio is None else self.log_ratio[kept]
-        return Scores(self.codes[kept], self.loglik[kept], self.num_images, ratio)
+        return Scores(self.codes[kept], self.loglik[kept], self.num_images, ratio, self.settled)
 
 
 class Move(ABC):
@@ -198,12 +200,19 @@ class Posterior(Move):
 
     Args:
         memory: of past scores.
-        temperature: of the likelihood.
+        temperature: of the likelihood, at first.
+        cooling: what the temperature is multiplied by over the search, evenly on a log scale. Early scores are those of
+            young weights: at the last temperature the first few would decide.
+
+    Raises:
+        InputError: a number out of range.
     """
 
-    def __init__(self, memory: Memory, temperature: Temperature) -> None:
+    def __init__(self, memory: Memory, temperature: Temperature, cooling: float = 1.0) -> None:
         divisor(temperature, 1)
-        self.memory = memory
+        if not 0 < cooling <= 1:
+            raise InputError("a cooling above 0, at most 1", f"{cooling:g}", "1 keeps the temperature")
+        self.memory, self.cooling = memory, cooling
         self.temperature: Temperature = temperature
 
     def start(self, distribution: ArchDistribution) -> None:
@@ -215,10 +224,10 @@ class Posterior(Move):
         """Remembers the scores and reads the logits off the memory."""
         del budget, generator
         self.memory.add(distribution, scores.codes, scores.loglik / divisor(self.temperature, scores.num_images))
-        distribution.set_logits(self.memory.logits(distribution))
+        distribution.set_logits(self.memory.logits(distribution) / self.cooling**scores.settled)
 
     def settings(self) -> dict[str, Any]:
-        return {"temperature": self.temperature, **self.memory.settings()}
+        return {"temperature": self.temperature, "cooling": self.cooling, **self.memory.settings()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory.state_dict()}

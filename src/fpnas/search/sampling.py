@@ -30,16 +30,27 @@ class Sampling(Strategy):
         move: what becomes of the scores.
         join_at: theta, as a share of the search: there the distribution is joined to one table a group. 1 is never.
         within: draw from P(A|alpha, cost <= target) (ours, see `within`); the paper draws from P(A|alpha).
+        warm_samples: the most architectures of a step in which only weights learn; None is as many as later.
     """
 
     def __init__(
-        self, distribution: ArchDistribution, sample_size: SampleSize, move: Move, *, join_at: float, within: bool
+        self,
+        distribution: ArchDistribution,
+        sample_size: SampleSize,
+        move: Move,
+        *,
+        join_at: float,
+        within: bool,
+        warm_samples: int | None = None,
     ) -> None:
         super().__init__(distribution.space)
         if not 0 <= join_at <= 1:
             raise InputError("join_at as a fraction of the epochs, 0 to 1", f"{join_at:g}", "correct it")
         self.distribution = distribution
+        if warm_samples is not None and warm_samples < 1:
+            raise InputError("1 architecture or more for a step of warm-up", str(warm_samples), "use 4, say")
         self.sample_size, self.move, self.join_at = sample_size, move, join_at
+        self.warm_samples = warm_samples
         self.within = Within() if within else None
         move.start(distribution)
 
@@ -48,7 +59,7 @@ class Sampling(Strategy):
         self.join_if_due(moment)
         entropy = float(self.distribution.entropy().detach())
         draws = generator(moment.seed, "architectures", moment.number)
-        codes = self.draw(self.sample_size(entropy), budget, draws)
+        codes = self.draw(self.size(entropy, moment), budget, draws)
         learned = evaluator.learn(codes, moment.progress)
         if moment.warming_up:
             return Told(codes, None, learned.loss, entropy, learned.skipped)
@@ -56,8 +67,14 @@ class Sampling(Strategy):
         any_finite = bool(loglik.isfinite().any())
         if any_finite:
             costs = generator(moment.seed, "costs", moment.number)
-            self.move(self.distribution, Scores(codes, loglik, evaluator.num_images), budget, costs)
+            scores = Scores(codes, loglik, evaluator.num_images, settled=moment.settled)
+            self.move(self.distribution, scores, budget, costs)
         return Told(codes, loglik / evaluator.num_images, learned.loss, entropy, learned.skipped or not any_finite)
+
+    def size(self, entropy: float, moment: Moment) -> int:
+        """K of a step."""
+        wanted = self.sample_size(entropy)
+        return wanted if self.warm_samples is None or not moment.warming_up else min(wanted, self.warm_samples)
 
     def join_if_due(self, moment: Moment) -> None:
         """At theta the distribution becomes one of a table a group."""
@@ -80,6 +97,7 @@ class Sampling(Strategy):
             "at_most": size.at_most,
             "join_at": self.join_at,
             "within": self.within is not None,
+            "warm_samples": self.warm_samples,
             **self.move.settings(),
         }
 

@@ -17,17 +17,27 @@ from fpnas.space import SearchSpace
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a search stands: the step's number of how many, whether only weights learn yet, the search's seed."""
+    """Where a search stands: the step's number of how many, in how many only weights learn, the search's seed."""
 
     number: int
     total: int
-    warming_up: bool
+    warmup: int
     seed: int
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether only weights learn yet."""
+        return self.number < self.warmup
 
     @property
     def progress(self) -> float:
         """The share of the search that is done, in [0, 1)."""
         return self.number / self.total
+
+    @property
+    def settled(self) -> float:
+        """The share of alpha's part of the search that will be done after this step, in (0, 1]."""
+        return max(0, self.number + 1 - self.warmup) / max(1, self.total - self.warmup)
 
 
 @dataclass(frozen=True)
