@@ -9,7 +9,8 @@ beside are the paper's: EfficientNet-B0 390 M, 77.3 %; B1 734 M, 79.1 %; B2 1,05
 
 from __future__ import annotations
 
-from protocol import Arm, difference, plan, report, run, table, verdict
+from judging import Found, difference, perform, table, verdict
+from protocol import Arm
 
 from fpnas.spaces.large import L0, L1, L2
 from fpnas.spaces.macro import FP_NAS
@@ -26,16 +27,19 @@ ARMS = tuple(
 )
 
 
-def main() -> None:
-    asked = plan("large", __doc__)
-    found = run(asked, ARMS)
-    lines = [*table(ARMS, found, "L0, found"), ""]
+def arms(scale: str) -> tuple[Arm, ...]:
+    del scale  # the arms hold what differs
+    return ARMS
+
+
+def lines(scale: str, found: Found) -> list[str]:
+    said = [*table(arms(scale), found, "L0, found"), ""]
     for name in SIZES:
         gap = verdict(difference(found[f"{name}, found"], found[f"{name}, random"]))
-        lines.append(f"* {name}: found against random search (the paper has no such row): {gap}.")
-    lines.append("* The paper's claim, ahead of EfficientNet at equal multiply-adds, needs ImageNet: not judged here.")
-    report(asked, "large", "Large models", lines)
+        said.append(f"* {name}: found against random search (the paper has no such row): {gap}.")
+    said.append("* The paper's claim, ahead of EfficientNet at equal multiply-adds, needs ImageNet: not judged here.")
+    return said
 
 
 if __name__ == "__main__":
-    main()
+    perform("large", "Large models", __doc__, arms, lines)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import fpnas
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "paper"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "protocol")
+SHARED = ("judging", "protocol")
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
+RECORD = {"samples": 100, "steps": 9, "first_k": 4, "entropy": 1.0, "search_seconds": 8.0, "train_seconds": 1.0}
+RECORD |= {"flops": 5, "params": 6}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,25 +52,70 @@ class Judge:
 
 @pytest.fixture(scope="module")
 def costs() -> dict[Any, fpnas.Flops]:
-    """Of the small spaces that were met, by what makes them differ."""
+    """Of the spaces that were met, by what makes them differ."""
     return {}
 
 
+@pytest.mark.parametrize("scale", ["small", "full"])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_arm_can_begin(script: str, costs: dict[Any, fpnas.Flops]) -> None:
-    protocol, arms = importlib.import_module("protocol"), importlib.import_module(script).ARMS
+def test_every_arm_can_begin(script: str, scale: str, costs: dict[Any, fpnas.Flops]) -> None:
+    protocol, arms = importlib.import_module("protocol"), importlib.import_module(script).arms(scale)
     assert len({arm.name for arm in arms}) == len(arms)
-    data: Any = SimpleNamespace(num_classes=10, in_channels=1)
+    small = scale == "small"
+    data: Any = (
+        SimpleNamespace(num_classes=10, in_channels=1) if small else SimpleNamespace(num_classes=100, in_channels=3)
+    )
     for arm in arms:
-        if (arm.fine, arm.micro) not in costs:
+        shape = (1, 16, 16) if small else (3, arm.image_size, arm.image_size)
+        space = (arm.fine, arm.micro) if small else (arm.fine, arm.micro, arm.rows, shape)
+        if space not in costs:
             with torch.device("meta"):
-                net = protocol.supernet(arm, "small", data, 0)
-            costs[arm.fine, arm.micro] = fpnas.Flops(net, (1, 16, 16))
-        flops = costs[arm.fine, arm.micro]
-        assert flops.bounds()[0] < arm.target[0]
-        budget = fpnas.Budget(flops, arm.target[0])
+                net = protocol.supernet(arm, scale, data, 0)
+            costs[space] = fpnas.Flops(net, shape)
+        flops = costs[space]
+        target = arm.target[not small]
+        assert flops.bounds()[0] < target
+        assert small or fpnas.Budget(flops, target).binds
+        budget = fpnas.Budget(flops, target)
         made = fpnas.methods.METHODS[arm.method](Judge(flops.space), budget, epochs=1, seed=0, **dict(arm.options))
         assert made.steps_total == 10
+
+
+def test_full_arms_are_the_papers() -> None:
+    """K and lambda as published, alpha at the library's own rate; FBNetV2 beside FP-NAS at the same px and target."""
+    names = ("adaptive", "fbnetv2", "fine", "theta")
+    every = {name: importlib.import_module(name).arms("full") for name in names}
+    assert all("lr" not in dict(arm.options) for arms in every.values() for arm in arms)
+    adaptive = [dict(arm.options) for arm in every["adaptive"]]
+    assert [options["num_samples"] for options in adaptive if "num_samples" in options] == [4, 7, 14]
+    assert [options["lam"] for options in adaptive if "join_at" in options] == [1 / 16, 1 / 8, 1 / 4, 1 / 2]
+    assert {dict(arm.options)["lam"] for arm in every["theta"]} == {0.25}
+    sized = {arm.name.partition(",")[0]: (arm.image_size, arm.target[1]) for arm in every["fbnetv2"]}
+    assert [sized[f"F{n}"] for n in (1, 2, 3, 4)] == [sized[f"S{n}"] for n in (1, 2, 3, 4)]
+    assert [sized[f"F{n}"][0] for n in (1, 2, 3, 4)] == [128, 160, 192, 256]
+
+
+def test_kept_small_runs_keep_their_names() -> None:
+    names = {arm.name for script in ("adaptive", "fbnetv2") for arm in importlib.import_module(script).arms("small")}
+    kept = {"fixed, K = 4", "fixed, K = 7", "PARSEC, K = 11", "ours, lambda = 1/2", "ours, lambda = 1/4"}
+    kept |= {f"adaptive alone, lambda = 1/{part}" for part in (2, 4, 8, 16)} | {"FP-NAS, lambda = 1/2"}
+    assert names == kept | {"FBNetV2", "FBNetV2, rate 0.1", "DARTS", "FP-NAS", "ours", "random"}
+
+
+@pytest.mark.parametrize("scale", ["small", "full"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_claim_is_judged(script: str, scale: str) -> None:
+    """Where all arms are alike nothing is saved, nothing is lost, and no lead is more than noise."""
+    protocol, module = importlib.import_module("protocol"), importlib.import_module(script)
+    alike = [protocol.Outcome(**RECORD, accuracy=accuracy) for accuracy in (80.0, 81.0, 82.0)]
+    lines = module.lines(scale, {arm.name: alike for arm in module.arms(scale)})
+    said = [line for line in lines if line.startswith("* ") and ", against " in line and "no such row" not in line]
+    assert said or script == "large"
+    for line in said:
+        for what in line.split(": ", 1)[1].split("; "):
+            saved = what.startswith(("samples", "time"))
+            found = next(word for word in ("does not hold here", "within noise here", "holds here") if word in what)
+            assert found == "does not hold here" if saved else found in ("within noise here", "holds here"), line
 
 
 def test_the_full_scale_is_the_papers_space() -> None:
@@ -73,26 +125,114 @@ def test_the_full_scale_is_the_papers_space() -> None:
     assert net.space == fpnas.spaces.fbnetv2_f(100).space
 
 
+@pytest.mark.parametrize(
+    ("gaps", "claim", "word"),
+    [
+        ((1.0, 1.1, 1.2), "no loss", "HOLDS"),
+        ((-0.5, 0.0, 0.2), "no loss", "HOLDS"),
+        ((-1.0, -1.1, -1.2), "no loss", "FAILS"),
+        ((1.0, 1.1, 1.2), "ahead", "HOLDS"),
+        ((-0.5, 0.0, 0.9), "ahead", "NOISE"),
+        ((-1.0, -1.1, -1.2), "ahead", "FAILS"),
+        ((-1.0, -1.1, -1.2), "behind", "HOLDS"),
+        ((-0.5, 0.0, 0.9), "behind", "NOISE"),
+        ((1.0, 1.1, 1.2), "behind", "FAILS"),
+        ((1.0,), "ahead", "ONE_SEED"),
+    ],
+)
+def test_an_accuracy_is_judged(gaps: tuple[float, ...], claim: Any, word: str) -> None:
+    protocol, judging = importlib.import_module("protocol"), importlib.import_module("judging")
+    base = [protocol.Outcome(**RECORD, accuracy=80.0) for _ in gaps]
+    ours = [protocol.Outcome(**RECORD, accuracy=80.0 + gap) for gap in gaps]
+    assert judging.accuracy(ours, base, claim, "so").endswith(getattr(judging, word))
+
+
+def test_samples_and_times_are_judged_by_their_factor() -> None:
+    protocol, judging = importlib.import_module("protocol"), importlib.import_module("judging")
+
+    def having(*values: int) -> list[Any]:
+        kept = [RECORD | {"samples": value, "search_seconds": float(value)} for value in values]
+        return [protocol.Outcome(**record, accuracy=80.0) for record in kept]
+
+    base = having(100, 100)
+    for values, claim, word in (((36, 36), 64, "HOLDS"), ((37, 37), 64, "FAILS"), ((34, 40), 64, "NOISE")):
+        assert judging.samples(having(*values), base, claim).endswith(getattr(judging, word))
+    assert judging.samples(having(150), base[:1], 64).startswith("samples (published: 64 % fewer): 50 % more, ")
+    for values, claim, word in (((50, 50), 2.0, "HOLDS"), ((60, 60), 2.0, "FAILS"), ((50, 60), 2.0, "NOISE")):
+        assert judging.duration(having(*values), base, claim).endswith(getattr(judging, word))
+
+
 def test_a_run_is_kept_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Finished runs are read, not repeated; their figures are those of the table."""
-    protocol = importlib.import_module("protocol")
+    protocol, judging = importlib.import_module("protocol"), importlib.import_module("judging")
     arms = [protocol.Arm("base"), protocol.Arm("K = 4, 1/2")]
     results = tmp_path / "results.md"
-    asked = protocol.Plan("small", 2, 1, tmp_path, None, 0, 1, results)
-    kept = {"samples": 100, "steps": 9, "first_k": 4, "entropy": 1.0, "search_seconds": 8.0, "train_seconds": 1.0}
-    kept |= {"flops": 5, "params": 6}
+    asked = protocol.Plan("small", 2, 1, tmp_path, results=results)
     for folder, accuracies, samples in (("base", (80.0, 82.0), 100), ("K-=-4-1of2", (83.0, 84.0), 25)):
         for seed, accuracy in enumerate(accuracies):
             (tmp_path / folder / f"seed-{seed}").mkdir(parents=True)
-            record = {**kept, "samples": samples, "accuracy": accuracy}
+            record = {**RECORD, "samples": samples, "accuracy": accuracy}
             (tmp_path / folder / f"seed-{seed}" / "outcome.json").write_text(json.dumps(record))
     found = protocol.run(asked, arms)
-    protocol.report(asked, "script", "Title", protocol.table(arms, found, "base"))
+    judging.report(asked, "script", "Title", judging.table(arms, found, "base"), 12.4)
     text = results.read_text()
+    assert "* Wall time: 12 min in this call; runs that had finished before it were kept" in text
     assert capsys.readouterr().out.strip() == text.strip()
     assert "| K = 4, 1/2 | - | 4 | 25 | 0.25 | 8 | 1.00 | 0 ± 0 | 83.50 ± 0.71 |" in text
-    mean, error = protocol.difference(found["K = 4, 1/2"], found["base"])
+    mean, error = judging.difference(found["K = 4, 1/2"], found["base"])
     assert (mean, error) == (2.5, pytest.approx(statistics.stdev([3, 2]) / 2**0.5))
-    assert protocol.verdict((2.5, 0.5)) == "+2.50 ± 0.50 points (ahead)"
-    assert protocol.verdict((0.9, 0.5)) == "+0.90 ± 0.50 points (no more than noise)"
-    assert protocol.verdict((-2.0, 0.5)) == "-2.00 ± 0.50 points (behind)"
+    assert judging.verdict((2.5, 0.5)) == "+2.50 ± 0.50 points (ahead)"
+    assert judging.verdict((0.9, 0.5)) == "+0.90 ± 0.50 points (no more than noise)"
+    assert judging.verdict((-2.0, 0.5)) == "-2.00 ± 0.50 points (behind)"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 12 images of 32 px."""
+    place, draws = tmp_path_factory.mktemp("imagenet"), np.random.default_rng(0)
+    for label in range(3):
+        (place / f"n{label}").mkdir()
+        for number in range(12):
+            pixels = draws.integers(0, 128, (32, 32, 3), dtype=np.uint8) + np.uint8(60 * label)
+            Image.fromarray(pixels).save(place / f"n{label}" / f"{number}.png")
+    return place
+
+
+# A search of one step: what is tried is who writes what. Started by torchrun as a script would be.
+TOY = """
+import os
+import sys
+from pathlib import Path
+
+import judging
+from protocol import Arm
+
+Path(sys.argv[sys.argv.index("--out") + 1], f"rank-{os.environ['RANK']}").touch()
+arm = Arm("toy", options=(("lam", 0.01),))
+judging.perform("toy", "Toy", None, lambda scale: (arm,), lambda scale, found: judging.table((arm,), found, "toy"))
+"""
+
+
+def test_two_ranks_run_an_experiment_together(toy: Path, tmp_path: Path) -> None:
+    """At full scale: subset and whole have their classes, both ranks have the outcome, and one of them writes it."""
+    pytest.importorskip("kornia")
+    (tmp_path / "toy.py").write_text(TOY)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "toy.py"), "--scale", "full", "--imagenet", str(toy), "--classes", "2", "--seeds", "1"]
+    command += ["--image-size", "32", "--epochs", "1", "--train-epochs", "1", "--device", "cpu"]
+    command += ["--out", str(tmp_path), "--results", str(tmp_path / "results.md")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(FOLDER), *sys.path])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("# Toy") == 1
+    assert (tmp_path / "rank-0").exists()
+    assert (tmp_path / "rank-1").exists()
+    run = tmp_path / "full" / "toy" / "seed-0"
+    assert sorted(path.name for path in run.iterdir()) == ["outcome.json", "search", "train"]
+    outcome = json.loads((run / "outcome.json").read_text())
+    for job, classes in (("search", 2), ("train", 3)):
+        assert json.loads((run / job / "arch.json").read_text())["num_classes"] == classes
+        settings = json.loads((run / job / "run.json").read_text())["settings"]
+        assert (settings["ranks"], settings["device"], settings["precision"]) == (2, "cpu", "fp32")
+    assert outcome["accuracy"] == json.loads((run / "train" / "result.json").read_text())["accuracy"]
+    assert "torchrun --nproc-per-node 2 benchmarks/paper/toy.py --scale full" in (tmp_path / "results.md").read_text()

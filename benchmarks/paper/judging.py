@@ -1,0 +1,193 @@
+"""From an experiment's command line to its results: the table, and the paper's claims judged in words.
+
+Every comparison is made seed by seed; noise is two standard errors of its mean.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from protocol import SEARCHED, Arm, Outcome, Plan, plan, run
+
+from fpnas import parallel
+
+HOLDS = "the paper's claim holds here"
+FAILS = "the paper's claim does not hold here"
+NOISE = "the paper's claim is within noise here"
+ONE_SEED = "one seed can't judge the paper's claim"
+
+Claim = Literal["no loss", "ahead", "behind"]
+"""Of an arm's accuracy; "no loss" also where the paper prints a small lead beside its claim of less time."""
+
+Found = dict[str, list[Outcome]]
+"""Of each arm, by its name, the outcomes by seed."""
+
+
+def perform(
+    script: str,
+    title: str,
+    about: str | None,
+    arms: Callable[[str], Sequence[Arm]],
+    lines: Callable[[str, Found], Sequence[str]],
+) -> None:
+    """An experiment from its command line to its results.
+
+    Args:
+        script: its name.
+        title: of the results.
+        about: what --help says.
+        arms: those of a scale.
+        lines: the results at a scale.
+    """
+    asked, begun = plan(script, about), time.monotonic()
+    with parallel.ranks(asked.device):
+        found = run(asked, arms(asked.scale))
+        if parallel.rank() == 0:
+            report(asked, script, title, lines(asked.scale, found), (time.monotonic() - begun) / 60)
+
+
+# ----------------------------------------------------------------------------------------------------------- the table
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):,.{digits}f} ± {deviation:,.{digits}f}"
+
+
+def table(arms: Sequence[Arm], found: Found, against: str) -> list[str]:
+    """A line an arm: the published figures, ours, and samples and seconds over those of the arm `against`."""
+    base = found[against]
+    head = ["arm", "published", "K at first", "samples", f"of {against}'s", "search, s", f"of {against}'s"]
+    head += ["kFLOPs", "test accuracy, %"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for arm in arms:
+        rows = found[arm.name]
+        cells = [
+            arm.name,
+            arm.published,
+            f"{statistics.fmean(row.first_k for row in rows):.0f}",
+            f"{statistics.fmean(row.samples for row in rows):,.0f}",
+            f"{statistics.fmean(_shares(rows, base, 'samples')):.2f}",
+            f"{statistics.fmean(row.search_seconds for row in rows):,.0f}",
+            f"{statistics.fmean(_shares(rows, base, 'search_seconds')):.2f}",
+            spread([row.flops / 1e3 for row in rows], 0),
+            spread([row.accuracy for row in rows]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _shares(ours: Sequence[Outcome], theirs: Sequence[Outcome], what: str) -> list[float]:
+    """One's numbers over the other's, by seed."""
+    return [getattr(a, what) / getattr(b, what) for a, b in zip(ours, theirs, strict=True)]
+
+
+# ---------------------------------------------------------------------------------------------------------- the claims
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error, which one value hasn't got."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return statistics.fmean(values), error
+
+
+def difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> tuple[float, float]:
+    """Points of accuracy that `ours` is ahead by, seed by seed: mean and standard error."""
+    return mean_and_error([a.accuracy - b.accuracy for a, b in zip(ours, theirs, strict=True)])
+
+
+def verdict(gap: tuple[float, float]) -> str:
+    """A difference in words."""
+    mean, error = gap
+    if math.isnan(error):
+        return f"{mean:+.2f} points (one seed)"
+    word = "no more than noise" if abs(mean) <= 2 * error else "ahead" if mean > 0 else "behind"
+    return f"{mean:+.2f} ± {error:.2f} points ({word})"
+
+
+def accuracy(ours: Sequence[Outcome], theirs: Sequence[Outcome], claim: Claim, published: str) -> str:
+    """The accuracies of two arms, and what becomes of the paper's claim."""
+    mean, error = gap = difference(ours, theirs)
+    toward = -mean if claim == "behind" else mean
+    if math.isnan(error):
+        word = ONE_SEED
+    elif claim == "no loss":
+        word = HOLDS if mean >= -2 * error else FAILS
+    else:
+        word = NOISE if abs(mean) <= 2 * error else HOLDS if toward > 0 else FAILS
+    return f"accuracy (published: {published}): {verdict(gap)}, {word}"
+
+
+def samples(ours: Sequence[Outcome], theirs: Sequence[Outcome], claim: int) -> str:
+    """The samples of two arms against a claim of so many per cent fewer."""
+    mean, error = mean_and_error([100 * (1 - share) for share in _shares(ours, theirs, "samples")])
+    said = f"{abs(mean):.0f} % {'fewer' if mean >= 0 else 'more'}"
+    return f"samples (published: {claim} % fewer): {said}, {_reached(round(mean), error, claim)}"
+
+
+def duration(ours: Sequence[Outcome], theirs: Sequence[Outcome], claim: float) -> str:
+    """The search times of two arms against a claim of so many times faster."""
+    mean, error = mean_and_error([1 / share for share in _shares(ours, theirs, "search_seconds")])
+    return f"time (published: {claim:.1f}x faster): {mean:.1f}x, {_reached(round(mean, 1), error, claim)}"
+
+
+def _reached(shown: float, error: float, claim: float) -> str:
+    """Judged by the number that the reader sees; samples and times of one seed count as exact."""
+    noise = 0.0 if math.isnan(error) else 2 * error
+    return HOLDS if shown >= claim else NOISE if shown + noise >= claim else FAILS
+
+
+# ---------------------------------------------------------------------------------------------------- the results file
+
+
+def report(asked: Plan, script: str, title: str, lines: Sequence[str], minutes: float) -> None:
+    """Prints the results, and writes them where that was asked for.
+
+    Args:
+        asked: the command line.
+        script: its name.
+        title: of the results.
+        lines: the results.
+        minutes: that this call took.
+    """
+    command = f"benchmarks/paper/{script}.py --scale {asked.scale} --seeds {asked.seeds} --epochs {asked.epochs}"
+    ranks = parallel.world_size()
+    small = asked.scale == "small"
+    if not small:
+        command += f" --imagenet FOLDER --classes {asked.classes} --classes-seed {asked.classes_seed}"
+        command += f" --train-epochs {asked.train_epochs}"
+        command += "" if asked.image_size is None else f" --image-size {asked.image_size}"
+    if asked.device != "cpu" or not small:
+        command += f" --device {asked.device}"
+    start = "python" if ranks == 1 else f"torchrun --nproc-per-node {ranks}"
+    threads = "one thread a run" if small else f"{ranks} {'process' if ranks == 1 else 'processes'}"
+    gpu = f", {torch.cuda.get_device_name()}" if asked.device == "cuda" else ""
+    text = [
+        f"# {title}",
+        "",
+        f"* Command: `{start} {command}`; {time.strftime('%Y-%m-%d')}",
+        f"* Machine: {platform.machine()}{gpu}, {os.cpu_count()} cores, {threads}; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, {asked.precision}",
+        f"* Wall time: {minutes:.0f} min in this call; runs that had finished before it were kept",
+    ]
+    if small:
+        text.append(
+            f"* Fashion-MNIST at 16 px, {SEARCHED:,} images searched on, {asked.epochs} epochs of "
+            f"{SEARCHED // 2 // 64} steps of batch 64, on `tiny`; found networks trained on all 60,000 images for one"
+            " epoch"
+        )
+    clock = "processor seconds" if asked.device == "cpu" else "wall seconds times GPUs"
+    text.append(f"* Mean ± standard deviation over seeds 0 to {asked.seeds - 1}; seconds are {clock}")
+    text += ["", *lines, ""]
+    print("\n".join(text))
+    if asked.results is not None:
+        asked.results.parent.mkdir(parents=True, exist_ok=True)
+        asked.results.write_text("\n".join(text))
