@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def build(place: Path) -> int:
-    """From the pages in place/build/docs to place/site by place/zensical.toml, checked; 1 where something is missing."""
+    """From the pages in place/build/docs to place/site by place/zensical.toml, checked; 1 where a thing is missing."""
     site = place / "site"
     shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]

@@ -111,7 +111,7 @@ def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
     assert called.out.startswith("found: ")
     assert by_group(arch["choices"]) in called.out
     assert f"{result['num_samples_total']} architectures sampled" in called.out
-    for word in ("epoch 1", "step 3/3", "entropy", "K 5"):
+    for word in ("epoch 1", "step 3/3", "entropy", "K 2"):
         assert word in called.err
 
 
