@@ -1,5 +1,6 @@
 # Each target sets up what it needs in .venv first; with that in place it starts at once.
-# Wanted on the machine: make, and a Python from 3.10 on with pip and venv (another one: make PYTHON=python3.12 test).
+# Wanted on the machine: make, and a Python from 3.11 to 3.13 with pip and venv. Another one than python3, in an
+# environment of its own: make PYTHON=python3.13 VENV=.venv-3.13 test.
 
 PYTHON ?= python3
 ARGS ?=

@@ -35,14 +35,14 @@ MODULES = ("elastic", "spaces", "methods", "data", "cost", "train", "shipping", 
 def main() -> int:
     """Stages and builds; the exit code is 1 where something is missing, 2 without zensical."""
     if importlib.util.find_spec("zensical") is None:
-        print("error: expected zensical, got none; use Python 3.11 or later and make docs", file=sys.stderr)
+        print("error: expected zensical, got none; use make docs", file=sys.stderr)
         return 2
     stage(ROOT / "build" / "docs")
     return build(ROOT)
 
 
 def build(place: Path) -> int:
-    """From the pages in place/build/docs to place/site by place/zensical.toml, checked; 1 where a thing is missing."""
+    """From place/build/docs to place/site by place/zensical.toml, checked; 1 where something is missing."""
     site = place / "site"
     shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]

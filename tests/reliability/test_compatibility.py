@@ -9,7 +9,6 @@ import json
 import platform
 import re
 import shutil
-import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -85,8 +84,9 @@ def test_this_python_and_this_torch_are_in_the_range_that_is_claimed() -> None:
         if re.fullmatch(r"Programming Language :: Python :: 3\.\d+", line)
     }
     assert platform.python_version().rpartition(".")[0] in claimed
-    assert about["Requires-Python"] == ">=3.10"
-    assert sys.version_info >= (3, 10)
+    minors = sorted(int(version.removeprefix("3.")) for version in claimed)
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert sorted(about["Requires-Python"].split(",")) == [f"<3.{minors[-1] + 1}", f">=3.{minors[0]}"]
     (wanted,) = (line for line in about.get_all("Requires-Dist") or [] if re.match(r"torch\b", line))
     (least,), (below,) = (re.findall(rf"{sign}(\d+)\.(\d+)", wanted) for sign in (">=", "<"))
     here = tuple(map(int, torch.__version__.split(".")[:2]))
