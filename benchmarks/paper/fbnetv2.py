@@ -8,6 +8,8 @@ all candidates run in one process, so this one is started without torchrun.
 
 from __future__ import annotations
 
+from typing import Any
+
 from judging import Found, accuracy, difference, duration, perform, table, verdict
 from protocol import Arm
 
@@ -39,7 +41,7 @@ def arms(scale: str) -> tuple[Arm, ...]:
         return SMALL
     sized: list[Arm] = []
     for n, (px, target, theirs, ours, _, _) in SIZES.items():
-        same = {"image_size": px, "target": (0.8e6, target)}
+        same: dict[str, Any] = {"image_size": px, "target": (0.8e6, target)}
         sized += [
             Arm(f"F{n}, FBNetV2", "fbnetv2", published=theirs, **same),
             Arm(f"S{n}, FP-NAS", options=(EQ7, ("lam", 0.25)), published=ours, **same),

@@ -201,13 +201,21 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # A search of one step: what is tried is who writes what. Started by torchrun as a script would be.
 TOY = """
 import os
-import sys
 from pathlib import Path
 
 import judging
 from protocol import Arm
 
-Path(sys.argv[sys.argv.index("--out") + 1], f"rank-{os.environ['RANK']}").touch()
+text = Path.write_text
+
+
+def told(path, *arguments):
+    with open(os.path.join(os.environ["TOLD"], "rank-" + os.environ["RANK"]), "a") as file:
+        print(path.name, file=file)
+    return text(path, *arguments)
+
+
+Path.write_text = told
 arm = Arm("toy", options=(("lam", 0.01),))
 judging.perform("toy", "Toy", None, lambda scale: (arm,), lambda scale, found: judging.table((arm,), found, "toy"))
 """
@@ -222,11 +230,12 @@ def test_two_ranks_run_an_experiment_together(toy: Path, tmp_path: Path) -> None
     command += ["--image-size", "32", "--epochs", "1", "--train-epochs", "1", "--device", "cpu"]
     command += ["--out", str(tmp_path), "--results", str(tmp_path / "results.md")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(FOLDER), *sys.path])}
+    environment["TOLD"] = str(tmp_path)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("# Toy") == 1
-    assert (tmp_path / "rank-0").exists()
-    assert (tmp_path / "rank-1").exists()
+    assert {"outcome.new", "results.md"} <= set((tmp_path / "rank-0").read_text().split())
+    assert not (tmp_path / "rank-1").exists()
     run = tmp_path / "full" / "toy" / "seed-0"
     assert sorted(path.name for path in run.iterdir()) == ["outcome.json", "search", "train"]
     outcome = json.loads((run / "outcome.json").read_text())
