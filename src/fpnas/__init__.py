@@ -4,7 +4,7 @@ import os
 
 # A search runs thousands of shapes of convolution. oneDNN, torch's convolutions on a CPU, keeps the code that it made
 # for the last 1,024, and makes the others anew; more save time where a space has many shapes, and take memory (figures
-# in benchmarks/results/primitive_cache_*). It reads this at its first use.
+# in benchmarks/results/process_settings_*). It reads this at its first use.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
 from fpnas import data, elastic, parallel, shipping, spaces, tables

@@ -18,6 +18,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas import parallel
+from fpnas.allocator import keep_memory
 from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Batches, Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
@@ -81,6 +82,7 @@ class SupernetEvaluator:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if racing is not None:
             racing.check(batch_size)
+        keep_memory()
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.data, self.device, self.precision = data, device, precision
         self.batch_size = batch_size

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fpnas import parallel
+from fpnas.allocator import keep_memory
 from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
 from fpnas.job import Skips, Step
@@ -66,6 +67,7 @@ class Training:
         precision: str = "fp32",
         **fields: Any,
     ) -> None:
+        keep_memory()
         self.recipe = (recipe or Recipe()).with_fields(fields)
         self.network = _placed(network, device)
         self.facts, self.data, self.device, self.precision = facts, data, device, precision
@@ -230,7 +232,7 @@ class Training:
         groups = [{"params": kernels, "weight_decay": recipe.decay}, {"params": flat, "weight_decay": 0.0}]
         if recipe.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=recipe.greatest_lr, momentum=0.9, nesterov=True)
-        return torch.optim.AdamW(groups, lr=recipe.greatest_lr)
+        return torch.optim.AdamW(groups, lr=recipe.greatest_lr, fused=True)
 
     def _check_ranks(self) -> None:
         least = self._order.n // self._order.steps_per_epoch
