@@ -22,7 +22,7 @@ def conv_norm(
     layers.add_module("conv", Conv2d(in_channels, out_channels, kernel, stride, mask=False))
     layers.add_module("norm", BatchNorm2d(out_channels, mask=act is None))
     if act is not None:
-        layers.add_module("act", Activation(act, out_channels))
+        layers.add_module("act", Activation(act, out_channels, in_place=True))
     return layers
 
 
@@ -64,7 +64,7 @@ class MBConv(ElasticStructure):
             nn.Sequential(
                 DepthwiseConv2d(hidden, kernel_size, stride, mask=False),
                 BatchNorm2d(hidden, mask=False),
-                Activation(act, hidden),
+                Activation(act, hidden, in_place=True),
             )
             for _ in range(max(1, splits))
         )

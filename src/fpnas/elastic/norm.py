@@ -135,13 +135,15 @@ class Activation(ElasticLayer):
     Args:
         kind: the name.
         channels: the width of its input, where a soft pick's mask belongs behind it (METHOD 2, FBNetV2).
+        in_place: whether "relu" may write over its input. Only behind a layer whose backward pass doesn't read its own
+            output (a batch norm's doesn't), and where nothing else reads it; it saves a map's memory and its traffic.
     """
 
     mixes = True
 
-    def __init__(self, kind: Dim, channels: Dim | None = None) -> None:
+    def __init__(self, kind: Dim, channels: Dim | None = None, in_place: bool = False) -> None:
         super().__init__(kind=kind)
-        self.channels = channels
+        self.channels, self.in_place = channels, in_place
         for name in values_of(kind):
             if name not in _ACTIVATIONS:
                 raise unknown_name("activation", str(name), _ACTIVATIONS)
@@ -156,10 +158,11 @@ class Activation(ElasticLayer):
             y = torch.stack([_ACTIVATIONS[kind]()(x) * weight.to(x) for kind, weight in kinds.items()]).sum(dim=0)
             return y if self.channels is None else y * self.mixture.mask(self.channels, y, 1)
         kind = self.values["kind"]
-        return F.relu(x) if kind == "relu" else F.silu(x) if kind == "swish" else F.gelu(x)
+        return F.relu(x, self.in_place) if kind == "relu" else F.silu(x) if kind == "swish" else F.gelu(x)
 
     def extract(self) -> nn.Module:
-        return _ACTIVATIONS[self.values["kind"]]()
+        kind = self.values["kind"]
+        return nn.ReLU(self.in_place) if kind == "relu" else _ACTIVATIONS[kind]()
 
     def num_params(self, values: Values) -> int:
         del values
