@@ -56,6 +56,9 @@ def train(
     teacher_weight: Annotated[
         float, typer.Option("--teacher-weight", help="The teacher's share of the loss, 0 to 1.")
     ] = USUAL.teacher_weight,
+    teacher_temperature: Annotated[
+        float, typer.Option("--teacher-temperature", help="By which both networks' logits are divided there.")
+    ] = USUAL.teacher_temperature,
     optimiser: Annotated[str, typer.Option("--optimiser", help="sgd or adamw.")] = USUAL.optimiser,
     lr: Annotated[
         float | None, typer.Option("--lr", help="Greatest learning rate; by default what suits the optimiser.")
@@ -63,11 +66,17 @@ def train(
     weight_decay: Annotated[
         float | None, typer.Option("--weight-decay", help="Not on norms and biases; by default as suits the optimiser.")
     ] = None,
+    warmup: Annotated[
+        float, typer.Option("--warmup", help="Share of the steps in which the learning rate rises.")
+    ] = USUAL.warmup,
     label_smoothing: Annotated[
         float, typer.Option("--label-smoothing", help="Share of the target that all classes get alike.")
     ] = USUAL.label_smoothing,
     ema: Annotated[float, typer.Option("--ema", help="Decay of averaged weights, such as 0.999; 0: none.")] = USUAL.ema,
     crop: Annotated[str, typer.Option("--crop", help="none, pad, or resized (needs kornia).")] = USUAL.crop,
+    crop_area: Annotated[
+        float, typer.Option("--crop-area", help="Least share of the image that --crop resized leaves.")
+    ] = USUAL.crop_area,
     flip: Annotated[
         bool, typer.Option("--flip/--no-flip", help="Mirror half of the images: for photographs, not for digits.")
     ] = USUAL.flip,
@@ -105,9 +114,11 @@ def train(
         optimiser=cast("Optimiser", optimiser),
         lr=lr,
         weight_decay=weight_decay,
+        warmup=warmup,
         label_smoothing=label_smoothing,
         ema=ema,
         crop=cast("Crop", crop),
+        crop_area=crop_area,
         flip=flip,
         randaugment=randaugment,
         erase=erase,
@@ -115,6 +126,7 @@ def train(
         cutmix=cutmix,
         drop_path=drop_path,
         teacher_weight=teacher_weight,
+        teacher_temperature=teacher_temperature,
     )
     device, precision = set_up(threads, device, precision)
     callbacks = trackers_by_name(log)
