@@ -63,6 +63,7 @@ def test_grey_images_val_and_columns_of_labels_as_medmnist_has_them(tmp_path: Pa
         ({**TRAIN, "train_labels": np.eye(12, dtype=int)}, "labels of shape N, one class an image"),
         ({**TRAIN, "train_labels": LABELS - 1}, "labels from 0 up, got -1"),
         ({**TRAIN, "train_labels": LABELS * 0}, "training images of at least two classes, got '0' alone"),
+        ({**TRAIN, "train_labels": LABELS // 2 * 5}, "each class from 0 to 5, got none of 1, 2, 3, 4; number those"),
         ({**TRAIN, "classes": ["a", "b"]}, "labels from 0 to 1, for 2 classes, got 2 among the training"),
         ({**TRAIN, "classes": [1, 2, 3]}, "names as strings in 'classes'"),
         ({**TRAIN, "test_images": IMAGES[:1], "test_labels": [7]}, "labels from 0 to 2, for 3 classes, got 7"),
@@ -74,8 +75,10 @@ def test_arrays_that_do_not_fit(tmp_path: Path, arrays: dict[str, Any], words: s
 
 
 def test_a_class_that_training_lacks(tmp_path: Path) -> None:
-    path = written(tmp_path, train_images=IMAGES, train_labels=LABELS % 2 * 2, test_images=IMAGES, test_labels=LABELS)
-    refused(path, "training images of every class that is held out, got none of '1'")
+    parts = {"train_images": IMAGES, "train_labels": LABELS % 2 * 2, "test_images": IMAGES, "test_labels": LABELS}
+    refused(written(tmp_path, **parts), "training examples of each class from 0 to 2, got none of 1")
+    named = written(tmp_path, **parts, classes=["a", "b", "c"])
+    refused(named, "training images of every class that is held out, got none of 'b'")
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from fpnas.data.assemble import assemble
 from fpnas.data.decode import GREY, to_pixels
 from fpnas.data.images import Fit, ImageData, ImageSet, known_fit, resize_images, too_large
+from fpnas.data.labelled import numbered_classes
 from fpnas.data.request import Parts, Request
 from fpnas.errors import InputError
 
@@ -62,7 +63,7 @@ def from_dataset(
     heldout = None if test is None else _collect(test, image_size, request.fit, workers, "held-out")
     named: Any = class_names or getattr(getattr(train, "dataset", train), "classes", None)
     if named is None:
-        named = range(1 + int(found.labels.max()))
+        named = numbered_classes(found.labels, "number them anew, or give all of them class_names")
     parts = Parts(name, tuple(str(each) for each in named), found, heldout, "split" if heldout is None else "test")
     return assemble(parts, request)
 

@@ -105,6 +105,20 @@ def check_labels(labels: Tensor, count: int, what: str) -> None:
         raise InputError("labels from 0 up", str(int(labels.min())), "number the classes from 0")
 
 
+def numbered_classes(labels: Tensor, fix: str) -> tuple[str, ...]:
+    """Names for classes that have none: 0 up to the greatest of the training labels, each of which must be there.
+
+    Raises:
+        InputError: some are missing, as where labels were given a number that stands for "none"; `fix` says what to do.
+    """
+    top = int(labels.max()) if len(labels) else -1
+    missing = sorted(set(range(top + 1)) - set(labels.tolist()))
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise InputError(f"training examples of each class from 0 to {top}", f"none of {shown}", fix)
+    return tuple(map(str, range(top + 1)))
+
+
 def check_classes(name: str, count: int, train: LabelledSet, heldout: LabelledSet, what: str) -> None:
     """Raises `InputError` where there are fewer than two classes, or a label is beyond them; `what` is the images."""
     if count < 2:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from fpnas.data.images import ImageSet
+from fpnas.data.labelled import numbered_classes
 from fpnas.data.request import Parts
 from fpnas.errors import InputError
 
@@ -51,7 +52,8 @@ def read_npz(path: Path) -> Parts:
         }
         classes = _classes(file) if "classes" in file.names else None
     if classes is None:
-        classes = tuple(str(label) for label in range(1 + int(found["train"].labels.max())))
+        fix = f"number those of '{path}' anew, or name all in an array 'classes'"
+        classes = numbered_classes(found["train"].labels, fix)
     return Parts.of(path.stem, classes, found)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from fpnas.data import digits, fashion_mnist, hub
 from fpnas.data.class_folder import is_class_folder, read_class_folder
 from fpnas.data.idx_folder import FILES, image_sets, missing_files, read_idx_folder
+from fpnas.data.labelled import numbered_classes
 from fpnas.data.npz import read_npz
 from fpnas.data.parquet import parquet_files, read_parquet_folder
 from fpnas.data.request import Parts, Request
@@ -50,7 +51,8 @@ def _read_idx_folder(request: Request) -> Parts:
     if fashion_mnist.differing(values) is None:
         return fashion_mnist.named(values)
     train, test = image_sets(values)
-    classes = tuple(str(label) for label in range(1 + int(train.labels.max())))
+    fix = f"number those of '{folder}' anew, or give an .npz that names all in an array 'classes'"
+    classes = numbered_classes(train.labels, fix)
     return Parts(folder.resolve().name, classes, train, test, "test")
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.images import STD_FLOOR
-from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, fingerprint
+from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, fingerprint, numbered_classes
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
 
@@ -111,7 +111,7 @@ class TensorData:
             train, rest = train.subset(kept), train.subset(held)
         else:
             rest = TensorSet(_plain(heldout[0]), heldout[1].long())
-        names = classes or tuple(str(number) for number in range(int(train.labels.max()) + 1))
+        names = classes or numbered_classes(train.labels, "number them anew, or give all classes' names")
         mean, std = torch.zeros(train.images.shape[1:]), torch.ones(train.images.shape[1:])
         if train.images.is_floating_point():
             exact = train.images.double()
