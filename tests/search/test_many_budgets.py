@@ -146,6 +146,13 @@ def test_the_folder_holds_a_file_for_each_target_and_the_front(tmp_path: Path) -
         assert float(h.TableCost()(codes)) == row["cost"] <= row["target"]
     last = json.loads((tmp_path / "run" / "arch.json").read_text())
     assert last == json.loads((tmp_path / "run" / front["front"][-1]["arch"]).read_text())
+    line = json.loads((tmp_path / "run" / "distribution.jsonl").read_text().splitlines()[-1])
+    assert [each["target"] for each in line["targets"]] == list(TARGETS)
+    assert isinstance(job.strategy, Many)
+    for each, (_, distribution) in zip(line["targets"], job.strategy.targets, strict=True):
+        rows = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
+        assert each["logits"] == rows
+    assert line["logits"] == line["targets"][-1]["logits"]
 
 
 def test_names() -> None:

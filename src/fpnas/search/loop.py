@@ -273,16 +273,22 @@ class Search:
                 self._seen[tuple(row)] = total + value, count + 1
 
     def _epoch_line(self, epoch: int) -> dict[str, Any]:
-        """The logits of each cell, and the epoch's architectures with mean log-likelihood an image and cost."""
+        """The logits of each cell, and the epoch's architectures with mean log-likelihood an image and cost; of a
+        search for several targets the last one's logits, and beside them each one's own."""
         samples, self._epoch_samples = self._epoch_samples, {"codes": [], "score": [], "cost": []}
-        distribution = self.distribution
-        rows = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
+        targets = self.strategy.targets if isinstance(self.strategy, Many) else ()
         return {
             "epoch": epoch,
             "step": self.steps_done - 1,
             "joined": self.joined,
-            "choices": {choice.name: list(choice.options) for choice in distribution.space.choices},
-            "partition": [list(cell) for cell in distribution.partition],
-            "logits": rows,
+            "choices": {choice.name: list(choice.options) for choice in self.distribution.space.choices},
+            **_alpha(self.distribution),
             "samples": samples,
+            **({"targets": [{"target": budget.target, **_alpha(own)} for budget, own in targets]} if targets else {}),
         }
+
+
+def _alpha(distribution: ArchDistribution) -> dict[str, Any]:
+    """The logits of each cell, those that stand for options."""
+    rows = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
+    return {"partition": [list(cell) for cell in distribution.partition], "logits": rows}
