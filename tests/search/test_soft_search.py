@@ -61,18 +61,32 @@ def mixture(logits: Tensor, distribution: fpnas.ArchDistribution) -> dict[str, T
     return dict(zip(NAMES, rows, strict=True))
 
 
+def gumbel_mixture(logits: Tensor, distribution: fpnas.ArchDistribution, temperature: float) -> dict[str, Tensor]:
+    """FBNetV2's weights for alpha at step 0 under seed 0: its draws stay the same while the logits move."""
+    draws = generator(0, "mixtures", "alpha", 0)
+    found: list[Tensor] = []
+    for row, size in zip(logits, distribution.space.cardinalities, strict=True):
+        noise = -(-torch.rand(size, generator=draws, dtype=torch.float64).log()).log()
+        found.append(((row[:size].log_softmax(0) + noise) / temperature).softmax(0))
+    return dict(zip(NAMES, found, strict=True))
+
+
 @pytest.mark.parametrize("with_budget", [False, True])
-def test_darts_gradient_by_finite_differences(with_budget: bool) -> None:
+@pytest.mark.parametrize("method", ["darts", "fbnetv2"])
+def test_alphas_gradient_by_finite_differences(method: str, with_budget: bool) -> None:
     """Of the validation loss of the mixture and the budget's term, in the logit of each option of each choice."""
     task = task_of()
     budget = budget_of(task) if with_budget else None
-    job = fpnas.methods.darts(task, budget, epochs=1, lr=0.01, weight_decay=0.0, warmup=0.0)
+    if method == "darts":
+        job = fpnas.methods.darts(task, budget, epochs=1, lr=0.01, weight_decay=0.0, warmup=0.0)
+    else:
+        job = fpnas.methods.fbnetv2(task, budget, epochs=1, lr=0.01, warmup=0.0, temperatures=(2.0, 0.1), seed=0)
     distribution = job.distribution
     start = some_logits(distribution)
     distribution.set_logits(start)
 
     def loss_at(logits: Tensor) -> float:
-        weights = mixture(logits, distribution)
+        weights = mixture(logits, distribution) if method == "darts" else gumbel_mixture(logits, distribution, 2.0)
         with torch.no_grad():
             loss = task.soft_loss(weights)
             return float(loss if budget is None else loss + budget.expected_loss(list(weights.values())))
