@@ -61,10 +61,11 @@ soak: $(STAMP) ## the long proofs, which `make test` leaves out
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak --timeout 7200 $(ARGS)
 
 # One after the other, with nothing else running: each measures ratios, and writes its results file.
-bench: $(STAMP) ## speed, memory and ranks against the floors that they have to meet; ARGS="..." goes to each
-	@for what in step_time memory scaling; do \
+bench: $(STAMP) ## speed, memory and ranks against the floors that they have to meet, then the peers; ARGS="..." goes to each
+	@for what in step_time memory scaling peers; do \
 		$(BIN)/python benchmarks/$$what.py --results benchmarks/results/$${what}_cpu2_$$(date +%F).md $(ARGS) || exit 1; \
 	done
+	@$(BIN)/python benchmarks/paper/adaptive.py --results benchmarks/results/paper_adaptive_cpu2_$$(date +%F).md
 
 docs: $(STAMP) ## the documentation in site/; fails where a link, an anchor or a picture is missing
 	@$(BIN)/python docs/build.py

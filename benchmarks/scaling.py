@@ -130,7 +130,8 @@ def main() -> int:
         "rounds": options.rounds,
         "threads_a_rank": 1,
     }
-    speed.show("Two ranks beside one", facts, measured, options)
+    wanted = {"two_rank_ratio": 0.55, "two_rank_ratio_architectures": 0.55}
+    speed.show("Two ranks beside one", facts, measured, options, wanted)
     if options.page:
         scaling_page.write(parts, measured, facts)
     return 0
