@@ -53,7 +53,7 @@ def largest_of(options: Namespace) -> fpnas.Arch:
 
 def of_search(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     """Peak and held MiB of a search over what was there before."""
-    data = speed.images(options, 1000)
+    data = speed.images(options, 1280)
     before = forget_peak(options.device)
     warm = speed.fresh(options, data)
     search = speed.search_of(warm, data, options.batch_size, options.samples, device=options.device)
@@ -79,7 +79,7 @@ def of_search(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
 
 def of_largest(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     """Peak and held MiB of training the largest network."""
-    data = speed.images(options, 1000)
+    data = speed.images(options, 1280)
     with torch.device("meta"):
         supernet = by_name(options.space)(num_classes=10, in_channels=3)
     before = forget_peak(options.device)

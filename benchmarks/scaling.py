@@ -38,7 +38,7 @@ WAYS = {"one": (1, "data"), "data": (2, "data"), "architectures": (2, "architect
 
 def steps_of(options: Namespace, split: str) -> dict[str, float]:
     """On a rank: median seconds of a step, and those of its parts."""
-    data = speed.images(options, 1000)
+    data = speed.images(options, 1280)
     with parallel.ranks():
         warm = speed.fresh(options, data)
         task = fpnas.SupernetEvaluator(warm.supernet, data, batch_size=options.batch_size, split=split)  # pyright: ignore

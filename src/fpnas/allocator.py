@@ -1,7 +1,7 @@
 """What glibc's malloc does with the memory that a step frees: left to itself, most of it goes back to the kernel.
 
-It gives back what is free at the heap's end beyond twice the largest block so far, and a step frees many blocks at once;
-the next step gets them again page by page, each of them zeroed. Kept, they are there at once (ours; what it saves and
+It gives back what is free at the heap's end beyond twice the largest block so far, and a step frees many blocks; the
+next step gets them again page by page, each of them zeroed. Kept, they are there at once (ours; what it saves and
 takes: benchmarks/results/process_settings_*).
 """
 
