@@ -34,8 +34,8 @@ from fpnas.streams import generator
 TARGET = 50e6
 ARMS: dict[str, dict[str, Any]] = {
     "ours": {},
-    "temperature 1 throughout": {"cooling": 1.0},
-    "temperature 0.1 throughout": {"temperature": 0.1, "cooling": 1.0},
+    "cooled to 0.03": {"cooling": 0.03},
+    "temperature 0.1 throughout": {"temperature": 0.1},
     "warm-up 0.15": {"warmup": 0.15},
     "the paper's eq. 7": {"update": "eq7"},
 }

@@ -199,9 +199,9 @@ def test_the_temperature_falls_evenly_on_a_log_scale_once_alpha_moves() -> None:
     assert [Moment(n, 8, 3, 0).warming_up for n in range(8)] == [True] * 3 + [False] * 5
 
 
-def test_by_default_supernets_are_cooled_and_tables_are_not() -> None:
-    assert on_supernet("fpnas").settings()["cooling"] == 0.03
-    assert on_supernet("fpnas", temperature=0.1, cooling=1.0).settings()["cooling"] == 1.0
+def test_by_default_nothing_is_cooled() -> None:
+    assert on_supernet("fpnas").settings()["cooling"] == 1.0
+    assert on_supernet("fpnas", cooling=0.03).settings()["cooling"] == 0.03
     assert on_table("fpnas").settings()["cooling"] == 1.0
 
 

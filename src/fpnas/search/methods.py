@@ -22,7 +22,6 @@ from fpnas.search.soft import Gumbel, Soft, softmax_weights
 ALPHA_LR = 0.03
 WARMUP = 0.3
 WARM_SAMPLES = 2
-COOLING = 0.03
 
 
 def fpnas(
@@ -36,7 +35,7 @@ def fpnas(
     at_least: int = 2,
     update: Literal["posterior", "eq7"] = "posterior",
     temperature: Temperature | None = None,
-    cooling: float | None = None,
+    cooling: float = 1.0,
     baseline: Baseline = "mean",
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
@@ -58,8 +57,8 @@ def fpnas(
         update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "eq7" is the paper's step
             on the K scores of the moment.
         temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
-        cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours). By
-            default 0.03 on supernets, as if in the end thirty validation batches had scored alike, and 1 on tables.
+        cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours).
+            Below 1 the entropy falls further, so fewer are sampled, and what is found is worse.
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         lr: of alpha, with "eq7" (ours).
         warmup: fraction of the epochs with weights only (ours).
@@ -70,8 +69,6 @@ def fpnas(
     """
     if temperature is None:
         temperature = 4.0 if update == "eq7" else "product"
-    if cooling is None:
-        cooling = 1.0 if evaluator.stationary else COOLING
     if update not in ("posterior", "eq7"):
         raise unknown_name("update", update, ("posterior", "eq7"))
     within = update == "posterior" if within is None else within
