@@ -5,8 +5,9 @@ oneDNN holds the code of 16,384 shapes of convolution rather than torch's 1,024.
 arm is measured in processes of its own, and the arms take turns. A step trains the weights on K random architectures
 and scores them; the first quarter of the steps is left out of the times, as every shape is new there.
 
-    python benchmarks/process_settings.py [--space tiny] [--image-size 28] [--steps 80] [--rounds 2] [--threads 2]
-                                          [--json] [--results FILE.md]
+    python benchmarks/process_settings.py [--space shared] [--image-size 32] [--samples 1] [--steps 160] [--rounds 2]
+
+`shared` is the space of `peers.py`. Images are those of `speed`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import results_file
+import speed
 import torch
+from sides.ours import shared_space
+
+import fpnas
+from fpnas.spaces import SPACES
+from fpnas.streams import generator
 
 SHAPES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-NOT_KEPT = {
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"
-}  # glibc's default; that it is set at all leaves malloc alone
+# glibc's default; that it is set at all leaves malloc alone.
+NOT_KEPT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"}
 ARMS = {
     "torch's own": {SHAPES: "1024", **NOT_KEPT},
     "memory kept": {SHAPES: "1024"},
@@ -35,46 +40,40 @@ ARMS = {
     "memory kept, 16,384 shapes": {SHAPES: "16384"},
     "16,384 shapes alone": {SHAPES: "16384", **NOT_KEPT},
 }
-K = 8
 
 
-def measure(space: str, image_size: int, steps: int, threads: int) -> dict[str, float]:
+def measure(asked: argparse.Namespace) -> dict[str, float]:
     """Milliseconds a sample, and the process's greatest memory in MB."""
-    import fpnas
-    from fpnas.spaces import SPACES
-    from fpnas.streams import generator
-
-    torch.set_num_threads(threads)
-    data = fpnas.data.load("fashion-mnist", image_size=image_size)
-    task = fpnas.SupernetEvaluator(SPACES[space](data.num_classes, data.in_channels), data)
+    torch.set_num_threads(asked.threads)
+    data = speed.images(asked)
+    supernet = shared_space() if asked.space == "shared" else SPACES[asked.space](data.num_classes, data.in_channels)
+    task = fpnas.SupernetEvaluator(supernet, data, batch_size=asked.batch_size)
     uniform = fpnas.ArchDistribution(task.space)
+    steps = asked.steps
     times: list[float] = []
     for step in range(steps):
-        codes = uniform.sample(K, generator(step, "process settings"))
+        codes = uniform.sample(asked.samples, generator(step, "process settings"))
         start = time.perf_counter()
         task.learn(codes, 0.0)
         task.score(codes)
         times.append(time.perf_counter() - start)
     kept = times[steps // 4 :]
     return {
-        "ms_a_sample": 1000 * statistics.fmean(kept) / K,
+        "ms_a_sample": 1000 * statistics.fmean(kept) / asked.samples,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", default="tiny")
-    parser.add_argument("--image-size", type=int, default=28)
-    parser.add_argument("--steps", type=int, default=80)
+    parser = speed.parser(__doc__)
+    parser.set_defaults(space="shared", image_size=32)
+    parser.add_argument("--samples", type=int, default=1, help="K")
+    parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--results", type=Path)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(measure(asked.space, asked.image_size, asked.steps, asked.threads)))
+        print(json.dumps(measure(asked)))
         return
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     for _ in range(asked.rounds):
@@ -100,8 +99,8 @@ def main() -> None:
     text = [
         *results_file.head(
             "Settings of the process: memory that is kept, and oneDNN's cache of compiled convolutions",
-            f"`{asked.space}` at {asked.image_size} px, batch 64; {K} random architectures a step, trained on and"
-            f" scored; {asked.rounds} processes of {asked.steps} steps an arm, without the first quarter of the steps",
+            f"`{asked.space}` at {asked.image_size} px, batch {asked.batch_size}; K = {asked.samples} random a step,"
+            f" trained on and scored; {asked.rounds} processes of {asked.steps} steps an arm, without the first quarter of the steps",
         ),
         *results_file.table(["arm", "ms a sample", "of torch's own", "peak memory, MB"], rows),
     ]
