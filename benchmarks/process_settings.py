@@ -100,7 +100,7 @@ def main() -> None:
         *results_file.head(
             "Settings of the process: memory that is kept, and oneDNN's cache of compiled convolutions",
             f"`{asked.space}` at {asked.image_size} px, batch {asked.batch_size}; K = {asked.samples} random a step,"
-            f" trained on and scored; {asked.rounds} processes of {asked.steps} steps an arm, without the first quarter of the steps",
+            f" trained on and scored; {asked.rounds} processes of {asked.steps} steps each, without the first quarter",
         ),
         *results_file.table(["arm", "ms a sample", "of torch's own", "peak memory, MB"], rows),
     ]
