@@ -10,6 +10,8 @@ median step counts. Ratios are ours over theirs; of several rounds the least sec
 * weights_vs_...: K = 1, the weights alone, beside the peers that draw a path;
 * step_vs_...: alpha and weights, at the K = 3 that lambda = 1/4 gives here, beside the peers that learn alpha;
 * ..._channels_last: the same, with the peers put into channels-last too;
+--memory-kept sets malloc in the peers' processes as `fpnas.allocator` does in ours.
+
 * mib_...: the process's peak over what it held before the supernet.
 """
 
@@ -52,6 +54,9 @@ ROWS = (
 )
 NAMES = {"weights": "weights", "whole": "step"}
 
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
+"""`fpnas.allocator`'s settings, as variables."""
+
 Found = Mapping[str, float]
 """What a side printed: seconds, seconds_mean, peak_mib."""
 
@@ -77,7 +82,8 @@ def measured_by(python: str | Path, side: str, strategy: str, options: Namespace
     steps = options.mixed_steps if strategy in MIXED else options.steps
     command += ["--steps", str(steps), "--batch-size", str(options.batch_size)]
     command += ["--threads", str(options.threads), *(["--channels-last"] if last else [])]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent / "src")])}
+    kept = KEPT if options.memory_kept and side != "ours" else {}
+    variables = {**os.environ, **kept, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent / "src")])}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=variables)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -116,6 +122,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=120, help="timed in each process")
     parser.add_argument("--mixed-steps", type=int, default=20, help="the same for peers that run all candidates")
     parser.add_argument("--rounds", type=int, default=1, help="processes of each kind")
+    parser.add_argument("--memory-kept", action="store_true", help="the peers keep freed memory too")
     parser.add_argument(
         "--env", type=Path, default=Path.home() / ".cache" / "fpnas" / "peers", help="the peers' folder"
     )
@@ -145,6 +152,7 @@ def main() -> int:
         "data": data.name,
         "steps_timed": options.steps,
         "rounds": options.rounds,
+        "peers_keep_memory": options.memory_kept,
         "peers": ", ".join(line for line in REQUIREMENTS.read_text().splitlines() if "==" in line),
     }
     speed.show("A step beside the peers' on one search space", facts, measured, options, wanted)
