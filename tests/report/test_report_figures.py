@@ -89,6 +89,15 @@ def test_savings_of_a_run_whose_times_are_known(tmp_path: Path) -> None:
     assert saved.seconds_fixed == pytest.approx(100 * 1.5 + 300 * 2.5)
 
 
+def test_a_warm_up_on_fewer_does_not_pass_for_k0(tmp_path: Path) -> None:
+    taken = [2, 2, 2, 10, 8, 6, 4, 2]
+    lines = [{"step": step, "num_samples": k, "seconds": 0.1 * k} for step, k in enumerate(taken)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    saved = savings(read_run(tmp_path).steps)
+    assert saved is not None
+    assert (saved.k0, saved.samples, saved.samples_fixed) == (10, 36, 80)
+
+
 def test_blocks_of_the_network() -> None:
     blocks = read_blocks({"layers": LAYERS}, FOUND)
     told = [(b.name, b.group, b.what, b.kernel, b.hidden, b.width, b.parallel, b.flops, b.params) for b in blocks]

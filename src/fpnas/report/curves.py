@@ -43,10 +43,10 @@ def rounded(values: Column, digits: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class Savings:
-    """What the adaptive K saved against a fixed K = K0, that of the first step.
+    """What the adaptive K saved against a fixed K = K0, the greatest of a step.
 
     Args:
-        k0: K of the first step, when the distribution was uniform.
+        k0: K while the distribution was uniform; a warm-up may have taken fewer.
         samples: architectures drawn.
         samples_fixed: those that K0 at every step would have drawn.
         seconds: of all steps.
@@ -78,7 +78,7 @@ def savings(steps: Steps) -> Savings | None:
         return None
     k, seconds = steps["num_samples"][known], np.nan_to_num(steps["seconds"][known])
     moving = np.isfinite(steps["val_loss"][known])
-    k0, more = float(k[0]), 0.0
+    k0, more = float(k.max()), 0.0
     for phase in (moving, ~moving):
         more += _slope(k[phase], seconds[phase]) * float((k0 - k[phase]).sum())
     total = float(seconds.sum())

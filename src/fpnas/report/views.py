@@ -146,7 +146,7 @@ def _saved_words(saved: Savings | None) -> str:
     if saved.samples == saved.samples_fixed:
         return f"Nothing: {saved.samples:,} architectures were sampled, K = {saved.k0} at every step."
     words = (
-        f"{saved.samples:,} architectures were sampled; K = {saved.k0} at every step, as at the first, would have "
+        f"{saved.samples:,} architectures were sampled; K = {saved.k0} at every step, the most of any, would have "
         f"sampled {saved.samples_fixed:,}: {share(saved.samples_saved)} fewer. "
     )
     return words + (
