@@ -43,9 +43,3 @@ def test_freed_memory_is_kept(settings: dict[str, str], kept: bool) -> None:
         check=True,
     )
     assert done.stdout.split() == [str(kept)] * 3
-
-
-def test_here() -> None:
-    """In this process, whatever it is: a bool, the same again."""
-    assert allocator.keep_memory() is allocator.keep_memory()
-    assert isinstance(allocator.keep_memory(), bool)

@@ -64,6 +64,10 @@ def test_grey_images_val_and_columns_of_labels_as_medmnist_has_them(tmp_path: Pa
         ({**TRAIN, "train_labels": LABELS - 1}, "labels from 0 up, got -1"),
         ({**TRAIN, "train_labels": LABELS * 0}, "training images of at least two classes, got '0' alone"),
         ({**TRAIN, "train_labels": LABELS // 2 * 5}, "each class from 0 to 5, got none of 1, 2, 3, 4; number those"),
+        (
+            {**TRAIN, "train_labels": LABELS + 2**60},
+            f"each class from 0 to {2 + 2**60}, got none of 0, 1, 2, 3, 4, ...",
+        ),
         ({**TRAIN, "classes": ["a", "b"]}, "labels from 0 to 1, for 2 classes, got 2 among the training"),
         ({**TRAIN, "classes": [1, 2, 3]}, "names as strings in 'classes'"),
         ({**TRAIN, "test_images": IMAGES[:1], "test_labels": [7]}, "labels from 0 to 2, for 3 classes, got 7"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -112,7 +113,8 @@ def numbered_classes(labels: Tensor, fix: str) -> tuple[str, ...]:
         InputError: some are missing, as where labels were given a number that stands for "none"; `fix` says what to do.
     """
     top = int(labels.max()) if len(labels) else -1
-    missing = sorted(set(range(top + 1)) - set(labels.tolist()))
+    present = set(labels.unique().tolist())
+    missing = list(islice((label for label in range(top + 1) if label not in present), 6))  # a label may be huge
     if missing:
         shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise InputError(f"training examples of each class from 0 to {top}", f"none of {shown}", fix)
