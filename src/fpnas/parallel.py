@@ -8,6 +8,7 @@ hangs is named by the others; starting all of them again is torchrun's work.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ def ranks(device: str = "cpu", timeout: float = TIMEOUT) -> Generator[None]:
     naming = min(NAMING, timeout / 4)
     limit = timedelta(seconds=timeout - naming)
     store, number, count = roll_call.meet(max(timeout, TIMEOUT))  # each decodes its images before it comes
+    # torch's compiler imports this when first used; with a group there, the defaults of its functions keep that group
+    # for good: gloo's threads outlive `destroy_process_group`, and one that frees a tensor while Python ends aborts it.
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         # Values that live on the CPU, such as a checkpoint, travel over gloo in either case.
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
@@ -61,7 +65,7 @@ def ranks(device: str = "cpu", timeout: float = TIMEOUT) -> Generator[None]:
         # What follows isn't in a finally: after an error the other ranks may be waiting in a collective that never
         # comes, and taking the group apart would wait for them in turn. The process ends, and torchrun ends the others.
         yield
-        dist.barrier()  # all leave together: once in many runs a rank aborted whose neighbour had left before it
+        dist.barrier()  # none closes its connections while another still reads the last exchange from them
     except RuntimeError as error:
         said = str(error)
         if not isinstance(error, dist.DistError) and not any(word in said for word in ("gloo", "pair closure")):

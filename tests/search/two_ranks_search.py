@@ -59,6 +59,7 @@ def main() -> None:
             assert torch.equal(parallel.mean(weights), weights), "ranks hold the same weights, bit for bit"
             logits = job.distribution.logits.detach()
             assert torch.equal(parallel.mean(logits), logits)
+    assert not h.gloo_threads(), "left behind they abort processes that end, now and then"
 
 
 if __name__ == "__main__":
