@@ -2,7 +2,10 @@
 
     python examples/resnet.py --epochs 5 --out runs/resnet
 
-Needs scikit-learn. The module below is plain torch; `make_elastic` finds which layers share a width.
+Needs scikit-learn. The module below is plain torch; `make_elastic` finds which layers share a width. The space is
+registered, so that the command line knows it too:
+
+    fpnas --import examples/resnet.py search --space resnet --data digits --out runs/resnet
 """
 
 from __future__ import annotations
@@ -51,6 +54,13 @@ class ResNet(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+@fpnas.spaces.register("resnet")
+def resnet(num_classes: int, in_channels: int, image_size: int) -> fpnas.Supernet:
+    """Widths in quarters, and residual blocks that may be left out."""
+    module, shape = ResNet(in_channels, num_classes), (in_channels, image_size, image_size)
+    return make_elastic(module, widths=(0.25, 0.5, 0.75, 1.0), skips=True, name="resnet", input_shape=shape)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=5)
@@ -60,10 +70,7 @@ def main() -> None:
     options = parser.parse_args()
 
     data = fpnas.data.load("digits", image_size=options.image_size)
-    module = ResNet(data.in_channels, data.num_classes)
-    supernet = make_elastic(
-        module, widths=(0.25, 0.5, 0.75, 1.0), skips=True, name="resnet", input_shape=data.input_shape
-    )
+    supernet = resnet(data.num_classes, data.in_channels, data.image_size)
     for choice in supernet.space.choices:
         print(choice.name, choice.options)
 

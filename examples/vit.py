@@ -2,7 +2,8 @@
 
     python examples/vit.py --epochs 10 --out runs/vit
 
-Needs scikit-learn. Each block chooses for itself; all share the width, which the sums tie.
+Needs scikit-learn. Each block chooses for itself; all share the width, which the sums tie. The command line knows the
+space by `fpnas --import examples/vit.py`.
 """
 
 from __future__ import annotations
@@ -54,6 +55,13 @@ class ViT(nn.Module):
         return self.head(x.mean(dim=1))
 
 
+@fpnas.spaces.register("vit")
+def vit(num_classes: int, in_channels: int, image_size: int) -> fpnas.Supernet:
+    """The space for images of this size, whose number of patches the positions depend on."""
+    module = ViT(in_channels, image_size, num_classes)
+    return fpnas.Supernet(module, name="vit", input_shape=(in_channels, image_size, image_size))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
@@ -63,8 +71,7 @@ def main() -> None:
     options = parser.parse_args()
 
     data = fpnas.data.load("digits", image_size=options.image_size)
-    module = ViT(data.in_channels, data.image_size, data.num_classes)
-    supernet = fpnas.Supernet(module, name="vit", input_shape=data.input_shape)
+    supernet = vit(data.num_classes, data.in_channels, data.image_size)
 
     task = fpnas.SupernetEvaluator(supernet, data)
     budget = fpnas.Budget(fpnas.Flops(supernet, data.input_shape), target=options.target_flops)

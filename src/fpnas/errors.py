@@ -47,9 +47,9 @@ class SupernetError(InputError):
     """A module can't serve as a supernet: its choices contradict each other, or a trace can't follow it."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not among the known ones; suggests the nearest."""
+def unknown_name(kind: str, name: str, known: Iterable[str], other: str = "") -> InputError:
+    """The error for a name that is not among the known ones; suggests the nearest, and what `other` says."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     fix = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
-    return InputError(f"a known {kind}", repr(name), fix)
+    return InputError(f"a known {kind}", repr(name), fix + other)

@@ -30,7 +30,8 @@ STARTS = r"(\$ )?([A-Z_]+=\S+ )?(fpnas|make|torchrun|python|pip|source|git|cd) "
 def parse(words: list[str]) -> Any:
     """What `fpnas WORDS` is understood as; click's own error where it isn't."""
     group: Any = get_command(app)
-    name, command, rest = group.resolve_command(group.make_context("fpnas", ["spaces"]), words)
+    context = group.make_context("fpnas", list(words))  # which takes the options before the command off
+    name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
     return command.make_context(name, rest).params
 
 

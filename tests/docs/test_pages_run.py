@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,15 @@ def runs_here(words: list[str]) -> bool:
     return not (missing or table or ("cuda" in words and not torch.cuda.is_available()))
 
 
-def command(words: list[str], earlier: Path) -> None:
+def command(words: list[str], earlier: Path, python: str = "") -> None:
+    """Runs one; what it imports is the page's Python so far."""
+    first: list[str] = []
+    if words[0] == "--import":
+        first, words = words[:2], words[2:]
+        Path(first[1]).write_text(python)
     presume(words, earlier)
     if runs_here(words):
-        line = [*words, *shlex.split(SHORTER.get(words[0], ""))]
+        line = [*first, *words, *shlex.split(SHORTER.get(words[0], ""))]
         assert main(line) == 0, shlex.join(line)
 
 
@@ -85,15 +91,17 @@ def test_the_blocks_run(page: Path, earlier: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
     names: dict[str, Any] = {"__name__": "page"}
-    text = page.read_text()
+    text, python = page.read_text(), ""
     for found in BLOCK.finditer(text):
         if found.group(1) == "python":
             above = text[: found.start(2)].count("\n")  # so that a traceback names the line of the page
+            python += found.group(2)
             exec(compile("\n" * above + found.group(2), str(page), "exec"), names)
         elif not found.group(1):
             for words in shown(found.group(2)):
-                command(words, earlier)
+                command(words, earlier, python)
 
 
 def test_the_pages_show_commands_and_one_that_fails_is_seen(earlier: Path) -> None:

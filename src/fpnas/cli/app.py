@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from fpnas.cli import bench, cost, evaluate, export, predict, report, search, spaces, train, watch
 from fpnas.errors import FpnasError
+from fpnas.spaces import import_file
 
 app = typer.Typer(
     name="fpnas",
@@ -38,8 +39,15 @@ for command in (
 
 
 @app.callback()
-def _top() -> None:
+def _top(
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="FILE", help="Run a Python file that registers spaces of your own."),
+    ] = None,
+) -> None:
     """Find a small, accurate network for your images and your budget, in one run (FP-NAS, CVPR 2021)."""
+    for file in imports or ():
+        import_file(file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

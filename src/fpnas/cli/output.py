@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fpnas.cli.quantity import short
 from fpnas.runner.folder import finite, read_json
+from fpnas.spaces import SPACES
 
 
 def print_json(value: Any) -> None:
@@ -50,7 +51,8 @@ def say_found(folder: Path) -> None:
     if (folder / "pareto.json").exists():
         for row in read_json(folder / "pareto.json")["front"]:
             print(f"within {short(row['target'])}: {short(row['cost'])} in {folder / row['arch']}")
-    print(f"next: fpnas train {folder} --data ...")
+    program = "fpnas" if arch["space"] in SPACES else "fpnas --import ..."
+    print(f"next: {program} train {folder} --data ...")
 
 
 def by_group(choices: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ LAM, JOIN_AT = 0.25, 0.45
 def search(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; where it holds this run already, it goes on.")],
-    space: Annotated[str, typer.Option("--space", help="See fpnas spaces.")] = "tiny",
+    space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
     method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     target_flops: Annotated[
         str | None,
@@ -124,7 +124,9 @@ def search(
     options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
     if not options and (lam, join_at) != (LAM, JOIN_AT):
         warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
-    supernet = by_name(space)(num_classes=images.num_classes, in_channels=images.in_channels, seed=seed)
+    supernet = by_name(space)(
+        num_classes=images.num_classes, in_channels=images.in_channels, image_size=images.image_size, seed=seed
+    )
     with ranks(device, rank_timeout):
         if split is not None and parallel.world_size() == 1:
             warnings.warn("--parallel has no effect on one process", stacklevel=2)

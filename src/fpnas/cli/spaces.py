@@ -16,18 +16,20 @@ from fpnas.cost import Flops
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.elastic import Supernet
 from fpnas.estimators import SampleSize
-from fpnas.spaces import IMAGE_SIZES, PUBLISHED, SPACES
+from fpnas.spaces import IMAGE_SIZES, OWN, PUBLISHED, SPACES, by_name
 from fpnas.spaces.macro import MacroNet
 from fpnas.streams import generator
 
 WithFlops = Annotated[
     bool, typer.Option("--flops", help="Also the median FLOPs of 10,000 random architectures; takes a minute.")
 ]
+EXAMPLE = {"num_classes": 10, "in_channels": 3, "image_size": 32}
+"""What spaces of one's own are built for, to be listed: choices don't hang on it."""
 
 
 def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
     """List the search spaces: choices, size, entropy, K0, the size of alpha, and published figures beside ours."""
-    records = [describe(name, with_flops) for name in SPACES]
+    records = [describe(name, with_flops) for name in (*SPACES, *OWN)]
     if as_json:
         print_json(records)
         return
@@ -58,7 +60,8 @@ def describe(name: str, with_flops: bool = False) -> dict[str, Any]:
         with_flops: with the median multiply-adds of 10,000 random architectures at the space's own input size.
     """
     with torch.device("meta"):  # no memory for weights that nobody reads
-        supernet = SPACES[name]()
+        supernet = by_name(name)(**({} if name in SPACES else EXAMPLE))
+    image_size = IMAGE_SIZES.get(name)
     space, published = supernet.space, PUBLISHED.get(name)
     return {
         "name": name,
@@ -68,9 +71,9 @@ def describe(name: str, with_flops: bool = False) -> dict[str, Any]:
         "k0": SampleSize.adaptive(0.25)(space.max_entropy),
         "alpha_joint": ArchDistribution(space, groups(space)).num_logits,
         "alpha_factorised": ArchDistribution(space).num_logits,
-        "image_size": IMAGE_SIZES[name],
+        "image_size": image_size,
         "blocks": len(supernet.module.blocks) if isinstance(supernet.module, MacroNet) else None,
-        "median_flops": _median_flops(supernet, IMAGE_SIZES[name]) if with_flops else None,
+        "median_flops": _median_flops(supernet, image_size) if with_flops and image_size else None,
         "published": None if published is None else asdict(published),
     }
 

@@ -135,7 +135,9 @@ def train(
     images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
     if inherit:
         refuse_other_images(images, record, arch)
-    supernet = record.supernet(images.num_classes, images.in_channels, "cpu" if inherit else "meta")
+    supernet = record.supernet(
+        images.num_classes, images.in_channels, images.image_size, device="cpu" if inherit else "meta"
+    )
     check_fit(supernet, images)
     if inherit:
         supernet.load_state_dict(supernet_weights(arch))

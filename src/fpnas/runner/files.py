@@ -45,14 +45,20 @@ class ArchRecord:
     images: ImageSpec | None = None
 
     def supernet(
-        self, num_classes: int | None = None, in_channels: int | None = None, device: str = "meta"
+        self,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        image_size: int | None = None,
+        device: str = "meta",
     ) -> Supernet:
-        """Its space's supernet, by default on the meta device: to count, or to extract a network that gets its weights.
+        """Its space's supernet, to count, or to extract a network that gets its weights.
 
-        Classes and channels are the record's where none are given.
+        On the meta device by default, but that a space of one's own is on the CPU. Classes, channels and size are the
+        record's where none are given.
         """
-        classes = num_classes or self.num_classes
+        classes, size = num_classes or self.num_classes, image_size or self.image_size
         options = {} if classes is None else {"num_classes": classes}
+        options |= {} if size is None else {"image_size": size}
         with torch.device(device):
             return by_name(self.space)(in_channels=in_channels or self.in_channels, **options)
 

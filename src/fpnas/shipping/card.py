@@ -11,9 +11,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fpnas.spaces import SPACES
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$^:@]|(?<=www)\.)", re.IGNORECASE)
 """What makes markup, HTML, or a link (a colon, an at sign, www.) in the midst of a line; no text here begins one."""
 _CLASSES_SHOWN = 20
+_OWN_FILE = "my_space.py"
+"""Stands for the file that registers a space of one's own."""
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -129,7 +133,8 @@ def _input(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _running(facts: Mapping[str, Any]) -> list[str]:
-    file, kind = facts["file"], facts["format"]
+    file, kind, space = facts["file"], facts["format"], one_line(str(facts.get("space", "")))
+    ours = space in ("", *SPACES)
     mean, std = ([float(value) for value in facts[name]] for name in ("mean", "std"))
     mode = "L" if facts["in_channels"] == 1 else "RGB"
     size = facts["image_size"]
@@ -162,6 +167,7 @@ def _running(facts: Mapping[str, Any]) -> list[str]:
             "import fpnas",
             "import torch",
             "",
+            *([] if ours else [f"fpnas.spaces.import_file({_OWN_FILE!r})  # the file that registers {space}"]),
             f"network = fpnas.load({file!r})  # a plain torch module; arch.json has to lie beside the file",
             "logits = network(torch.from_numpy(images)).detach().numpy()",
         ],
@@ -169,7 +175,9 @@ def _running(facts: Mapping[str, Any]) -> list[str]:
     lines = code([*prepare, "", *run, "print(logits.argmax(axis=1))"], "python")
     if kind == "pt2":
         return lines
-    return [*code([f"fpnas predict {shlex.quote(one_line(file))} image.png"], "sh"), "", "Or without it:", "", *lines]
+    program = "fpnas" if ours or kind == "onnx" else f"fpnas --import {_OWN_FILE}"
+    command = f"{program} predict {shlex.quote(one_line(file))} image.png"
+    return [*code([command], "sh"), "", "Or without it:", "", *lines]
 
 
 def _architecture(choices: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,147 @@
+"""Spaces by their names: ours, and those of one's own, so that the command line and `fpnas.load` can build either.
+
+A run folder names its space and never the code behind it: what runs is what the user imports, in Python or by
+`fpnas --import FILE`, and nothing that lies in a folder can choose it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from fpnas.elastic import Supernet
+from fpnas.errors import FpnasError, InputError, unknown_name
+from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
+from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
+from fpnas.spaces.nasbench import nasbench_macro
+from fpnas.spaces.tiny import tiny
+
+Make = Callable[..., Supernet]
+M = TypeVar("M", bound=Make)
+
+SPACES: dict[str, Make] = {
+    "tiny": tiny,
+    "fbnetv2-f": fbnetv2_f,
+    "fbnetv2-f-fine": fbnetv2_f_fine,
+    "fbnetv2-fpp": fbnetv2_fpp,
+    "fpnas-l0": fpnas_l0,
+    "fpnas-l1": fpnas_l1,
+    "fpnas-l2": fpnas_l2,
+    "nasbench-macro": nasbench_macro,
+}
+OWN: dict[str, Make] = {}
+"""What was registered."""
+WORDS = ("num_classes", "in_channels", "image_size", "seed")
+"""What the function of one's own space may ask for."""
+
+
+def by_name(name: str) -> Make:
+    """The function of a space by its hyphenated name; it takes any of `WORDS`.
+
+    Raises:
+        InputError: none is called so.
+    """
+    if name in SPACES:
+        return partial(_ours, SPACES[name])
+    if name in OWN:
+        return partial(_own, name)
+    raise unknown_name("space", name, {**SPACES, **OWN}, " (your own: fpnas --import FILE)")
+
+
+def register(name: str) -> Callable[[M], M]:
+    """A decorator that makes a function's space known under `name`, which its supernet must have too.
+
+    The function takes any of num_classes, in_channels, image_size (px) and seed, and is given those that it names. What
+    it draws from torch's global generator is decided by the seed. A later function takes an earlier one's place.
+
+    Args:
+        name: small letters, digits and hyphens, as `--space` and arch.json say it.
+
+    Raises:
+        InputError: the name doesn't fit or is one of ours, or the function wants something else.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise InputError("a space's name of small letters, digits and hyphens", f"{name!r:.80}", "rename it")
+    if name in SPACES:
+        raise InputError("a name that no space of fpnas has", repr(name), "rename it")
+
+    def keep(make: M) -> M:
+        strange = [word for word in _needed(make) if word not in WORDS]
+        if strange:
+            got = f"{', '.join(strange)} in that of {name!r}"
+            raise InputError(f"a function of any of {', '.join(WORDS)}", got, "give it a default")
+        OWN[name] = make
+        return make
+
+    return keep
+
+
+def import_file(path: str | Path) -> None:
+    """Runs a Python file that registers spaces; what lies beside it can be imported from then on.
+
+    Raises:
+        InputError: there is no such file, it fails, or registers nothing.
+    """
+    file = Path(path)
+    if file.suffix != ".py" or not file.is_file():
+        raise InputError("a Python file that registers a space", f"{str(path)!r:.200}", "check the path")
+    name = f"{file.stem}_for_fpnas"  # never that of a package
+    spec = spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.append(str(file.resolve().parent))
+    before = dict(OWN)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        got = f"{file} ({type(error).__name__}: {error!s:.300})"
+        raise InputError("a Python file that can be imported", got, "mend it: python FILE shows where") from error
+    if before == OWN:
+        fix = "put @fpnas.spaces.register(NAME) above the function that makes one"
+        raise InputError("a file that registers a space", str(file), fix)
+
+
+def _ours(make: Make, *, image_size: int | None = None, **options: Any) -> Supernet:
+    del image_size  # ours take any
+    return make(**options)
+
+
+def _own(name: str, *, seed: int = 0, **options: Any) -> Supernet:
+    make = OWN[name]
+    parameters = inspect.signature(make).parameters
+    every = any(word.kind is word.VAR_KEYWORD for word in parameters.values())
+    given = {word: value for word, value in {**options, "seed": seed}.items() if every or word in parameters}
+    missing = [word for word in _needed(make) if word not in given]
+    if missing:
+        raise InputError(f"{' and '.join(missing)} for the space {name!r}", "none", "add it to arch.json")
+    # On the CPU, whatever the default: on meta, values that a module works out for itself, as positions, would be lost.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # noqa: TID251 - torch's own layers draw from it
+        try:
+            made: Any = make(**given)
+        except FpnasError:
+            raise
+        except Exception as error:
+            got = f"{type(error).__name__}: {error!s:.300}"
+            raise InputError(f"a function that makes the space {name!r}", got, "mend it: a call shows where") from error
+    if not isinstance(made, Supernet):
+        raise InputError(f"a Supernet from the function of {name!r}", type(made).__name__, "return one")
+    if made.name != name:
+        raise InputError(f"a supernet with the name {name!r}", repr(made.name), f"give it name={name!r}")
+    return made
+
+
+def _needed(make: Make) -> list[str]:
+    """The parameters that a function has no default for."""
+    words = inspect.signature(make).parameters.values()
+    return [w.name for w in words if w.default is w.empty and w.kind not in (w.VAR_KEYWORD, w.VAR_POSITIONAL)]

@@ -1,0 +1,112 @@
+"""`fpnas --import FILE`: a space of one's own through every command, and nothing of it without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from calling import Called, call, document, is_refusal
+from PIL import Image
+
+import fpnas
+from fpnas.spaces import OWN
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = ("--data", "digits", "--image-size", "8", "--threads", "1")
+
+
+def own(name: str, *arguments: str | Path) -> Called:
+    """`fpnas --import examples/NAME.py ARGUMENTS`, after which the space is forgotten."""
+    with patch.dict(OWN, clear=True):
+        return call("--import", EXAMPLES / f"{name}.py", *arguments)
+
+
+@pytest.fixture(scope="module", params=["resnet", "vit"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A space's name, and the folder of a search with its train/. Not to be written to."""
+    name, folder = request.param, tmp_path_factory.mktemp("own") / "run"
+    searched = own(name, "search", "--space", name, *SMALL, "--epochs", "1", "--out", folder)
+    assert searched.code == 0, searched.err
+    assert f"next: fpnas --import ... train {folder}" in searched.out
+    trained = own(name, "train", folder, "--data", "digits", "--epochs", "1", "--threads", "1")
+    assert trained.code == 0, trained.err
+    return name, folder
+
+
+@pytest.mark.parametrize("to", ["onnx", "pt2", "safetensors"])
+def test_it_leaves_as_any_format_and_predicts(run: tuple[str, Path], to: str, tmp_path: Path) -> None:
+    name, folder = run
+    file = tmp_path / f"model.{to}"
+    done = own(name, "export", folder, "--to", to, "--out", file, "--json")
+    assert document(done, "export")["space"] == name
+    card = file.with_name(file.name + ".md").read_text()
+    assert ("fpnas --import my_space.py predict" in card) == (to == "safetensors")
+    assert ("fpnas.spaces.import_file('my_space.py')" in card) == (to == "safetensors")
+    if to == "pt2":
+        return
+    Image.new("L", (8, 8), 99).save(tmp_path / "image.png")
+    words = ("predict", file, tmp_path / "image.png", "--json")
+    called = call(*words) if to == "onnx" else own(name, *words)
+    (got,), (want,) = (document(each, "predict") for each in (called, own(name, "predict", folder, *words[2:])))
+    for guess, wanted in zip(got["classes"], want["classes"], strict=True):
+        assert guess == {**wanted, "probability": pytest.approx(wanted["probability"], abs=1e-5)}
+
+
+def test_int8_says_nothing_of_norms(run: tuple[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    name, folder = run
+    words = ("export", folder, "--to", "onnx", "--int8", "--data", "digits", "--out", tmp_path / "int8.onnx")
+    done = own(name, *words)
+    assert done.code == 0, done.err
+    assert not [record for record in caplog.records if record.name == "root"]
+
+
+def test_it_is_evaluated_counted_and_listed(run: tuple[str, Path]) -> None:
+    name, folder = run
+    found = json.loads((folder / "train" / "result.json").read_text())
+    evaluated = document(own(name, "evaluate", folder, "--data", "digits", "--json"), "evaluate")
+    assert evaluated["accuracy"] == found["accuracy"]
+    counted = document(own(name, "cost", folder, "--json"), "cost")
+    assert counted["flops"] == json.loads((folder / "arch.json").read_text())["flops"]
+    last = document(own(name, "spaces", "--json"), "spaces")[-1]
+    assert (last["name"], last["image_size"], last["published"]) == (name, None, None)
+
+
+def test_python_loads_it_after_an_import(run: tuple[str, Path]) -> None:
+    name, folder = run
+    with patch.dict(OWN, clear=True):
+        fpnas.spaces.import_file(EXAMPLES / f"{name}.py")
+        network = fpnas.load(folder)
+    data = fpnas.data.load("digits", image_size=8)
+    with torch.no_grad():
+        right = network(data.normalise(data.heldout.images)).argmax(dim=1) == data.heldout.labels
+    found = json.loads((folder / "train" / "result.json").read_text())
+    assert 100 * float(right.double().mean()) == pytest.approx(found["accuracy"], abs=1e-6)
+
+
+def test_inherited_weights_are_those_of_the_search(run: tuple[str, Path], tmp_path: Path) -> None:
+    name, folder = run
+    words = ("train", folder, "--data", "digits", "--inherit", "--epochs", "1", "--threads", "1")
+    done = own(name, *words, "--out", tmp_path / "train")
+    assert done.code == 0, done.err
+
+
+def test_a_folder_can_not_choose_code(run: tuple[str, Path], tmp_path: Path) -> None:
+    name, folder = run
+    shutil.copytree(folder, tmp_path / "run")
+    shutil.copy(EXAMPLES / f"{name}.py", tmp_path / "run" / f"{name}.py")
+    with patch.dict(OWN, clear=True):
+        for words in (("evaluate", "--data", "digits"), ("export", "--to", "pt2", "--out", tmp_path / "x.pt2")):
+            refused = call(words[0], tmp_path / "run", *words[1:])
+            assert is_refusal(refused)
+            assert "your own: fpnas --import FILE" in refused.err
+        assert not OWN
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused = call("--import", tmp_path / "none.py", "spaces")
+    assert is_refusal(refused)
+    assert refused.code == 2
