@@ -14,12 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import CARDS, CHOICES, FOUND, LAYERS, epoch_line, put, write_run
 
-from fpnas import ArchDistribution, Choice, SearchSpace
+from fpnas import ArchDistribution, Choice, SearchSpace, Supernet
+from fpnas.cost import layer_table
+from fpnas.elastic import Activation
 from fpnas.report.choices import front, read_history, thin
 from fpnas.report.curves import savings, thinned
 from fpnas.report.network import read_blocks
 from fpnas.report.reading import read_run
 
+ACT = Choice("last.act", ("relu", "swish"))
 SPACE = SearchSpace(Choice(name, tuple(options)) for name, options in CHOICES.items())
 
 
@@ -111,6 +114,15 @@ def test_blocks_of_the_network() -> None:
     assert blocks[1].options == {"kernel": "5", "act": "swish"}
     inner = [{**layer, "name": f"backbone.{layer['name']}"} for layer in LAYERS]
     assert [block.name for block in read_blocks({"layers": inner}, FOUND)] == [block.name for block in blocks]
+
+
+def test_torch_s_own_layers_without_weights_are_not_skipped_blocks() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), Activation(ACT))
+    supernet = Supernet(torch.nn.Sequential(*net, torch.nn.Flatten(), torch.nn.Linear(72, 3)))
+    for act in ACT.options:
+        found = read_blocks(layer_table(supernet, {ACT.name: act}, (1, 8, 8)), {ACT.name: act})
+        told = [(block.name, block.what, block.options) for block in found]
+        assert told == [("0", "Conv2d", {}), ("3", "Activation", {"act": act}), ("5", "Linear", {})]
 
 
 def test_thin_keeps_first_and_last_epoch(tmp_path: Path) -> None:

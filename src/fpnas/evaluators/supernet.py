@@ -138,10 +138,8 @@ class SupernetEvaluator:
                 if len(labels) < whole:
                     loss = loss * (len(labels) / whole)
                 weights.add(loss, -scale * self._of_batch(loss), int(repeats[list(numbers)].sum()))
-                del (
-                    loss,
-                    logits,
-                )  # of a sample left out they hold all activations, which the next one's would stand beside
+                # Of a sample left out they hold all activations, which the next one's would stand beside.
+                del loss, logits
         combine(weights, self.split)
         loss_mean = weights.finish()
         moved = self._weights.step() and math.isfinite(loss_mean)

@@ -70,13 +70,17 @@ def read_layers(document: Json) -> tuple[Layer, ...]:
 
 
 def read_blocks(document: Json, choices: Json) -> tuple[Block, ...]:
-    """The blocks of layers.json, in order, with the options of arch.json's choices."""
+    """The blocks of layers.json, in order, with the options of arch.json's choices.
+
+    What has neither weights nor a choice is left out, as an activation or a pooling between two blocks.
+    """
     parts: dict[str, list[Layer]] = {}
     layers = read_layers(document)
     outer = _shared(layers)
     for layer in layers:
         parts.setdefault(_block_of(layer.name.removeprefix(outer)), []).append(layer)
-    return tuple(_block(name, tuple(members), choices) for name, members in parts.items())
+    blocks = (_block(name, tuple(members), choices) for name, members in parts.items())
+    return tuple(block for block in blocks if block.group or any(layer.flops or layer.params for layer in block.layers))
 
 
 def _block(name: str, layers: tuple[Layer, ...], choices: Json) -> Block:
@@ -92,12 +96,12 @@ def _block(name: str, layers: tuple[Layer, ...], choices: Json) -> Block:
     shapes = [layer.shape for layer in weighty or layers if layer.shape]
     if depthwise:
         what = "MBConv"
-    elif not weighty:
+    elif not weighty and all(layer.kind == "Identity" for layer in layers):
         what = "skipped"
     elif options.get("kernel") == "0":
         what = "1×1 instead"
     else:
-        what = weighty[0].kind
+        what = (weighty or layers)[0].kind
     last = shapes[-1] if shapes else ()
     return Block(
         name=name,
