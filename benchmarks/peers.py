@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 import speed
 import torch
 
+from fpnas import allocator
+
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "sides" / "requirements.txt"
 
@@ -54,7 +56,7 @@ ROWS = (
 )
 NAMES = {"weights": "weights", "whole": "step"}
 
-KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(allocator.MAPPED_ABOVE), "MALLOC_TRIM_THRESHOLD_": str(allocator.KEPT)}
 """`fpnas.allocator`'s settings, as variables."""
 
 Found = Mapping[str, float]

@@ -14,8 +14,8 @@ from functools import cache
 # From malloc.h. Thresholds in bytes: above the first memory is mapped, and unmapped when freed; above the second what
 # is free at the heap's end goes back.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_MAPPED_ABOVE = 32 << 20  # the most that glibc takes
-_KEPT = 512 << 20
+MAPPED_ABOVE = 32 << 20  # the most that glibc takes
+KEPT = 512 << 20
 
 _BY_USER = ("GLIBC_TUNABLES", "MALLOC_")
 
@@ -30,5 +30,5 @@ def keep_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     return mallopt is not None and all(
-        mallopt(name, value) == 1 for name, value in ((_MMAP_THRESHOLD, _MAPPED_ABOVE), (_TRIM_THRESHOLD, _KEPT))
+        mallopt(name, value) == 1 for name, value in ((_MMAP_THRESHOLD, MAPPED_ABOVE), (_TRIM_THRESHOLD, KEPT))
     )
