@@ -76,7 +76,11 @@ def architectures(net: Supernet, count: int, seed: int = 0) -> Iterator[Arch]:
 
 
 def network(net: Supernet, arch: Arch, seed: int = 0) -> nn.Module:
-    """With norms, biases and gates random: fresh ones would hide differences. Logits of an ordinary size."""
+    """With norms, biases and gates random: fresh ones would hide differences. Activations of an ordinary size.
+
+    That is done by the norms' weights: without, networks of 32 blocks amplify rounding until torch's own float32 is a
+    percent off its float64, and no file could agree with it to 1e-4.
+    """
     plain = fpnas.from_scratch(net, arch, seed).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -86,7 +90,20 @@ def network(net: Supernet, arch: Arch, seed: int = 0) -> nn.Module:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + low)
             elif tensor.dim() == 2:
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) / tensor.shape[1] ** 0.5)
+        hooks = [m.register_forward_hook(tame) for m in plain.modules() if isinstance(m, nn.BatchNorm2d)]
+        plain(batch(4))
+        for hook in hooks:
+            hook.remove()
     return plain
+
+
+def tame(norm: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+    """A forward hook: the norm's output gets a root mean square of 1."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    scale = output.square().mean().sqrt()
+    norm.weight.div_(scale)
+    norm.bias.div_(scale)
+    return output / scale
 
 
 def batch(count: int, spec: ImageSpec = SPEC) -> torch.Tensor:
