@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from unittest.mock import patch
 
+import helpers_run as h
 import pytest
 import torch
 from calling import Called, call, document, is_refusal
@@ -104,6 +105,46 @@ def test_a_folder_can_not_choose_code(run: tuple[str, Path], tmp_path: Path) -> 
             assert is_refusal(refused)
             assert "your own: fpnas --import FILE" in refused.err
         assert not OWN
+
+
+CODE = """
+import fpnas
+from torch import nn
+
+@fpnas.spaces.register("mine")
+def mine(num_classes):
+    width = fpnas.Choice("body.width", WIDTHS)
+    body = [fpnas.elastic.Conv2d(1, width, kernel_size=3, stride=STRIDE), nn.ACT(), nn.AdaptiveAvgPool2d(1)]
+    return fpnas.Supernet(nn.Sequential(*body, nn.Flatten(), fpnas.elastic.Linear(width, num_classes)), name="mine")
+"""
+
+
+def test_code_that_has_changed_since_is_refused(tmp_path: Path) -> None:
+    def imported(widths: str = "(4, 8)", stride: str = "1", act: str = "ReLU") -> tuple[str, Path]:
+        file = tmp_path / "mine.py"
+        file.write_text(CODE.replace("WIDTHS", widths).replace("STRIDE", stride).replace("ACT", act))
+        return "--import", file
+
+    search = ("search", "--space", "mine", *SMALL, "--epochs", "1", "--out", tmp_path / "run")
+    train = ("train", tmp_path / "run", "--data", "digits", "--epochs", "1", "--threads", "1")
+    with patch.dict(OWN, clear=True):
+        for words in ((*search, "--max-steps", "3"), search, train):
+            assert call(*imported(), *words).code == 0
+        before = h.contents(tmp_path / "run")
+        for change in ({"widths": "(4, 9)"}, {"stride": "2"}, {"act": "SiLU"}):
+            refused = call(*imported(**change), *search)
+            assert is_refusal(refused)
+            assert "space_digest" in refused.err
+        for change in ({"widths": "(2, 3)"}, {"stride": "2"}, {"widths": "(4, 8, 12)", "stride": "2"}):
+            for words in (train, ("evaluate", tmp_path / "run", "--data", "digits"), ("cost", tmp_path / "run")):
+                refused = call(*imported(**change), *words)
+                assert is_refusal(refused), refused
+                assert "as it was in this run" in refused.err
+        refused = call(*imported("(4, 8, 12)"), *train, "--inherit", "--out", tmp_path / "other")
+        assert is_refusal(refused)
+        assert "weights of the space 'mine' as it is" in refused.err
+        assert h.contents(tmp_path / "run") == before
+        assert not (tmp_path / "other").exists()
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

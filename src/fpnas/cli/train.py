@@ -36,7 +36,7 @@ from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
 from fpnas.data import ImageData
 from fpnas.evaluators.supernet import check_fit
-from fpnas.runner import load, read_arch, run, supernet_weights, trackers_by_name, trained_folder
+from fpnas.runner import inherit_weights, load, read_arch, run, trackers_by_name, trained_folder
 from fpnas.runner.folder import read_json
 from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited
 from fpnas.train.recipe import Crop, Optimiser
@@ -140,7 +140,7 @@ def train(
     )
     check_fit(supernet, images)
     if inherit:
-        supernet.load_state_dict(supernet_weights(arch))
+        inherit_weights(supernet, arch)
         network = inherited(supernet, record.arch, images)
     else:
         network = from_scratch(supernet, record.arch, seed)
@@ -155,7 +155,7 @@ def train(
         "flops": flops,
         "params": params,
     }
-    folder = out or (arch if arch.is_dir() else arch.parent) / "train"
+    folder = out or (arch if arch.is_dir() else arch.parent) / _name(arch)
     warn_of_data(images, workers, skip_corrupt)
     with ranks(device, rank_timeout):
         job = Training(
@@ -177,6 +177,12 @@ def train(
         f"{found.accuracy:.2f} % of {found.num_images} held-out images ({images.heldout_from}), "
         f"{short(flops)} FLOPs, {short(params)} parameters, {seconds:.0f} s; files in {folder}"
     )
+
+
+def _name(arch: Path) -> str:
+    """Of the training's folder: of one of a front's networks, such as arch-20M.json, train-20M."""
+    front = arch.suffix == ".json" and arch.stem.startswith("arch-")
+    return arch.stem.replace("arch-", "train-", 1) if front else "train"
 
 
 def _teacher(path: Path, images: ImageData) -> nn.Module:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Sequence
 from typing import get_args
 
@@ -9,11 +12,13 @@ import torch
 from torch import Tensor
 
 from fpnas import parallel
+from fpnas.cost import layer_table
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators.racing import Racing
 from fpnas.evaluators.ranks import Split
+from fpnas.spaces import SPACES
 
 
 def check_fit(supernet: Supernet, data: Data) -> None:
@@ -26,6 +31,18 @@ def check_fit(supernet: Supernet, data: Data) -> None:
         expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
         got = f"examples of shape {data.input_shape}" if size is None else str(size)
         raise InputError(expected, got, "give --image-size, or take another space")
+
+
+def own_space(supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None) -> dict[str, str]:
+    """What tells the code of a space of one's own from what it was: its choices, and the largest network's layers."""
+    if supernet.name in SPACES:
+        return {}
+    largest = supernet.space.decode([len(choice.options) - 1 for choice in supernet.space.choices])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to say has been said when costs were first counted
+        layers = layer_table(supernet, largest, input_shape, input_dtype)
+    told = [[choice.name, list(choice.options)] for choice in supernet.space.choices], layers
+    return {"space_digest": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]}
 
 
 def check_classes(supernet: Supernet, data: Data, images: Tensor) -> None:

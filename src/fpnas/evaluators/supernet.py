@@ -26,7 +26,7 @@ from fpnas.elastic.gathered import Gathered
 from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
-from fpnas.evaluators.fit import check_classes, check_fit, check_ranks
+from fpnas.evaluators.fit import check_classes, check_fit, check_ranks, own_space
 from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.optimiser import WeightsOptimiser
 from fpnas.evaluators.prefixes import Chain, Walk
@@ -101,6 +101,7 @@ class SupernetEvaluator:
         self.split: Split = split
         check_ranks(split, (self._train_order, self._val_order), racing)
         example = data.input_shape, data.input_dtype
+        self._example = example
         self._costs = Flops(supernet, *example), Params(supernet, *example)
         divisor(temperature, batch_size)
         check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
@@ -250,6 +251,7 @@ class SupernetEvaluator:
         """What decides a trajectory, beside the machine."""
         return {
             "space": self.supernet.name,
+            **own_space(self.supernet, *self._example),
             **self.data.settings(),
             "batch_size": self.batch_size,
             **self._weights.settings(),

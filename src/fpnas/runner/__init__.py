@@ -1,7 +1,7 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
 from fpnas.runner.callbacks import Callback, RunInfo
-from fpnas.runner.files import ArchRecord, load, read_arch, run_settings, supernet_weights, trained_folder
+from fpnas.runner.files import ArchRecord, inherit_weights, load, read_arch, run_settings, trained_folder
 from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
 from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
@@ -22,6 +22,7 @@ __all__ = [
     "export",
     "forecast",
     "latency_table",
+    "inherit_weights",
     "load",
     "load_fbnet_latency",
     "predict",
@@ -29,7 +30,6 @@ __all__ = [
     "read_latency_table",
     "run",
     "run_settings",
-    "supernet_weights",
     "trackers_by_name",
     "trained_folder",
 ]

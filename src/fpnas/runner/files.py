@@ -12,13 +12,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fpnas.cost import layer_costs
 from fpnas.data import ImageSpec
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError, RunFolderError
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
-from fpnas.spaces import by_name
+from fpnas.spaces import SPACES, by_name
+
+CHANGED = "import the code that it was searched with, or search again"
+"""What to do where the code of one's own space has changed."""
 
 
 class _ArchFile(BaseModel):
@@ -92,8 +96,29 @@ def read_arch(path: str | Path) -> ArchRecord:
         raise RunFolderError("a name for each class", got, "mend it")
     arch = Arch(record.choices)
     found = ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes, images)
-    found.supernet().space.encode(arch)
+    if found.space in SPACES:
+        found.supernet().space.encode(arch)
+    else:
+        _check_code(found, content, file)
     return found
+
+
+def _check_code(record: ArchRecord, content: dict[str, Any], file: Path) -> None:
+    """Is the code of one's own space still that of the run, as far as choices and costs tell?"""
+    supernet = record.supernet()
+    expected = f"the space {record.space!r} as it was in this run"
+    try:
+        supernet.space.encode(record.arch)
+    except InputError as error:
+        raise RunFolderError(expected, f"{file}, which doesn't fit its code ({error})", CHANGED) from None
+    then = content.get("flops"), content.get("params")
+    if record.image_size is None or record.num_classes is None or None in then:
+        return
+    layers = layer_costs(supernet, record.arch, (record.in_channels, record.image_size, record.image_size))
+    now = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
+    if now != then:
+        got = "{:,} FLOPs and {:,} parameters by its code".format(*now)
+        raise RunFolderError(f"{expected}, {then[0]!s:.30} FLOPs and {then[1]!s:.30} parameters", got, CHANGED)
 
 
 def trained_folder(path: str | Path) -> Path:
@@ -155,14 +180,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise RunFolderError("a readable .safetensors file", f"{path} ({error})", "train the network anew") from None
 
 
-def supernet_weights(path: str | Path) -> dict[str, Any]:
-    """The supernet's weights from the checkpoint of a search, to inherit from.
+def inherit_weights(supernet: Supernet, path: str | Path) -> None:
+    """Gives a supernet the weights from the checkpoint of a search.
+
+    Args:
+        supernet: of the search's space.
+        path: the search's folder, or the arch.json in it of one of its networks.
 
     Raises:
-        RunFolderError: the folder holds no search with a checkpoint.
+        RunFolderError: the folder holds no search with a checkpoint, or one of other code.
     """
-    state = load_checkpoint(Path(path)) if Path(path).is_dir() else None
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    state = load_checkpoint(folder)
     weights = None if state is None else state.get("job", {}).get("evaluator", {}).get("supernet")
     if weights is None:
         raise RunFolderError("a search's folder with a checkpoint to inherit from", str(path), "train from scratch")
-    return weights
+    try:
+        supernet.load_state_dict(weights)
+    except RuntimeError as error:
+        got = " ".join(str(error).split())[:200]
+        raise RunFolderError(f"weights of the space {supernet.name!r} as it is", f"{folder} ({got})", CHANGED) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
@@ -103,9 +104,10 @@ def import_file(path: str | Path) -> None:
     before = dict(OWN)
     try:
         spec.loader.exec_module(module)
+    except FpnasError:
+        raise
     except (Exception, SystemExit) as error:
-        got = f"{file} ({type(error).__name__}: {error!s:.300})"
-        raise InputError("a Python file that can be imported", got, "mend it: python FILE shows where") from error
+        raise InputError("a Python file that can be imported", _told(error), "mend it") from error
     if before == OWN:
         fix = "put @fpnas.spaces.register(NAME) above the function that makes one"
         raise InputError("a file that registers a space", str(file), fix)
@@ -132,13 +134,18 @@ def _own(name: str, *, seed: int = 0, **options: Any) -> Supernet:
         except FpnasError:
             raise
         except Exception as error:
-            got = f"{type(error).__name__}: {error!s:.300}"
-            raise InputError(f"a function that makes the space {name!r}", got, "mend it: a call shows where") from error
+            raise InputError(f"a function that makes the space {name!r}", _told(error), "mend it") from error
     if not isinstance(made, Supernet):
         raise InputError(f"a Supernet from the function of {name!r}", type(made).__name__, "return one")
     if made.name != name:
         raise InputError(f"a supernet with the name {name!r}", repr(made.name), f"give it name={name!r}")
     return made
+
+
+def _told(error: BaseException) -> str:
+    """An error of the user's code, with the place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error!s:.300} ({place.filename}:{place.lineno})"
 
 
 def _needed(make: Make) -> list[str]:
