@@ -16,9 +16,12 @@ from typing import Any
 import helpers_run as h
 import jsonschema
 import numpy as np
+import torch
 
 import fpnas
 from fpnas.cli import main
+from fpnas.runner import read_arch
+from fpnas.runner.checkpoint import load_checkpoint
 
 # Small and quick: digits at 16 px. What comes later on a command line wins, so tests append to these.
 SEARCH = (
@@ -149,3 +152,14 @@ def write_idx_folder(folder: Path, classes: int, seed: int, size: int = 16) -> P
         (folder / f"{part}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels.tobytes())
     return folder
+
+
+def assert_inherited(trained: Path, folder: Path, arch: str = "arch.json") -> None:
+    """At a rate of nearly 0, a training's weights are those of the search's checkpoint, cut to the architecture."""
+    record, state = read_arch(folder / arch), load_checkpoint(folder)
+    assert state is not None
+    supernet = record.supernet(device="cpu")
+    supernet.load_state_dict(state["job"]["evaluator"]["supernet"])
+    found = dict(fpnas.load(trained).named_parameters())
+    for name, value in supernet.extract(record.arch).named_parameters():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)

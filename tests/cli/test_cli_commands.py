@@ -14,7 +14,7 @@ from unittest.mock import patch
 import helpers_run as h
 import pytest
 import torch
-from calling import SEARCH, TRAIN, Found, call, refused, working_in
+from calling import SEARCH, TRAIN, Found, assert_inherited, call, refused, working_in
 from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
@@ -200,16 +200,9 @@ def test_more_steps_and_what_may_change_go_on(copied: Path) -> None:
 
 
 def test_inherited_training_starts_from_the_searchs_weights(copied: Path) -> None:
-    """At a rate of nearly 0 its weights are those of the search's checkpoint, cut to the architecture."""
     args = ("--inherit", "--lr", "1e-12", "--max-steps", "1", "--out", copied / "inherited")
     assert call(*TRAIN, copied, *args).code == 0
-    arch = json.loads((copied / "arch.json").read_text())
-    state = torch.load(copied / "checkpoint.pt", weights_only=True)["job"]["evaluator"]["supernet"]
-    supernet = SPACES["tiny"](10, 1)
-    supernet.load_state_dict(state)
-    wanted = dict(supernet.extract(arch["choices"]).named_parameters())
-    for name, value in fpnas.load(copied / "inherited").named_parameters():
-        torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-6)
+    assert_inherited(copied / "inherited", copied)
     result = json.loads((copied / "inherited" / "run.json").read_text())
     assert result["settings"]["inherit"] is True
 

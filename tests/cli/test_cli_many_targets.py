@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from calling import SEARCH, TRAIN, Found, call, refused
+from calling import SEARCH, TRAIN, Found, assert_inherited, call, is_refusal, refused
 
 
 def test_a_front_of_two(small: Found, tmp_path: Path) -> None:
@@ -24,8 +24,11 @@ def test_a_front_of_two(small: Found, tmp_path: Path) -> None:
         assert f"{run / row['arch']}" in called.out
     assert (run / "arch.json").read_text() == (run / "arch-60k.json").read_text()
     assert json.loads((run / "run.json").read_text())["settings"]["targets"] == [25e3, 60e3]
-    trained = call(*TRAIN, run / "arch-25k.json", "--out", tmp_path / "train")
-    assert trained.code == 0, trained.err
+    for name in ("25k", "60k"):  # each into a folder of its own, and from the weights that both have been judged by
+        trained = call(*TRAIN, run / f"arch-{name}.json", "--inherit", "--lr", "1e-12")
+        assert trained.code == 0, trained.err
+        assert_inherited(run / f"train-{name}", run, f"arch-{name}.json")
+    assert is_refusal(call(*TRAIN, run / "arch-25k.json", "--inherit", "--classes", "9", "--out", tmp_path / "nine"))
 
 
 def test_other_methods_take_one(small: Found, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import helpers_run as h
 import pytest
 import torch
-from calling import Called, call, document, is_refusal
+from calling import Called, assert_inherited, call, document, is_refusal
 from PIL import Image
 
 import fpnas
@@ -90,9 +90,12 @@ def test_python_loads_it_after_an_import(run: tuple[str, Path]) -> None:
 
 def test_inherited_weights_are_those_of_the_search(run: tuple[str, Path], tmp_path: Path) -> None:
     name, folder = run
-    words = ("train", folder, "--data", "digits", "--inherit", "--epochs", "1", "--threads", "1")
+    words = ("train", folder, "--data", "digits", "--inherit", "--lr", "1e-12", "--max-steps", "1", "--threads", "1")
     done = own(name, *words, "--out", tmp_path / "train")
     assert done.code == 0, done.err
+    with patch.dict(OWN, clear=True):
+        fpnas.spaces.import_file(EXAMPLES / f"{name}.py")
+        assert_inherited(tmp_path / "train", folder)
 
 
 def test_a_folder_can_not_choose_code(run: tuple[str, Path], tmp_path: Path) -> None:

@@ -130,17 +130,17 @@ def train(
     )
     device, precision = set_up(threads, device, precision)
     callbacks = trackers_by_name(log)
-    record = read_arch(arch)
+    record, home = read_arch(arch), arch if arch.is_dir() else arch.parent
     size = record.image_size if image_size is None else image_size
     images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
     if inherit:
-        refuse_other_images(images, record, arch)
+        refuse_other_images(images, record, home)
     supernet = record.supernet(
         images.num_classes, images.in_channels, images.image_size, device="cpu" if inherit else "meta"
     )
     check_fit(supernet, images)
     if inherit:
-        inherit_weights(supernet, arch)
+        inherit_weights(supernet, home)
         network = inherited(supernet, record.arch, images)
     else:
         network = from_scratch(supernet, record.arch, seed)
@@ -155,7 +155,7 @@ def train(
         "flops": flops,
         "params": params,
     }
-    folder = out or (arch if arch.is_dir() else arch.parent) / _name(arch)
+    folder = out or home / _name(arch)
     warn_of_data(images, workers, skip_corrupt)
     with ranks(device, rank_timeout):
         job = Training(

@@ -101,7 +101,6 @@ class SupernetEvaluator:
         self.split: Split = split
         check_ranks(split, (self._train_order, self._val_order), racing)
         example = data.input_shape, data.input_dtype
-        self._example = example
         self._costs = Flops(supernet, *example), Params(supernet, *example)
         divisor(temperature, batch_size)
         check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
@@ -251,7 +250,7 @@ class SupernetEvaluator:
         """What decides a trajectory, beside the machine."""
         return {
             "space": self.supernet.name,
-            **own_space(self.supernet, *self._example),
+            **own_space(self.supernet, self.data.input_shape, self.data.input_dtype),
             **self.data.settings(),
             "batch_size": self.batch_size,
             **self._weights.settings(),

@@ -180,21 +180,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise RunFolderError("a readable .safetensors file", f"{path} ({error})", "train the network anew") from None
 
 
-def inherit_weights(supernet: Supernet, path: str | Path) -> None:
-    """Gives a supernet the weights from the checkpoint of a search.
-
-    Args:
-        supernet: of the search's space.
-        path: the search's folder, or the arch.json in it of one of its networks.
+def inherit_weights(supernet: Supernet, folder: str | Path) -> None:
+    """Gives a supernet the weights from the checkpoint in a search's folder.
 
     Raises:
         RunFolderError: the folder holds no search with a checkpoint, or one of other code.
     """
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    state = load_checkpoint(folder)
+    state = load_checkpoint(Path(folder))
     weights = None if state is None else state.get("job", {}).get("evaluator", {}).get("supernet")
     if weights is None:
-        raise RunFolderError("a search's folder with a checkpoint to inherit from", str(path), "train from scratch")
+        raise RunFolderError("a search's folder with a checkpoint to inherit from", str(folder), "train from scratch")
     try:
         supernet.load_state_dict(weights)
     except RuntimeError as error:
