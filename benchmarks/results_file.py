@@ -1,16 +1,20 @@
-"""Results files: Markdown with the command, the date and the machine at its head, printed and, where asked, written."""
+"""Results files: Markdown with command, date, commit and machine at its head, printed and, where asked, written."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def head(title: str, *facts: str, machine: str | None = None) -> list[str]:
@@ -20,11 +24,39 @@ def head(title: str, *facts: str, machine: str | None = None) -> list[str]:
     return [
         f"# {title}",
         "",
-        f"* Command: `python {shlex.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}",
+        f"* Command: `python {shlex.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}, commit {commit()}",
         f"* Machine: {machine or here}; Python {platform.python_version()}, torch {torch.__version__}",
         *(f"* {fact}" for fact in facts),
         "",
     ]
+
+
+def commit() -> str:
+    """The checkout's commit, and a + where files of the package or the benchmarks differ from it."""
+    known = _git("rev-parse", "--short", "HEAD") or "unknown"
+    return known + (
+        "+" if _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py") else ""
+    )
+
+
+def source(*parts: str) -> str:
+    """A digest of the package's code as it lies here: what other code gave is another measurement.
+
+    Args:
+        parts: folders and files below src/fpnas that count; all of it by default.
+    """
+    package = ROOT / "src" / "fpnas"
+    digest = hashlib.sha256()
+    for part in sorted(parts) or [""]:
+        at = package / part
+        for file in sorted(at.rglob("*.py")) if at.is_dir() else [at]:
+            digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -1,0 +1,71 @@
+"""Trains the pools. Goes on where it was stopped, and writes the pool's file anew after each network.
+
+    python benchmarks/ground/make_pools.py [POOL ...] [--minutes M] [--workers N]
+
+Processes of one thread each, as many as there are cores. With --minutes no training is begun after so many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+
+import ground
+from filelock import FileLock
+
+from fpnas.space import Arch
+
+
+def tasks(pool: ground.Pool) -> list[tuple[Arch, int]]:
+    """Architecture and seed of all trainings: each network once, then the first ones a second time."""
+    drawn = ground.draw(pool)
+    return [*((arch, 0) for arch in drawn), *((arch, 1) for arch in drawn[: pool.twice])]
+
+
+def fill(pool: ground.Pool, workers: int, until: float) -> int:
+    """Trains what the pool's file lacks; the number of rows that it has then."""
+    wanted = tasks(pool)
+    comments, rows = ground.read(pool.path) if pool.path.exists() else (ground.facts(pool), [])
+    if comments[:-1] != ground.facts(pool)[:-1]:
+        raise SystemExit(f"error: expected the facts of this pool at the head of {pool.path}, got others: move it away")
+    found = {(row.arch, row.seed): row for row in rows}
+    if set(found) - set(wanted):
+        raise SystemExit(f"error: expected networks of this pool in {pool.path}, got others: move it away")
+    missing = [task for task in wanted if task not in found]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as processes:
+        running: set[Future[ground.Trained]] = set()
+        while running or (missing and time.monotonic() < until):
+            while missing and len(running) < workers and time.monotonic() < until:
+                running.add(processes.submit(ground.trained, pool, *missing.pop(0)))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for row in (future.result() for future in done):
+                found[row.arch, row.seed] = row
+                ground.save(pool.path, comments, (found[task] for task in wanted if task in found))
+                print(f"{pool.name}: {len(found)} of {len(wanted)}; {row.val[-1]:.2f} % held back, {row.test:.2f} % test",
+                      file=sys.stderr, flush=True)  # fmt: skip
+    return len(found)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pools", nargs="*", metavar="POOL", help=f"of {', '.join(ground.POOLS)}; all by default")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args(given)
+    for name in asked.pools:
+        if name not in ground.POOLS:
+            parser.error(f"no pool {name!r}; there are {', '.join(ground.POOLS)}")
+    until = time.monotonic() + 60 * asked.minutes
+    for name in asked.pools or list(ground.POOLS):
+        pool = ground.POOLS[name]
+        with FileLock(pool.path.with_suffix(".lock")):  # two callers would train the same networks
+            print(f"{name}: {fill(pool, asked.workers, until)} networks in {pool.path}")
+
+
+if __name__ == "__main__":
+    main()
