@@ -1,9 +1,9 @@
 """The ground: pools of trained networks of about one cost, and how each network of a pool is drawn and trained.
 
-A pool is architectures of one space, drawn uniformly among those with 95 to 100 % of a target, each trained from scratch
-by one recipe on nine tenths of the training images. `val_1` ... are its accuracies in per cent on the other tenth after
-each epoch, `test` that on the test images after the last one. Settings are chosen by `val`; `test` is what is reported.
-A search that is judged on a pool is given the same nine tenths, so it has seen neither.
+A pool is architectures of one space, drawn uniformly among those with 95 to 100 % of a target, each trained from
+scratch by one recipe on nine tenths of the training images. `val_1` ... are its accuracies in per cent on the other
+tenth after each epoch, `test` that on the test images after the last one. Settings are chosen by `val`; `test` is what
+is reported. A search that is judged on a pool is given the same nine tenths, so it has seen neither.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -126,21 +126,23 @@ class Images:
     Args:
         learnt: nine tenths of the training images; held out are the other tenth.
         test: the same to learn from; held out are the test images.
+        whole: all training images; held out are the test images.
     """
 
     learnt: ImageData
-    test: ImageData = field(repr=False)
+    test: ImageData
+    whole: ImageData
 
 
 @lru_cache(maxsize=2)
 def images(data: str, image_size: int) -> Images:
-    """Both, from what the data set has; the cut is the same for everyone."""
+    """From what the data set has; the cut is the same for everyone."""
     whole = fpnas.data.load(SHARED / data if "/" in data else data, image_size=image_size)
     assert isinstance(whole, ImageData)
     kept, held = stratified_split(whole.train.labels, HELD_BACK, seed=0)
     train = whole.train.subset(kept)
     test = replace(whole, train=train)
-    return Images(replace(test, heldout=whole.train.subset(held), heldout_from="val"), test)
+    return Images(replace(test, heldout=whole.train.subset(held), heldout_from="val"), test, whole)
 
 
 @lru_cache(maxsize=4)
@@ -218,7 +220,7 @@ def trained(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = Non
 
 
 def facts(pool: Pool) -> list[str]:
-    """The comment lines that a pool's file begins with; all but the last must be those of a file that is gone on with."""
+    """The comment lines that a pool's file begins with; a file is gone on with where all but the last are the same."""
     fields = {k: v for k, v in pool.recipe.settings().items() if v not in (0, "none", False)}
     teacher = ("teacher_weight", "teacher_temperature", "crop_area")
     said = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"

@@ -46,8 +46,8 @@ def fill(pool: ground.Pool, workers: int, until: float) -> int:
             for row in (future.result() for future in done):
                 found[row.arch, row.seed] = row
                 ground.save(pool.path, comments, (found[task] for task in wanted if task in found))
-                print(f"{pool.name}: {len(found)} of {len(wanted)}; {row.val[-1]:.2f} % held back, {row.test:.2f} % test",
-                      file=sys.stderr, flush=True)  # fmt: skip
+                done = f"{pool.name}: {len(found)} of {len(wanted)}"
+                print(f"{done}; {row.val[-1]:.2f} % held back, {row.test:.2f} % test", file=sys.stderr, flush=True)
     return len(found)
 
 

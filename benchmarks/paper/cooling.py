@@ -5,7 +5,7 @@ python benchmarks/paper/cooling.py [--seeds 9] [--results FILE.md]
 
 from __future__ import annotations
 
-from judging import Found, difference, perform, table, verdict
+from judging import Found, difference, perform, table
 from protocol import Arm
 
 KEPT = "cooling 1.0"
@@ -19,7 +19,7 @@ def arms(scale: str) -> tuple[Arm, ...]:
 
 def lines(scale: str, found: Found) -> list[str]:
     said = [*table(arms(scale), found, KEPT), ""]
-    return [*said, *(f"* {name} against {KEPT}: {verdict(difference(found[name], found[KEPT]))}." for name in FALLING)]
+    return [*said, *(f"* {name} against {KEPT}: {difference(found[name], found[KEPT])}." for name in FALLING)]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from judging import Found, accuracy, difference, duration, perform, table, verdict
+from judging import Found, accuracy, difference, duration, perform, table
 from protocol import Arm
 
 FBNETV2 = "FBNetV2"
@@ -69,7 +69,7 @@ def lines(scale: str, found: Found) -> list[str]:
         pair = found[name], found[other]
         said.append(f"* {name}, against {other}: {duration(*pair, faster)}; {accuracy(*pair, 'no loss', ahead)}.")
     said += [
-        f"* {name}, against {other} (the paper has no such row): {verdict(difference(found[name], found[other]))}."
+        f"* {name}, against {other} (the paper has no such row): {difference(found[name], found[other])}."
         for name, other in darts
     ]
     return said

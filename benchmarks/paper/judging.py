@@ -1,27 +1,31 @@
 """From an experiment's command line to its results: the table, and the paper's claims judged in words.
 
-Every comparison is made seed by seed; noise is two standard errors of its mean.
+Every comparison is made seed by seed; what noise could have made is not known (see benchmarks/verdicts.py).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import results_file
 import torch
 from protocol import SEARCHED, Arm, Outcome, Plan, plan, run
+from verdicts import LEAST, Verdict, interval, verdict
 
 from fpnas import parallel
 
 HOLDS = "the paper's claim holds here"
 FAILS = "the paper's claim does not hold here"
-NOISE = "the paper's claim is within noise here"
-ONE_SEED = "one seed can't judge the paper's claim"
+UNKNOWN = "whether the paper's claim holds here is not known"
 
 Claim = Literal["no loss", "ahead", "behind"]
 """Of an arm's accuracy; "no loss" also where the paper prints a small lead beside its claim of less time."""
@@ -93,56 +97,42 @@ def _shares(ours: Sequence[Outcome], theirs: Sequence[Outcome], what: str) -> li
 # ---------------------------------------------------------------------------------------------------------- the claims
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, which one value hasn't got."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return statistics.fmean(values), error
-
-
-def difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> tuple[float, float]:
-    """Points of accuracy that `ours` is ahead by, seed by seed: mean and standard error."""
-    return mean_and_error([a.accuracy - b.accuracy for a, b in zip(ours, theirs, strict=True)])
-
-
-def verdict(gap: tuple[float, float]) -> str:
-    """A difference in words."""
-    mean, error = gap
-    if math.isnan(error):
-        return f"{mean:+.2f} points (one seed)"
-    word = "no more than noise" if abs(mean) <= 2 * error else "ahead" if mean > 0 else "behind"
-    return f"{mean:+.2f} ± {error:.2f} points ({word})"
+def difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Verdict:
+    """Points of accuracy that `ours` is ahead by, seed by seed."""
+    return verdict([a.accuracy - b.accuracy for a, b in zip(ours, theirs, strict=True)])
 
 
 def accuracy(ours: Sequence[Outcome], theirs: Sequence[Outcome], claim: Claim, published: str) -> str:
     """The accuracies of two arms, and what becomes of the paper's claim."""
-    mean, error = gap = difference(ours, theirs)
-    toward = -mean if claim == "behind" else mean
-    if math.isnan(error):
-        word = ONE_SEED
-    elif claim == "no loss":
-        word = HOLDS if mean >= -2 * error else FAILS
+    found = difference(ours, theirs)
+    if claim == "no loss":
+        holds, fails = found.word in ("ahead", "no worse"), found.word == "behind"
     else:
-        word = NOISE if abs(mean) <= 2 * error else HOLDS if toward > 0 else FAILS
-    return f"accuracy (published: {published}): {verdict(gap)}, {word}"
+        holds, fails = found.word == claim, found.word == ("behind" if claim == "ahead" else "ahead")
+    return f"accuracy (published: {published}): {found}, {HOLDS if holds else FAILS if fails else UNKNOWN}"
 
 
 def samples(ours: Sequence[Outcome], theirs: Sequence[Outcome], claim: int) -> str:
     """The samples of two arms against a claim of so many per cent fewer."""
-    mean, error = mean_and_error([100 * (1 - share) for share in _shares(ours, theirs, "samples")])
+    saved = [100 * (1 - share) for share in _shares(ours, theirs, "samples")]
+    mean = statistics.fmean(saved)
     said = f"{abs(mean):.0f} % {'fewer' if mean >= 0 else 'more'}"
-    return f"samples (published: {claim} % fewer): {said}, {_reached(round(mean), error, claim)}"
+    return f"samples (published: {claim} % fewer): {said}, {_reached(saved, claim)}"
 
 
 def duration(ours: Sequence[Outcome], theirs: Sequence[Outcome], claim: float) -> str:
     """The search times of two arms against a claim of so many times faster."""
-    mean, error = mean_and_error([1 / share for share in _shares(ours, theirs, "search_seconds")])
-    return f"time (published: {claim:.1f}x faster): {mean:.1f}x, {_reached(round(mean, 1), error, claim)}"
+    faster = [1 / share for share in _shares(ours, theirs, "search_seconds")]
+    said = f"{statistics.fmean(faster):.1f}x"
+    return f"time (published: {claim:.1f}x faster): {said}, {_reached(faster, claim)}"
 
 
-def _reached(shown: float, error: float, claim: float) -> str:
-    """Judged by the number that the reader sees; samples and times of one seed count as exact."""
-    noise = 0.0 if math.isnan(error) else 2 * error
-    return HOLDS if shown >= claim else NOISE if shown + noise >= claim else FAILS
+def _reached(values: Sequence[float], claim: float) -> str:
+    """Whether the interval of the mean lies above a claim, below it, or around it."""
+    _, low, high = interval(values)
+    if len(values) < LEAST:
+        return UNKNOWN
+    return HOLDS if low >= claim else FAILS if high < claim else UNKNOWN
 
 
 # ---------------------------------------------------------------------------------------------------- the results file
@@ -173,7 +163,7 @@ def report(asked: Plan, script: str, title: str, lines: Sequence[str], minutes: 
     text = [
         f"# {title}",
         "",
-        f"* Command: `{start} {command}`; {time.strftime('%Y-%m-%d')}",
+        f"* Command: `{start} {command}`; {time.strftime('%Y-%m-%d')}, commit {results_file.commit()}",
         f"* Machine: {platform.machine()}{gpu}, {os.cpu_count()} cores, {threads}; "
         f"Python {platform.python_version()}, torch {torch.__version__}, {asked.precision}",
         f"* Wall time: {minutes:.0f} min in this call; runs that had finished before it were kept",

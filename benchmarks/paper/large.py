@@ -9,7 +9,7 @@ beside are the paper's: EfficientNet-B0 390 M, 77.3 %; B1 734 M, 79.1 %; B2 1,05
 
 from __future__ import annotations
 
-from judging import Found, difference, perform, table, verdict
+from judging import Found, difference, perform, table
 from protocol import Arm
 
 from fpnas.spaces.large import L0, L1, L2
@@ -35,7 +35,7 @@ def arms(scale: str) -> tuple[Arm, ...]:
 def lines(scale: str, found: Found) -> list[str]:
     said = [*table(arms(scale), found, "L0, found"), ""]
     for name in SIZES:
-        gap = verdict(difference(found[f"{name}, found"], found[f"{name}, random"]))
+        gap = difference(found[f"{name}, found"], found[f"{name}, random"])
         said.append(f"* {name}: found against random search (the paper has no such row): {gap}.")
     said.append("* The paper's claim, ahead of EfficientNet at equal multiply-adds, needs ImageNet: not judged here.")
     return said

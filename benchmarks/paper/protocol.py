@@ -20,6 +20,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +28,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import results_file
 import torch
 import torch.distributed as dist
 
@@ -195,10 +199,9 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
     folder = asked.out / arm.name.replace(" ", "-").replace("/", "of").replace(",", "") / f"seed-{seed}"
     record = folder / "outcome.json"
     # Rank 0 decides for all: it alone writes, and a rank that looks later may find what another doesn't.
-    is_there = parallel.rank() == 0 and record.exists()
-    kept = parallel.broadcast(Outcome(**json.loads(record.read_text())) if is_there else None)
-    if kept is not None:
-        return kept
+    finished = parallel.broadcast(kept(record) if parallel.rank() == 0 else None)
+    if finished is not None:
+        return Outcome(**finished)
     if parallel.world_size() > 1 and arm.method in MIXING:  # said before ImageNet is read
         got = f"{parallel.world_size()} ranks"
         raise InputError(f"one process for {arm.method}, which mixes", got, "start this script without torchrun")
@@ -234,12 +237,32 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
             params=facts["params"],
             accuracy=trained.accuracy,
         )
-        new = record.with_suffix(".new")
-        new.write_text(json.dumps(asdict(done)))
-        new.replace(record)  # at once: a run that is ended here leaves no half of it
+        keep(record, asdict(done))
     outcome = parallel.broadcast(done)
     assert outcome is not None
     return outcome
+
+
+def kept(record: Path) -> dict[str, Any] | None:
+    """What a finished run left, or None. A run of other code isn't one of these: its folder has to be moved away.
+
+    Raises:
+        InputError: the package's code has changed since.
+    """
+    if not record.exists():
+        return None
+    found = json.loads(record.read_text())
+    source, here = found.pop("source", "unknown"), results_file.source()
+    if source != here:
+        raise InputError(f"runs of this code ({here})", f"{record} of {source}", "give a new --out, or remove it")
+    return found
+
+
+def keep(record: Path, facts: dict[str, Any]) -> None:
+    """Writes it at once: a run that is ended here leaves no half of it."""
+    new = record.with_suffix(".new")
+    new.write_text(json.dumps({**facts, "source": results_file.source()}))
+    new.replace(record)
 
 
 def seconds(asked: Plan, processor: float, run: Path) -> float:

@@ -44,7 +44,8 @@ def slow(contest: Contest, task: Task) -> list[float]:
     search, judge = contest.search(task.method, task.rotation, task.seed)
     best = contest.table.best(task.rotation, search.budget).truth
     answers: list[tuple[int, float]] = []  # queries after a step, truth of the answer before it
-    while search.steps_done < search.steps_total:
+    endless = search.strategy.answers_from_seen
+    while judge.queries <= contest.queries if endless else search.steps_done < search.steps_total:
         truth = worth(search, judge)
         search.step()
         answers.append((judge.queries, truth))
@@ -75,6 +76,14 @@ def test_regret_is_that_of_the_answer_before_the_step_that_goes_beyond(
         assert min(outcome.regret) >= 0
         beyond += outcome.queries > 25
     assert beyond, "some search should go beyond a checkpoint"
+
+
+@pytest.mark.parametrize("name", ["random", "evolution"])
+def test_who_learns_no_distribution_looks_until_the_queries_are_used_up(contest: Contest, name: str) -> None:
+    """Most of evolution's children are known already: it takes more steps than it has queries."""
+    outcomes = [regret_of(contest, Task(name, rotation=0, seed=seed)) for seed in range(3)]
+    assert all(outcome.queries >= contest.queries for outcome in outcomes)
+    assert name == "random" or all(outcome.steps > contest.queries for outcome in outcomes)
 
 
 def test_a_search_that_has_settled_keeps_its_answer(table: fpnas.tables.KnownTable) -> None:

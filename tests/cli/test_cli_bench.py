@@ -67,7 +67,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no metric": (("bench", "mine.csv"), "--metric"),
     "unknown metric": (("bench", "mine.csv", "--metric", "acd"), "did you mean 'acc'"),
     "not exhaustive by an extra column": (("bench", "mine.csv", "--metric", "acc"), "--partial"),
-    "too few rows for a surrogate": ((*BENCH, "--partial"), "100 rows"),
+    "too few rows for a surrogate": ((*BENCH, "--partial"), "12 rows"),
     "target below the smallest": ((*BENCH, "--target-flops", "99"), "at least 100 flops"),
     "target in words": ((*BENCH, "--target-flops", "few"), "few"),
     "target without a cost": (("bench", "mine.csv", "--metric", "acc", "--ignore-column", "other",

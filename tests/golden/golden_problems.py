@@ -126,8 +126,10 @@ METHOD_PROBLEMS: dict[str, Callable[[], fpnas.Search]] = {
     "reinforce_table_20": lambda: method_on_table("reinforce", num_samples=6, baseline_decay=0.9, lr=0.1),
     "random_table_20": lambda: method_on_table("random", num_samples=4),
     "evolution_table_20": lambda: method_on_table("evolution", num_samples=4, population=12, tournament=4),
-    "darts_supernet_20": lambda: method_on_supernet("darts", lr=0.05, weight_decay=1e-3),
-    "fbnetv2_supernet_20": lambda: method_on_supernet("fbnetv2", lr=0.05, weight_decay=5e-4, temperatures=(5.0, 0.1)),
+    "darts_supernet_20": lambda: method_on_supernet("darts", lr=0.05, weight_decay=1e-3, cost_term=True),
+    "fbnetv2_supernet_20": lambda: method_on_supernet(
+        "fbnetv2", lr=0.05, weight_decay=5e-4, temperatures=(5.0, 0.1), cost_term=True
+    ),
 }
 """The other methods, with every number given: defaults move by measurement."""
 

@@ -75,6 +75,23 @@ def test_equals_trying_everything(partition: object, scale: float) -> None:
             assert answer.how == "exact" or answer.arch == found.mode()
 
 
+def test_an_answer_never_exceeds_its_target_by_one_at_a_billion() -> None:
+    """1 of 1,000,000,000 multiply-adds lies within the slack that the sums of the dynamic programme are given."""
+    space = SearchSpace([Choice("a", (0, 1)), Choice("b", (0, 1))])
+    target = 1_000_000_000.0
+
+    class Billions(Cost):
+        def __init__(self) -> None:
+            tables = [Factor((0,), np.array([0.0, target / 2])), Factor((1,), np.array([1.0, target / 2 + 1]))]
+            self.table, self.space = AdditiveCost(space, tables), space
+
+    found = ArchDistribution(space)
+    found.set_logits(torch.tensor([[0.0, 2.0], [0.0, 1.0]], dtype=torch.float64))  # the mode costs one too many
+    answer = best_within(found, Billions(), target, num_samples=1, seed=3)
+    assert dict(answer.arch) == {"a": 1, "b": 0}
+    assert (answer.how, answer.cost) == ("exact", target / 2 + 1)
+
+
 def test_without_a_table_the_best_sample_is_given_and_said_so() -> None:
     cost, found = BlackBox(1), distribution(groups(SPACE), 1, 1.0)
     costs = cost(EVERY)

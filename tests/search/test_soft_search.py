@@ -78,9 +78,10 @@ def test_alphas_gradient_by_finite_differences(method: str, with_budget: bool) -
     task = task_of()
     budget = budget_of(task) if with_budget else None
     if method == "darts":
-        job = fpnas.methods.darts(task, budget, epochs=1, lr=0.01, weight_decay=0.0, warmup=0.0)
+        job = fpnas.methods.darts(task, budget, epochs=1, lr=0.01, weight_decay=0.0, warmup=0.0, cost_term=True)
     else:
-        job = fpnas.methods.fbnetv2(task, budget, epochs=1, lr=0.01, warmup=0.0, temperatures=(2.0, 0.1), seed=0)
+        more: dict[str, Any] = {"temperatures": (2.0, 0.1), "cost_term": True}
+        job = fpnas.methods.fbnetv2(task, budget, epochs=1, lr=0.01, warmup=0.0, seed=0, **more)
     distribution = job.distribution
     start = some_logits(distribution)
     distribution.set_logits(start)
@@ -172,6 +173,24 @@ def test_fbnetv2_moves_alpha_at_every_fourth_step() -> None:
     assert len(set(heats)) == len(heats)
     flat = [sum(float(w.detach().max()) for w in weights.values()) / len(weights) for _, weights in spy.calls]
     assert sum(flat[:4]) / 4 < 0.6 < 0.85 < sum(flat[-4:]) / 4
+
+
+def test_the_temperature_stays_through_the_warm_up() -> None:
+    """Mixtures of the warm-up are as hot as can be, and the last step is nearly as cold as is asked for."""
+    heats: list[float] = []
+
+    def relax(log_prob: Tensor, progress: float, draws: torch.Generator) -> Tensor:
+        heats.append(progress)
+        return softmax_weights(log_prob, progress, draws)
+
+    job = fpnas.methods.fbnetv2(task_of(batch_size=3), None, epochs=2, warmup=0.5)
+    assert isinstance(job.strategy, Soft)
+    job.strategy.relax = relax
+    for _ in range(job.steps_total):
+        job.step()
+    assert job.steps_total == 16
+    assert set(heats[: 8 * len(NAMES)]) == {0.0}
+    assert heats[-1] == 7 / 8
 
 
 def test_soft_loss_is_the_loss_of_the_mixture_and_leaves_the_weights_alone() -> None:
@@ -301,7 +320,7 @@ def test_a_cost_without_tables_is_refused(method: str) -> None:
         def bounds(self) -> tuple[float, float]:
             return flops.bounds()
 
-    job = fpnas.methods.METHODS[method](task, fpnas.Budget(BlackBox(), 6e3), epochs=1, warmup=0.0)
+    job = fpnas.methods.METHODS[method](task, fpnas.Budget(BlackBox(), 6e3), epochs=1, warmup=0.0, cost_term=True)
     with pytest.raises(fpnas.InputError, match="a cost whose expectation is known, got coins") as caught:
         job.step()
     assert "\n" not in str(caught.value)
@@ -313,7 +332,7 @@ def test_a_budget_moves_darts_towards_cheap_networks() -> None:
     for with_budget in (False, True):
         task = task_of()
         budget = fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), 5e3, beta=3.0, floor=0.05) if with_budget else None
-        job = fpnas.methods.darts(task, budget, epochs=3, lr=0.3, warmup=0.0)
+        job = fpnas.methods.darts(task, budget, epochs=3, lr=0.3, warmup=0.0, cost_term=True)
         for _ in range(job.steps_total):
             job.step()
         assert isinstance(job.strategy, Soft)

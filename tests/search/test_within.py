@@ -31,11 +31,11 @@ def some_distribution(joint: bool = False, slant: float = 0.0, seed: int = 0) ->
     return found
 
 
-def probabilities(distribution: ArchDistribution, target: float, mu: float = 0.0) -> dict[Codes, float]:
-    """P(A|alpha) * exp(-mu * cost / target) of those within the target, summing to 1."""
+def probabilities(distribution: ArchDistribution, target: float) -> dict[Codes, float]:
+    """P(A|alpha) of those within the target, summing to 1."""
     logs = distribution.log_prob(torch.tensor(h.ALL_CODES)).tolist()
     weights = {
-        code: math.exp(log - mu * h.table_cost(code) / target) if h.table_cost(code) <= target else 0.0
+        code: math.exp(log) if h.table_cost(code) <= target else 0.0
         for code, log in zip(h.ALL_CODES, logs, strict=True)
     }
     return {code: weight / sum(weights.values()) for code, weight in weights.items()}
@@ -80,24 +80,22 @@ def test_where_many_meet_the_target_draws_are_those_of_p_given_the_budget(joint:
 
 
 @pytest.mark.parametrize("joint", [False, True])
-def test_where_few_meet_it_draws_are_those_of_the_tilted_p(joint: bool) -> None:
-    """P(A|alpha) alone would meet the target once in some hundred draws."""
+def test_where_few_meet_it_draws_are_those_of_p_too(joint: bool) -> None:
+    """P(A|alpha) alone would meet the target once in some hundred draws; the tilt finds them, and leaves no trace."""
     distribution, budget = some_distribution(joint, slant=1.5), Budget(h.TableCost(), 40.0)
     assert share_within(distribution, 40.0) < 0.03
     within, num, steps = Within(), 100, 150
     drawn: list[Codes] = []
-    expected = dict.fromkeys(h.ALL_CODES, 0.0)
     for step in range(steps):
         rows = rows_of(within.draw(distribution, budget, num, generator(0, "test", step)))
         assert len(rows) == num
         assert all(h.table_cost(row) <= 40.0 for row in rows)
         drawn += rows
-        for code, p in probabilities(distribution, 40.0, within.mu).items():
-            expected[code] += num * p
         # The least tilt that will do, to within a third of it and the noise of a share of 256 draws.
         assert share_within(distribution, 40.0, within.mu) > SHARE - 0.1
         assert share_within(distribution, 40.0, within.mu * 2 / 3) < SHARE + 0.1
-    assert_drawn_from(drawn, expected)
+    expected = probabilities(distribution, 40.0)
+    assert_drawn_from(drawn, {code: p * num * steps for code, p in expected.items()})
 
 
 @pytest.mark.parametrize("joint", [False, True])

@@ -41,7 +41,11 @@ COST_SAMPLES = 2048
 """Architectures over which the cost term is averaged a step; they are never looked at."""
 
 PATIENCE = 100
-"""Steps without a query after which a search counts as ended: it keeps to what it knows."""
+"""Steps without a query after which a search that learns a distribution counts as settled."""
+
+TRIES = 10_000
+"""The same of random search and evolution, which know nothing to keep to: they look until their queries are used up, or
+until there can be hardly anything left to look at."""
 
 
 def method(name: str) -> MakeSearch:
@@ -182,8 +186,10 @@ def regret_of(contest: Contest, task: Task) -> Outcome:
     watched = _Watched(judge, contest.checkpoints)
     watched.answer = lambda: search.answer().arch
     search.evaluator = watched
-    quiet = 0
-    while watched.pending and search.steps_done < search.steps_total and quiet < PATIENCE:
+    # A distribution has a number of steps to settle in; where none is learnt, steps without a query are no answer.
+    learns = not search.strategy.answers_from_seen
+    quiet, patience = 0, PATIENCE if learns else TRIES
+    while watched.pending and quiet < patience and not (learns and search.steps_done >= search.steps_total):
         before = judge.queries
         search.step()
         quiet = 0 if judge.queries > before else quiet + 1

@@ -57,6 +57,10 @@ def bench(
     ignore_column: Annotated[
         list[str] | None, typer.Option("--ignore-column", help="Of your own table: a column to leave out.")
     ] = None,
+    seed_column: Annotated[
+        str | None,
+        typer.Option("--seed-column", help="Of your own table: tells trainings of one architecture apart; averaged."),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Your own table holds a sample of its space: fit a surrogate.")
     ] = False,
@@ -88,6 +92,7 @@ def bench(
         cost_columns=() if cost_column is None or not own else (cost_column,),
         ignore=ignore_column or (),
         partial=partial,
+        seed=seed_column,
     )
     if wanted is None and cost_column is not None:
         known.cost(cost_column)

@@ -1,9 +1,18 @@
 """Judges of architectures."""
 
-from fpnas.evaluators.base import Evaluator, Learned, SoftEvaluator
+from fpnas.evaluators.base import Evaluator, FixedJudge, Learned, SoftEvaluator
 from fpnas.evaluators.racing import Racing
 from fpnas.evaluators.ranks import Split
 from fpnas.evaluators.supernet import SupernetEvaluator
 from fpnas.evaluators.table import TableEvaluator
 
-__all__ = ["Evaluator", "Learned", "Racing", "SoftEvaluator", "Split", "SupernetEvaluator", "TableEvaluator"]
+__all__ = [
+    "Evaluator",
+    "FixedJudge",
+    "Learned",
+    "Racing",
+    "SoftEvaluator",
+    "Split",
+    "SupernetEvaluator",
+    "TableEvaluator",
+]

@@ -91,3 +91,17 @@ class SoftEvaluator(Evaluator, Protocol):
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of a validation batch under the mixture in nats an image, differentiable in `weights`."""
         ...
+
+
+@runtime_checkable
+class FixedJudge(Evaluator, Protocol):
+    """An evaluator that can also score architectures, its weights as they are, on the same images at every call."""
+
+    @property
+    def num_judged(self) -> int:
+        """How many images these are."""
+        ...
+
+    def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """As `score`, on those images."""
+        ...

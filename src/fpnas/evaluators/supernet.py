@@ -34,6 +34,10 @@ from fpnas.evaluators.racing import Racing, race
 from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.space import Arch, SearchSpace
+from fpnas.streams import generator
+
+JUDGED_AT_ONCE = 250
+"""Images that share their batch statistics where architectures are judged on many."""
 
 
 class SupernetEvaluator:
@@ -54,6 +58,7 @@ class SupernetEvaluator:
         device: where the supernet runs.
         precision: "fp32", or "bf16" by autocast.
         split: what ranks split, where there are several: the "data" of a batch, or the "architectures" of a step.
+        judged_on: images of the alpha half that `judge` looks at, at most.
 
     Raises:
         InputError: the supernet and the data don't fit each other, a number is out of range, or ranks can't share it.
@@ -76,10 +81,13 @@ class SupernetEvaluator:
         device: str = "cpu",
         precision: str = "fp32",
         split: Split = "data",
+        judged_on: int = 1000,
     ) -> None:
         check_fit(supernet, data)
         if batch_size < 2:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
+        if judged_on < 2:
+            raise InputError("2 images or more to judge on", str(judged_on), "use the default")
         if racing is not None:
             racing.check(batch_size)
         keep_memory()
@@ -98,6 +106,9 @@ class SupernetEvaluator:
         self._train_order = EpochOrder(len(first), batch_size, seed, "weights")
         self._val_order = EpochOrder(len(second), batch_size, seed, "alpha")
         self._steps = 0
+        # A stream of its own, so class by class about as the half is; sorted, so that a chunk is read in one sweep.
+        chosen = torch.randperm(len(second), generator=generator(seed, "data", "judged"))[:judged_on]
+        self._judged = second[chosen.sort().values]
         self.split: Split = split
         check_ranks(split, (self._train_order, self._val_order), racing)
         example = data.input_shape, data.input_dtype
@@ -203,6 +214,28 @@ class SupernetEvaluator:
 
             return race(judge, len(rows), sizes, self.racing)[back]
 
+    @property
+    def num_judged(self) -> int:
+        """How many images `judge` looks at."""
+        return len(self._judged)
+
+    @torch.no_grad()
+    def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """Log-likelihoods of the same images of the alpha half at every call, summed over them; weights as they are.
+
+        In chunks of about `JUDGED_AT_ONCE` images, each normalised by its own statistics.
+        """
+        rows, back = codes.unique(dim=0, return_inverse=True)
+        losses = torch.zeros(len(rows), dtype=torch.float64)
+        self.supernet.train()
+        with batch_statistics(self.supernet):
+            for part in self._judged.tensor_split(max(1, round(len(self._judged) / JUDGED_AT_ONCE))):
+                images, labels = self._batches.at(part)
+                for numbers, logits in self._walk(rows, self.data.normalise(images)):
+                    loss = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
+                    losses[list(numbers)] += loss
+        return -losses[back]
+
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
         """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`.
 
@@ -258,6 +291,7 @@ class SupernetEvaluator:
             "negligible": self.negligible,
             "racing": None if self.racing is None else asdict(self.racing),
             **({} if parallel.world_size() == 1 else {"ranks": parallel.world_size(), "split": self.split}),
+            "judged_on": self.num_judged,
             "data_seed": self.seed,
             "device": self.device,
             "precision": self.precision,

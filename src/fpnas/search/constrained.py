@@ -142,7 +142,11 @@ def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, f
             return None
         keep = _undominated(codes[:, list(frontier)], costs, log_probs)
         codes, costs, log_probs = codes[keep], costs[keep], log_probs[keep]
-    return tuple(codes[log_probs.argmax()].tolist())
+    # Sums in another order may differ by the slack: what counts is the cost as everyone else computes it.
+    meets = (table(torch.from_numpy(codes)) <= target).numpy()
+    if not meets.any():
+        return None
+    return tuple(codes[meets][log_probs[meets].argmax()].tolist())
 
 
 class _Plan:

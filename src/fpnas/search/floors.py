@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fpnas.cost import Budget
 from fpnas.errors import InputError
-from fpnas.evaluators import Evaluator
+from fpnas.evaluators import Evaluator, FixedJudge, Learned
 from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.search.within import Within, feasible
 from fpnas.space import SearchSpace
@@ -25,27 +25,41 @@ class Uniform(Strategy):
     Args:
         space: the space.
         num: architectures a step.
+        frozen: after the warm-up the weights stay as they are, and each architecture is scored on the same images.
     """
 
     answers_from_seen = True
 
-    def __init__(self, space: SearchSpace, num: int) -> None:
+    def __init__(self, space: SearchSpace, num: int, frozen: bool = False) -> None:
         super().__init__(space)
         if num < 1:
             raise InputError("1 architecture a step or more", str(num), "use 4, say")
-        self.num = num
+        self.num, self.frozen = num, frozen
         self._within = Within()
 
+    def check(self, evaluator: Evaluator) -> None:
+        if self.frozen and not isinstance(evaluator, FixedJudge):
+            got = type(evaluator).__name__
+            raise InputError("a supernet, whose weights can be frozen", got, "leave frozen out")
+
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
-        """Draws, trains the shared weights, scores."""
+        """Draws, trains the shared weights (frozen: in the warm-up alone), scores."""
         codes = self.propose(budget, generator(moment.seed, "architectures", moment.number))
-        learned = evaluator.learn(codes, moment.progress)
-        score = None if moment.warming_up else likelihood(evaluator.score(codes)) / evaluator.num_images
+        learns = moment.warming_up or not self.frozen
+        learned = evaluator.learn(codes, moment.progress) if learns else Learned(None)
+        score = None if moment.warming_up else self._scored(evaluator, codes)
         if score is not None:
             self.tell(codes, score)
         entropy = float(self.distribution.entropy().detach())
         lost = score is not None and not bool(score.isfinite().any())
         return Told(codes, score, learned.loss, entropy, learned.skipped or lost)
+
+    def _scored(self, evaluator: Evaluator, codes: Tensor) -> Tensor:
+        """Mean log-likelihoods an image."""
+        if not self.frozen:
+            return likelihood(evaluator.score(codes)) / evaluator.num_images
+        assert isinstance(evaluator, FixedJudge)
+        return likelihood(evaluator.judge(codes)) / evaluator.num_judged
 
     def propose(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """The step's architectures, (num, V)."""
@@ -55,7 +69,7 @@ class Uniform(Strategy):
         """What became of them; random search doesn't care."""
 
     def settings(self) -> dict[str, Any]:
-        return {"num": self.num}
+        return {"num": self.num, "frozen": self.frozen}
 
     def state_dict(self) -> dict[str, Any]:
         return {"mu": self._within.mu}
@@ -72,10 +86,11 @@ class Evolution(Uniform):
         num: architectures a step, all from the population before it.
         population: its size; filled with random architectures first.
         tournament: how many of the population compete to be the parent.
+        frozen: as of `Uniform`.
     """
 
-    def __init__(self, space: SearchSpace, num: int, population: int, tournament: int) -> None:
-        super().__init__(space, num)
+    def __init__(self, space: SearchSpace, num: int, population: int, tournament: int, frozen: bool = False) -> None:
+        super().__init__(space, num, frozen)
         if not 1 <= tournament <= population:
             raise InputError("1 <= tournament <= population", f"{tournament}, {population}", "correct them")
         self.population, self.tournament = population, tournament

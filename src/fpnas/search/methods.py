@@ -8,7 +8,7 @@ from typing import Literal
 
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
-from fpnas.errors import unknown_name
+from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import SampleSize, Temperature
 from fpnas.evaluators import Evaluator
 from fpnas.memory import Memory
@@ -22,6 +22,7 @@ from fpnas.search.soft import Gumbel, Soft, softmax_weights
 ALPHA_LR = 0.03
 WARMUP = 0.3
 WARM_SAMPLES = 2
+FROZEN_AFTER = 0.9
 
 
 def fpnas(
@@ -64,7 +65,8 @@ def fpnas(
         warmup: fraction of the epochs with weights only (ours).
         warm_samples: the most architectures of a step there (ours); by default 2 with "posterior" on supernets,
             else as many as later.
-        within: draw only architectures within the budget (ours); by default with "posterior" alone.
+        within: draw only architectures within the budget (ours); by default with "posterior" alone. With "eq7" alpha
+            then follows the gradient of log P(A|alpha, cost <= target), and there is no cost term.
         memory: of "posterior"; by default one that suits the evaluator.
     """
     if temperature is None:
@@ -84,6 +86,9 @@ def fpnas(
         return Sampling(start, size, move, join_at=join_at, within=within, warm_samples=warm_samples)
 
     if isinstance(budget, Sequence):
+        if within and update == "eq7":
+            got = 'update="eq7" with within=True'
+            raise InputError("an update that serves several budgets", got, 'use "posterior", or within=False')
         strategy = Many(budget, [sampling() for _ in budget])
         return Search("fpnas", evaluator, budget[-1], strategy, epochs=epochs, seed=seed, warmup=warmup)
     return Search("fpnas", evaluator, budget, sampling(), epochs=epochs, seed=seed, warmup=warmup)
@@ -99,14 +104,16 @@ def parsec(
     temperature: Temperature = 4.0,
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
+    within: bool = False,
 ) -> Search:
     """PARSEC (Casale, Gordon & Fusi 2019): K fixed, 16 on the DARTS space; joint tables from the start; no baseline.
 
-    The original has no cost term: leave `budget` out, or take one of beta = 0. Temperature, rate and warm-up are ours.
+    The original has no cost term: leave `budget` out, or draw `within` it (ours: then the gradient is that of the
+    truncated distribution). Temperature, rate and warm-up are ours.
     """
     start = ArchDistribution(evaluator.space, groups(evaluator.space))
     move = Likelihood(lr, temperature, "none")
-    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0, within=False)
+    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0, within=within)
     return Search("parsec", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -119,12 +126,15 @@ def darts(
     lr: float = 3e-4,
     weight_decay: float = 1e-3,
     warmup: float = WARMUP,
+    cost_term: bool = False,
 ) -> Search:
     """DARTS, first order (Liu et al. 2019): all candidates are run and mixed by softmax; alpha first, then weights.
 
-    The original has no cost term; with a budget the expected cost is held to it as in FP-NAS. Warm-up is ours.
+    The original has no cost term: the answer is the most probable architecture within the budget. `cost_term` holds the
+    expected cost to it as in FP-NAS (ours; see `Soft` for what comes of it). Warm-up is ours.
     """
-    strategy = Soft(evaluator.space, lr=lr, weight_decay=weight_decay, relax=softmax_weights, alpha_every=1)
+    relax = softmax_weights
+    strategy = Soft(evaluator.space, lr=lr, weight_decay=weight_decay, relax=relax, alpha_every=1, cost_term=cost_term)
     return Search("darts", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -138,15 +148,17 @@ def fbnetv2(
     weight_decay: float = 5e-4,
     temperatures: tuple[float, float] = (5.0, 0.1),
     warmup: float = WARMUP,
+    cost_term: bool = False,
 ) -> Search:
     """DMaskingNAS (Wan et al. 2020): Gumbel-softmax over candidates and channel masks, annealed.
 
     Alpha moves after every fourth step of the weights, which is the original's 80 % and 20 % of the data. The original
     anneals from 5 by 0.956 an epoch over some hundred epochs; so that short searches end as cold, the temperature falls
-    evenly on a log scale over the whole search (ours).
+    evenly on a log scale from the end of the warm-up on (ours). The original has a cost term, of another form;
+    `cost_term` adds FP-NAS's at the expected cost. Without it the answer is the most probable one within the budget.
     """
     relax = Gumbel(*temperatures)
-    strategy = Soft(evaluator.space, lr=lr, weight_decay=weight_decay, relax=relax, alpha_every=4)
+    strategy = Soft(evaluator.space, lr=lr, weight_decay=weight_decay, relax=relax, alpha_every=4, cost_term=cost_term)
     return Search("fbnetv2", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -160,11 +172,16 @@ def reinforce(
     baseline_decay: float = 0.9,
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
+    within: bool = False,
 ) -> Search:
-    """REINFORCE (Williams 1992): the score function's gradient of the mean reward, with a moving baseline."""
+    """REINFORCE (Williams 1992): the score function's gradient of the mean reward, with a moving baseline.
+
+    The reward is the log-likelihood an image, less the budget's term: one `beta` of the budget stands beside rewards of
+    whatever spread. `within` draws within the budget instead (ours), along the truncated distribution's gradient.
+    """
     move = ScoreFunction(lr, baseline_decay)
     start = ArchDistribution(evaluator.space)
-    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0, within=False)
+    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0, within=within)
     return Search("reinforce", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -175,10 +192,17 @@ def random(
     num_samples: int = 4,
     epochs: int = 10,
     seed: int = 0,
-    warmup: float = WARMUP,
+    warmup: float | None = None,
+    frozen: bool = False,
 ) -> Search:
-    """Random search: architectures within the budget, uniformly; the best one scored is the answer."""
-    strategy = Uniform(evaluator.space, num_samples)
+    """Random search: architectures within the budget, uniformly; the best one scored is the answer.
+
+    On a supernet it scores them while the weights learn. `frozen` is one-shot random search (Bender et al. 2018, Li &
+    Talwalkar 2019): a supernet trained on random architectures for `warmup` of the epochs (0.9 then, else 0.3), then
+    frozen, and `num_samples` a step scored on one fixed set of the alpha half's images.
+    """
+    strategy = Uniform(evaluator.space, num_samples, frozen)
+    warmup = (FROZEN_AFTER if frozen else WARMUP) if warmup is None else warmup
     return Search("random", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -191,10 +215,16 @@ def evolution(
     tournament: int = 10,
     epochs: int = 10,
     seed: int = 0,
-    warmup: float = WARMUP,
+    warmup: float | None = None,
+    frozen: bool = False,
 ) -> Search:
-    """Regularised evolution (Real et al. 2019) within the budget; the best one scored is the answer."""
-    strategy = Evolution(evaluator.space, num_samples, population, tournament)
+    """Regularised evolution (Real et al. 2019) within the budget; the best one scored is the answer.
+
+    `frozen` is one-shot evolution, as single-path one-shot has it (Guo et al. 2020): a trained supernet, then frozen,
+    and a fixed set of images that each child is scored on; see `random`.
+    """
+    strategy = Evolution(evaluator.space, num_samples, population, tournament, frozen)
+    warmup = (FROZEN_AFTER if frozen else WARMUP) if warmup is None else warmup
     return Search("evolution", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -22,7 +22,7 @@ class Scores:
 
     A log-likelihood is -inf where the architecture has diverged; at least one is finite. `log_ratio` (K,) is log P(A) -
     log q(A) where they were drawn from a q other than the P that is moved. `settled` is the share of alpha's part of
-    the search that is done with these.
+    the search that is done with these. `peers` (M, V) are others, never run, where all were drawn within the budget.
     """
 
     codes: Tensor
@@ -30,6 +30,16 @@ class Scores:
     num_images: int
     log_ratio: Tensor | None = None
     settled: float = 1.0
+    peers: Tensor | None = None
+
+    def log_prob(self, distribution: ArchDistribution) -> Tensor:
+        """(K,), what a gradient of alpha differentiates: log P(A|alpha), or log P(A|alpha, cost <= target).
+
+        The latter is log P(A|alpha) - log Z, Z the probability of the target being met, and the gradient of log Z is
+        the mean of that of log P over draws within it, the peers: so this is a surrogate, whose gradient counts.
+        """
+        own = distribution.log_prob(self.codes)
+        return own if self.peers is None else own - distribution.log_prob(self.peers).mean()
 
     def finite(self) -> Scores:
         """Those that haven't diverged."""
@@ -37,11 +47,13 @@ class Scores:
         if bool(kept.all()):
             return self
         ratio = None if self.log_ratio is None else self.log_ratio[kept]
-        return Scores(self.codes[kept], self.loglik[kept], self.num_images, ratio, self.settled)
+        return replace(self, codes=self.codes[kept], loglik=self.loglik[kept], log_ratio=ratio)
 
 
 class Move(ABC):
-    """What becomes of the scores of K architectures."""
+    """What becomes of the scores of K architectures. `differentiates`: by a gradient of log P(A|alpha)."""
+
+    differentiates = False
 
     @abstractmethod
     def start(self, distribution: ArchDistribution) -> None:
@@ -75,6 +87,8 @@ class Gradient(Move):
     Raises:
         InputError: a learning rate that isn't above 0.
     """
+
+    differentiates = True
 
     def __init__(self, lr: float) -> None:
         if not 0 < lr < float("inf"):
@@ -144,7 +158,7 @@ class Likelihood(Gradient):
             loglik, ratios = loglik + by * scores.log_ratio, scores.log_ratio.softmax(dim=0)
         weigh = leave_one_out if self.baseline == "leave-one-out" else importance_weights
         return architecture_loss(
-            distribution.log_prob(scores.codes),
+            scores.log_prob(distribution),
             weigh(loglik, by),
             torch.zeros(len(scores.codes), dtype=torch.float64) if budget is None else budget.shares(scores.codes),
             0.0 if budget is None else budget.beta,
@@ -179,7 +193,7 @@ class ScoreFunction(Gradient):
         mean = float(reward.mean())
         before = mean if self._baseline is None else self._baseline
         self._baseline = self.decay * before + (1 - self.decay) * mean
-        return -((reward - before).detach() * distribution.log_prob(scores.codes)).mean()
+        return -((reward - before).detach() * scores.log_prob(distribution)).mean()
 
     def settings(self) -> dict[str, Any]:
         return {"baseline_decay": self.decay, **super().settings()}

@@ -20,6 +20,9 @@ from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
+PEERS = 1024
+"""Architectures, never run, that say how the probability of meeting the target moves with alpha."""
+
 
 class Sampling(Strategy):
     """Draws K = sample_size(H) architectures, trains the weights on them, scores them, and moves alpha.
@@ -67,8 +70,10 @@ class Sampling(Strategy):
         any_finite = bool(loglik.isfinite().any())
         if any_finite:
             costs = generator(moment.seed, "costs", moment.number)
-            scores = Scores(codes, loglik, evaluator.num_images, settled=moment.settled)
-            self.move(self.distribution, scores, budget, costs)
+            peers = self._peers(budget, costs)
+            scores = Scores(codes, loglik, evaluator.num_images, settled=moment.settled, peers=peers)
+            # What is drawn within the budget needs no term that drives it there.
+            self.move(self.distribution, scores, budget if self.within is None else None, costs)
         return Told(codes, loglik / evaluator.num_images, learned.loss, entropy, learned.skipped or not any_finite)
 
     def size(self, entropy: float, moment: Moment) -> int:
@@ -88,6 +93,12 @@ class Sampling(Strategy):
         if self.within is None:
             return self.distribution.sample(num, draws)
         return self.within.draw(self.distribution, budget, num, draws)
+
+    def _peers(self, budget: Budget | None, draws: torch.Generator) -> Tensor | None:
+        """Architectures from P(A|alpha, cost <= target), where such are drawn and a gradient of alpha is taken."""
+        if self.within is None or budget is None or not budget.binds or not self.move.differentiates:
+            return None
+        return self.within.draw(self.distribution, budget, PEERS, draws)
 
     def settings(self) -> dict[str, Any]:
         size = self.sample_size

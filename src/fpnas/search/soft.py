@@ -53,6 +53,8 @@ class Soft(Strategy):
         lr, weight_decay: of alpha; Adam, betas (.5, .999).
         relax: log-probabilities to weights.
         alpha_every: steps of the weights for each of alpha, which then comes first.
+        cost_term: add the budget's term, at the cost expected under the mixture, to alpha's loss. As long as alpha is
+            nearly uniform and dearer than the target, the term pushes every choice alike to its cheapest option.
     """
 
     mixes = True
@@ -65,11 +67,13 @@ class Soft(Strategy):
         weight_decay: float,
         relax: Relax,
         alpha_every: int,
+        cost_term: bool,
     ) -> None:
         super().__init__(space)
         if not (0 < lr < float("inf") and 0 <= weight_decay < float("inf")):
             raise InputError("a rate above 0 and a decay from 0", f"{lr:g}, {weight_decay:g}", "use the default")
         self.lr, self.weight_decay, self.relax, self.alpha_every = lr, weight_decay, relax, alpha_every
+        self.cost_term = cost_term
         self._optimiser = torch.optim.Adam(
             self.distribution.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay
         )
@@ -93,7 +97,7 @@ class Soft(Strategy):
             names = [choice.name for choice in self.distribution.space.choices]
             loss = evaluator.soft_loss(dict(zip(names, weights, strict=True)))
             total = loss.double()
-            if budget is not None and budget.binds:
+            if self.cost_term and budget is not None and budget.binds:
                 total = total + budget.expected_loss(weights)
             self._optimiser.zero_grad()
             total.backward()
@@ -113,7 +117,7 @@ class Soft(Strategy):
         draws = generator(moment.seed, "mixtures", purpose, moment.number)
         table = self.distribution.log_table()
         sizes = self.distribution.space.cardinalities
-        return [self.relax(row[:size], moment.progress, draws) for row, size in zip(table, sizes, strict=True)]
+        return [self.relax(row[:size], moment.annealed, draws) for row, size in zip(table, sizes, strict=True)]
 
     def settings(self) -> dict[str, Any]:
         relax = self.relax
@@ -122,6 +126,7 @@ class Soft(Strategy):
             "alpha_lr": self.lr,
             "alpha_weight_decay": self.weight_decay,
             "alpha_every": self.alpha_every,
+            "cost_term": self.cost_term,
             "temperatures": temperatures,
         }
 

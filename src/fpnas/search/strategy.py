@@ -35,6 +35,11 @@ class Moment:
         return self.number / self.total
 
     @property
+    def annealed(self) -> float:
+        """The share of alpha's part of the search that is done before this step, in [0, 1)."""
+        return max(0, self.number - self.warmup) / max(1, self.total - self.warmup)
+
+    @property
     def settled(self) -> float:
         """The share of alpha's part of the search that will be done after this step, in (0, 1]."""
         return max(0, self.number + 1 - self.warmup) / max(1, self.total - self.warmup)

@@ -1,8 +1,9 @@
 """Architectures within the budget: drawn from P(A|alpha, cost <= target), by rejection from a tilted proposal (ours).
 
 Where few draws of P(A|alpha) meet the target, rejection alone would find none. Costs are nearly sums over choices, so
-P(A|alpha) * exp(-mu * cost) is nearly of the same family: it is drawn from instead, with about the least mu under which
-a quarter of the draws meet the target. Tilted draws lean towards cheap architectures.
+Q = P(A|alpha) * exp(-mu * cost) is nearly of the same family: it is drawn from instead, with about the least mu under
+which a quarter of the draws meet the target. Such draws lean towards cheap architectures; so those that meet the target
+are kept with a probability in proportion to P / Q, and what is left is drawn from P again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ DRAWS = 1024
 
 SHARE = 0.25
 """The share of draws that must meet the target."""
+
+ROUNDS = 32
+"""Times that so many are drawn at most where too few are kept: then the likeliest to be kept fill up."""
 
 _TRIED = 256
 _SAMPLES = 4096
@@ -60,7 +64,7 @@ class Within:
         middle = 0.75 * high
         self.mu = high = middle if met(middle) else high
         proposal.set_logits(base - high * slopes)
-        return feasible(proposal.sample(_draws_for(num), draws), budget, num)
+        return _thinned(proposal, distribution, budget, num, draws)
 
     def _cost_slopes(self, distribution: ArchDistribution, budget: Budget) -> Tensor:
         """What each option adds to cost / target, by least squares over the space."""
@@ -71,6 +75,30 @@ class Within:
             costs.add(self._proposal, codes, budget.cost(codes) / budget.target)
             self._slopes = distribution.partition, costs.logits(self._proposal)
         return self._slopes[1]
+
+
+def _thinned(
+    proposal: ArchDistribution, wanted: ArchDistribution, budget: Budget, num: int, draws: torch.Generator
+) -> Tensor:
+    """`num` of the proposal's draws within the budget, each kept with probability (P / Q) / (the greatest P / Q).
+
+    The greatest ratio is that of all draws so far; as it grows, each draw is judged again by its own uniform number.
+    """
+    codes = torch.zeros(0, len(wanted.space), dtype=torch.long)
+    ratio, uniform = torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+    for _ in range(ROUNDS):
+        more = proposal.sample(_draws_for(num), draws)
+        more = more[budget.excess(more) <= 0]
+        log_ratio = (wanted.log_prob(more) - proposal.log_prob(more)).detach()
+        codes, ratio = torch.cat([codes, more]), torch.cat([ratio, log_ratio])
+        log_uniform = torch.rand(len(more), generator=draws, dtype=torch.float64).log()
+        uniform = torch.cat([uniform, log_uniform])
+        kept = (uniform < ratio - ratio.max()).nonzero()[:, 0] if len(codes) else torch.zeros(0)
+        if len(kept) >= num:
+            return codes[kept[:num]]
+    if len(codes) < num:
+        return feasible(torch.cat([codes, proposal.sample(_draws_for(num), draws)]), budget, num)
+    return codes[(uniform - ratio).argsort(stable=True)[:num].sort().values]
 
 
 def _draws_for(num: int) -> int:

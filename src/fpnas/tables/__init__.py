@@ -25,6 +25,7 @@ def load(
     cost_columns: Sequence[str] = (),
     ignore: Sequence[str] = (),
     partial: bool = False,
+    seed: str | None = None,
 ) -> KnownTable:
     """Reads and validates a table of known results.
 
@@ -35,6 +36,7 @@ def load(
         cost_columns: of your own table: the cost columns.
         ignore: of your own table: columns to leave out.
         partial: your own table holds a sample of the space: surrogates are fitted. By default it must hold all of it.
+        seed: of your own table: the column that tells trainings of one architecture apart; they are averaged.
 
     Raises:
         InputError: no such table, or rows that are missing, repeated or not finite, with the row's number.
@@ -44,8 +46,9 @@ def load(
         got = f"{path}: no such file"
         raise InputError("a table: .json, .npz, .csv or .parquet", got, "check the path")
     if columns.recognises(place):
-        return columns.read(place, metric, truth, cost_columns, ignore).known(partial)
-    for flag, value in (("metric", metric), ("truth", truth), ("cost columns", cost_columns), ("ignore", ignore)):
+        return columns.read(place, metric, truth, cost_columns, ignore, seed).known(partial)
+    own = {"metric": metric, "truth": truth, "cost columns": cost_columns, "ignore": ignore, "a seed column": seed}
+    for flag, value in own.items():
         if value:
             got = f"{value!r} for {place.name}"
             raise InputError(f"{flag} for a .csv or .parquet alone", got, "leave it out; this table's are known")

@@ -1,4 +1,5 @@
-"""A table of your own: CSV with a header, or parquet. Every column that is not named otherwise is a choice.
+"""A table of your own: CSV with a header, or parquet. Every column that is not named otherwise is a choice. Lines of a
+CSV before its header that begin with # are comments.
 
 Options of a choice are the values of its column, in order: numbers where all are, else text. A metric whose greatest
 value is at most 1 is read as fractions, else as percent. Several metric columns are runs, taken in rotation.
@@ -7,6 +8,7 @@ value is at most 1 is read as fractions, else as percent. Several metric columns
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ def read(
     truth: str | None = None,
     cost_columns: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    seed: str | None = None,
 ) -> Rows:
     """The rows of a CSV or parquet file.
 
@@ -44,14 +47,15 @@ def read(
         truth: the column that judges; without one, the mean of the other metrics, or the metric where it is alone.
         cost_columns: columns with costs.
         ignore: columns that are none of these and no choices.
+        seed: the column that tells trainings of one architecture apart, whose accuracies are averaged.
 
     Raises:
         InputError: a column that isn't there, a missing value, or text where a number belongs; with the row's number.
     """
     if not metric:
         raise InputError("a metric column for a table of your own", "none", "name it with --metric")
-    table, header = (_read_csv(path), 1) if path.suffix == ".csv" else (_read_parquet(path), None)
-    named = [*metric, *([] if truth is None else [truth]), *cost_columns, *ignore]
+    table, header = _read_csv(path) if path.suffix == ".csv" else (_read_parquet(path), None)
+    named = [*metric, *(name for name in (truth, seed) if name is not None), *cost_columns, *ignore]
     for name in named:
         if name not in table:
             raise unknown_name("column", name, table)
@@ -70,28 +74,32 @@ def read(
     if truth is not None:
         judge = np.tile(_fractions(_numbers(truth, table[truth], path, header))[:, None], (1, len(metric)))
     costs = {name: Column(name, numbers[name]) for name in cost_columns}
-    return Rows(path.stem, str(path), space, codes, reward, judge, costs, header_lines=header)
+    seeds = None if seed is None else np.unique([str(value) for value in table[seed]], return_inverse=True)[1]
+    return Rows(path.stem, str(path), space, codes, reward, judge, costs, seeds=seeds, header_lines=header)
 
 
-def _read_csv(path: Path) -> _Table:
+def _read_csv(path: Path) -> tuple[_Table, int]:
+    """The columns, and how many lines lie before row 1."""
     if path.stat().st_size > MAX_BYTES:
         got = f"{path.stat().st_size:,} in {path}"
         raise InputError(f"a CSV of at most {MAX_BYTES:,} bytes", got, "give a parquet file, or fewer columns")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file, strict=True)
+            first, before = file.readline(), 1
+            while first.startswith("#"):
+                first, before = file.readline(), before + 1
+            lines = csv.reader(itertools.chain([first], file), strict=True)
             names = next(lines, [])
             rows: list[list[str]] = []
             for index, row in enumerate(line for line in lines if line):
                 if len(row) != len(names):
-                    got = f"{len(row)} in {place(str(path), index, 1)}"
+                    got = f"{len(row)} in {place(str(path), index, before)}"
                     raise InputError(f"{len(names)} values in each row, as in the header", got, "mend that row")
                 rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("a CSV in UTF-8", f"{path} ({error})", "save it as CSV anew") from None
-    return _refuse_shape(names, len(rows), path) or {
-        n: list(v) for n, v in zip(names, zip(*rows, strict=True), strict=True)
-    }
+    _refuse_shape(names, len(rows), path)
+    return {n: list(v) for n, v in zip(names, zip(*rows, strict=True), strict=True)}, before
 
 
 def _read_parquet(path: Path) -> _Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Rows:
         truth: (N, R), what judges it then.
         costs: by column.
         facts: what arch.json says beside choices and costs.
+        seeds: (N,), what tells trainings of one architecture apart; None where each architecture has one row.
         header_lines: lines of the file before row 1, None where it has none to count.
         notes: sentences that a results file repeats.
     """
@@ -61,6 +62,7 @@ class Rows:
     truth: NDArray[np.float64]
     costs: Mapping[str, Column]
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    seeds: NDArray[np.int64] | None = None
     header_lines: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -79,6 +81,8 @@ class Rows:
         """
         self._refuse_values()
         self._refuse_twice()
+        if self.seeds is not None:
+            return self._averaged().known(partial)
         if partial:
             return self._partial()
         self._refuse_missing()
@@ -89,6 +93,29 @@ class Rows:
         )
         costs = {key: exhaustive_cost(c.name, self.space, c.values[order]) for key, c in self.costs.items()}
         return self._table(rotations, costs, True, None, ())
+
+    def _averaged(self) -> Rows:
+        """A row an architecture, in order of first appearance: the means over its seeds."""
+        _, first, back = np.unique(self.codes, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        members = np.argsort(order)[back.ravel()]
+        counts = np.bincount(members)
+
+        def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            total = np.zeros((len(counts), *values.shape[1:]))
+            np.add.at(total, members, values)
+            return total / counts.reshape(-1, *[1] * (values.ndim - 1))
+
+        costs = {key: Column(column.name, mean(column.values)) for key, column in self.costs.items()}
+        for key, column in self.costs.items():
+            for index in np.flatnonzero(~np.isclose(costs[key].values[members], column.values, rtol=1e-9))[:1]:
+                got = f"another in {self.where(int(index))}"
+                raise InputError(f"one {key!r} for all seeds of an architecture", got, "mend that row")
+        notes = (*self.notes, f"{len(members):,} trainings of {len(counts):,} architectures, averaged over their seeds")
+        return replace(
+            self, codes=self.codes[np.sort(first)], reward=mean(self.reward), truth=mean(self.truth), costs=costs,
+            seeds=None, notes=notes,
+        )  # fmt: skip
 
     def _partial(self) -> KnownTable:
         reward, truth = self.reward.mean(axis=1), self.truth.mean(axis=1)
@@ -144,13 +171,16 @@ class Rows:
                 raise InputError(f"finite costs above 0 in {key!r}", got, "mend or remove that row")
 
     def _refuse_twice(self) -> None:
-        order = np.lexsort(self.codes.T[::-1])  # stable: of equal rows the first in the file comes first
-        same = np.flatnonzero((self.codes[order[1:]] == self.codes[order[:-1]]).all(axis=1))
+        rows = self.codes if self.seeds is None else np.column_stack([self.codes, self.seeds])
+        order = np.lexsort(rows.T[::-1])  # stable: of equal rows the first in the file comes first
+        same = np.flatnonzero((rows[order[1:]] == rows[order[:-1]]).all(axis=1))
         if len(same):
             index = int(order[same + 1].min())
-            first = int(np.flatnonzero((self.codes == self.codes[index]).all(axis=1))[0])
+            first = int(np.flatnonzero((rows == rows[index]).all(axis=1))[0])
             got = f"{self.where(index)}, which repeats row {first + 1}"
-            raise InputError("each architecture once", got, "remove one of them")
+            once = "each architecture once" if self.seeds is None else "each architecture and seed once"
+            fix = "remove one of them" + (", or name the column of seeds" if self.seeds is None else "")
+            raise InputError(once, got, fix)
 
     def _refuse_missing(self) -> None:
         if len(self.codes) == self.space.size:

@@ -18,7 +18,8 @@ from fpnas.errors import InputError
 from fpnas.tables.known import Fit, Rotation
 
 TREES, DEPTH, RATE = 300, 4, 0.1
-MIN_ROWS = 100
+MIN_ROWS = 12
+"""Rows of a fit at least. So few say little, and the held-out R2 beside the figures says how little."""
 _CHUNK = 4096
 
 

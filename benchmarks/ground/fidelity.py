@@ -1,0 +1,99 @@
+"""Do a run's shared weights know a good network? Scores a pool's networks and compares their ranks with the truth's.
+
+    python benchmarks/ground/fidelity.py RUN [--pool cifar10-tiny-3M] [--images 2000] [--half 0|1] [--json]
+
+RUN is a search's folder with its checkpoint. Each network of the pool is scored on the same images of the run's own
+alpha half, the weights as they are. Fidelity is Spearman's rank correlation of scores and test accuracies within the
+pool, whose networks are of one cost; beside it, by how much the networks with each option are ranked too low or too
+high: that is bias, which more images don't mend. --half takes every other network: tune on one half, report the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ground
+import torch
+from standing import misjudged, spearman
+
+from fpnas import InputError, SupernetEvaluator
+from fpnas.runner.folder import read_json
+
+
+def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator:
+    """A run's evaluator, with its weights.
+
+    Raises:
+        InputError: no run, or one of another space or other images.
+    """
+    if not (run / "run.json").exists() or not (run / "checkpoint.pt").exists():
+        raise InputError("a search's folder with its checkpoint", str(run), "give the --out of a search")
+    settings = read_json(run / "run.json")["settings"]
+    if settings.get("space") != pool.space or settings.get("image_size") != pool.image_size:
+        got = f"{settings.get('space')} at {settings.get('image_size')} px"
+        raise InputError(f"a search of {pool.space} at {pool.image_size} px", got, "choose the pool of its space")
+    there = ground.images(pool.data, pool.image_size)
+    data = there.learnt if settings["data_digest"] == there.learnt.digest else there.whole
+    if settings["data_digest"] != data.digest:
+        raise InputError(f"a search on {pool.data}", "one on other images", "choose the pool of its data")
+    supernet = ground.supernet(pool)
+    judge = SupernetEvaluator(supernet, data, seed=settings["data_seed"], judged_on=num_images)
+    state = torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")
+    supernet.load_state_dict(state["job"]["evaluator"]["supernet"])
+    return judge
+
+
+def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = None) -> dict[str, Any]:
+    """Spearman and the options' rank errors, of the pool's networks or of every other one."""
+    rows = ground.read(pool.path)[1]
+    archs = list(dict.fromkeys(row.arch for row in rows))
+    archs = archs if half is None else archs[half::2]
+    truth = [_mean([row.test for row in rows if row.arch == arch]) for arch in archs]
+    codes = torch.tensor([judge.space.encode(arch) for arch in archs])
+    scores = (torch.cat([judge.judge(part) for part in codes.split(8)]) / judge.num_judged).tolist()
+    return {
+        "spearman": spearman(scores, truth),
+        "error": (len(archs) - 1) ** -0.5,
+        "networks": len(archs),
+        "images": judge.num_judged,
+        "options": {name: asdict(found) for name, found in misjudged(archs, scores, truth).items()},
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--pool", choices=tuple(ground.POOLS), default="cifar10-tiny-3M")
+    parser.add_argument("--images", type=int, default=2000, help="of the run's alpha half")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="of the pool's networks")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(given)
+    pool = ground.POOLS[asked.pool]
+    try:
+        found = fidelity(judge_of(asked.run, pool, asked.images), pool, asked.half)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if asked.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    print(f"Spearman {found['spearman']:.2f} (standard error where there is none: {found['error']:.2f})")
+    print(f"{found['networks']} networks of {pool.name}, {found['images']} images each")
+    print("Ranks by score less ranks by truth, of 100, by option: below 0 is judged too low")
+    for name, option in sorted(found["options"].items(), key=lambda item: item[1]["mean"]):
+        print(f"  {name:24} {option['mean']:+6.1f} ± {option['error']:.1f}  ({option['networks']} networks)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What a budget does where the data say little: the cost term alone drives to the cheapest, draws within it don't."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import helpers_run as h
+import pytest
+import torch
+from torch import Tensor
+
+import fpnas
+from fpnas.evaluators import Learned
+
+
+class Indifferent(h.TableEvaluator):
+    """All architectures are alike; mixtures like each choice's last option, faintly beside the budget's pull."""
+
+    def __init__(self, liking: float = 0.0) -> None:
+        super().__init__()
+        self.liking = liking
+
+    def score(self, codes: Tensor) -> Tensor:
+        return torch.zeros(len(codes), dtype=torch.float64)
+
+    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+        return Learned(0.0)
+
+    def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        return -self.liking * torch.stack([weight[-1] for weight in weights.values()]).sum()
+
+
+class Prices(h.TableCost):
+    """Each choice adds its code; as a sum of tables."""
+
+    def __init__(self) -> None:
+        cardinalities = h.TABLE_SPACE.cardinalities
+        factors = [
+            fpnas.cost.tables.Factor((v,), torch.arange(1.0, n + 1).double().numpy())
+            for v, n in enumerate(cardinalities)
+        ]
+        self.table = fpnas.cost.AdditiveCost(h.TABLE_SPACE, factors)
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        return self.table(codes)
+
+    def bounds(self) -> tuple[float, float]:
+        return self.table.extreme(1)[0], self.table.extreme(-1)[0]
+
+
+def ran(name: str, judge: Any, **options: Any) -> fpnas.Search:
+    budget = fpnas.Budget(Prices(), target=8.0)
+    search = fpnas.methods.METHODS[name](judge, budget, epochs=20, warmup=0.1, lr=0.02, **options)
+    for _ in range(search.steps_total):
+        search.step()
+    return search
+
+
+@pytest.mark.parametrize("name", ["fpnas", "parsec", "reinforce"])
+def test_draws_within_the_budget_drive_nowhere_by_themselves(name: str) -> None:
+    """With nothing to learn the cost term's mode is the smallest network; under feasible draws nothing is preferred."""
+    options: dict[str, Any] = {"update": "eq7"} if name == "fpnas" else {}
+    driven = ran(name, Indifferent(), within=False, **options)
+    assert dict(driven.result().arch) == {c.name: c.options[0] for c in h.TABLE_SPACE.choices}
+    left = ran(name, Indifferent(), within=True, **options)
+    # What is left is noise: PARSEC takes no mean off its weights, so its samples rise whatever they are worth.
+    assert left.result().entropy > fpnas.ArchDistribution(h.TABLE_SPACE).entropy().item() - 0.3
+    codes = left.distribution.sample(4000, torch.Generator().manual_seed(0)).double()
+    middle = torch.tensor([(n - 1) / 2 for n in h.TABLE_SPACE.cardinalities])
+    assert (codes.mean(dim=0) - middle).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("name", ["darts", "fbnetv2"])
+def test_mixtures_follow_the_data_within_the_budget(name: str) -> None:
+    """A faint liking for what is dear: the term overrules it for every choice, the answer within the budget doesn't."""
+    more: dict[str, Any] = {"temperatures": (5.0, 5.0)} if name == "fbnetv2" else {}
+    answers = {term: ran(name, Indifferent(liking=0.01), cost_term=term, **more).answer() for term in (True, False)}
+    assert answers[True].cost == len(h.TABLE_SPACE)  # 1 for each: the smallest
+    assert answers[False].cost == 8.0
