@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fpnas.cost import Budget
 from fpnas.errors import InputError, unknown_name
-from fpnas.evaluators import Learned, TableEvaluator
+from fpnas.evaluators import Evaluator, Learned, TableEvaluator
 from fpnas.search import Search, methods
 from fpnas.space import Arch, SearchSpace
 from fpnas.tables import KnownTable
@@ -25,12 +25,22 @@ from fpnas.tables import KnownTable
 MakeSearch = Callable[..., Search]
 """(evaluator, budget, *, epochs, seed) -> a search."""
 
+
+def to_the_letter(evaluator: Evaluator, budget: Budget | None, *, beta: float = 0.3, **options: Any) -> Search:
+    """Eq. 7 as it is printed: draws from the whole space, nothing subtracted, beta * log C over the K samples."""
+    if budget is not None:
+        budget = Budget(budget.cost, budget.target, beta, floor=0.0, estimator="samples")
+    return methods.fpnas(evaluator, budget, update="eq7", baseline="none", within=False, **options)
+
+
 METHODS: Mapping[str, MakeSearch] = {
-    # A table has no weights to warm up, and its log-likelihoods are those of `scale` images.
+    # A table has no weights to warm up, and its log-likelihoods are those of `scale` images. All but the paper to the
+    # letter draw within the budget.
     "fpnas": partial(methods.fpnas, update="posterior", lam=1.0, warmup=0.0),
-    "fpnas-eq7": partial(methods.fpnas, update="eq7", temperature="product", lam=2.0, lr=0.1, warmup=0.0),
-    "parsec": partial(methods.parsec, num_samples=16, temperature="product", lr=0.1, warmup=0.0),
-    "reinforce": partial(methods.reinforce, num_samples=4, lr=0.1, warmup=0.0),
+    "fpnas-eq7": partial(methods.fpnas, update="eq7", within=True, temperature="product", lam=2.0, lr=0.1, warmup=0.0),
+    "fpnas-literal": partial(to_the_letter, temperature="product", lam=2.0, lr=0.1, warmup=0.0),
+    "parsec": partial(methods.parsec, within=True, num_samples=16, temperature="product", lr=0.1, warmup=0.0),
+    "reinforce": partial(methods.reinforce, within=True, num_samples=4, lr=0.1, warmup=0.0),
     "random": partial(methods.random, num_samples=4, warmup=0.0),
     "evolution": partial(methods.evolution, num_samples=1, warmup=0.0),
 }
