@@ -138,8 +138,8 @@ def main() -> None:
         *results_file.head(
             "Settings of all methods for tables",
             f"{asked.seeds} seeds in each of three rotations; mean simple regret over {', '.join(map(str, LOOKS))} "
-            "looks in standard deviations of the table's true accuracy; the best of each method in bold; an answer beyond "
-            "the budget counts as an accuracy of 0",
+            "looks in standard deviations of the table's true accuracy; the best of each method in bold; an answer "
+            "beyond the budget counts as an accuracy of 0",
             f"Budgets that {MEETS:.0%} of the networks meet",
         ),
         *results_file.table(["settings", "mean", *(contest.table.name for contest in tables)], rows),

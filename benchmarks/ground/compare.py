@@ -1,0 +1,240 @@
+"""Every method on a pool at equal processor time, search and all trainings counted.
+
+    python benchmarks/ground/compare.py [--pool cifar10-tiny-3M] [--arms NAME ...] [--seeds 5] [--results FILE.md]
+
+The time of all is that of the default search of four epochs and one training. What is finished lies in
+benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of the code that made it; runs of other code are left
+there and made anew. Percentiles are by test accuracy. A verdict compares the default with an arm, seed by seed; random
+networks and halving are means over 2,000 draws from the pool, so the interval is that of the default's seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import arms
+import ground
+import numpy as np
+import results_file
+from standing import best_of, standing
+from verdicts import verdict
+
+from fpnas import InputError
+
+RUNS_AT = Path(__file__).parent / "runs"
+DRAWS = 2000
+RULE, RIDGE, RANDOM, HALVING = "rule: depth, splits, width", "ridge on a few", "best of random", "successive halving"
+OTHERS = (RULE, RIDGE, RANDOM, HALVING)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run of an arm: what it answered, what that is worth, what it took.
+
+    Args:
+        arm, seed: which run.
+        arch: the answer.
+        flops: of the answer.
+        val, test: its accuracy in per cent, held-back and test images.
+        search_seconds, train_seconds: of processor time.
+        steps, samples, entropy, first_k, last_k: of the search, see `arms.Found`; 0 without one.
+        source: the digest of the code.
+    """
+
+    arm: str
+    seed: int
+    arch: dict[str, Any]
+    flops: int
+    val: float
+    test: float
+    search_seconds: float
+    train_seconds: float
+    source: str
+    steps: int = 0
+    samples: int = 0
+    entropy: float = 0.0
+    first_k: int = 0
+    last_k: int = 0
+
+
+def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
+    """One run of an arm that searches, or of one that trains by a rule."""
+    pool, source = ground.POOLS[name], results_file.source()
+    if arm in arms.SEARCHES:
+        found = arms.searched(pool, arm, seed, steps)
+        row = ground.trained(pool, found.arch, seed)
+        more = {key: getattr(found, key) for key in ("steps", "samples", "entropy", "first_k", "last_k")}
+        seconds = found.seconds
+    else:
+        rows = first_seeds(pool)
+        rng = np.random.default_rng(seed)
+        few = [rows[index] for index in rng.choice(len(rows), ridge_networks(pool), replace=False)]
+        arch = arms.by_rule(pool) if arm == RULE else arms.by_ridge(pool, few, seed)
+        row = ground.trained(pool, arch, seed)
+        more, seconds = {}, 0.0 if arm == RULE else sum(other.seconds for other in few)
+    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, row.seconds, source, **more)
+
+
+def first_seeds(pool: ground.Pool) -> list[ground.Trained]:
+    """A training of each network of the pool."""
+    return [row for row in ground.read(pool.path)[1] if row.seed == 0]
+
+
+def ridge_networks(pool: ground.Pool) -> int:
+    """That the ridge is fitted to: all that the time allows but the last training."""
+    return max(2, round(trainings(pool) - 1))
+
+
+def trainings(pool: ground.Pool) -> float:
+    """How many trainings all arms' time is worth: the default search's, as finished runs took it, and one."""
+    done = [row for row in kept(RUNS_AT / f"{pool.name}.jsonl").values() if row.arm == arms.DEFAULT]
+    if not done:
+        raise InputError(f"finished runs of {arms.DEFAULT}", "none of this code", "run that arm first")
+    each = statistics.fmean(row.seconds for row in first_seeds(pool))
+    return statistics.fmean(row.search_seconds for row in done) / each + 1
+
+
+def kept(path: Path) -> dict[tuple[str, int], Outcome]:
+    """Finished runs of this code."""
+    if not path.exists():
+        return {}
+    rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
+    return {(row.arm, row.seed): row for row in rows if row.source == results_file.source()}
+
+
+def steps_of(pool: ground.Pool, names: Sequence[str]) -> dict[str, int]:
+    """The steps of each arm that take as long as the default's; timed one after another, with nothing else running."""
+    data = ground.images(pool.data, pool.image_size).learnt
+    whole = arms.EPOCHS * arms.Steps(ground.supernet(pool), data).steps_per_epoch
+    base = arms.seconds_a_step(pool, arms.DEFAULT)
+    return {
+        name: whole if name == arms.DEFAULT else max(2, round(whole * base / arms.seconds_a_step(pool, name)))
+        for name in names
+    }
+
+
+def perform(pool: ground.Pool, names: Sequence[str], seeds: int, workers: int) -> None:
+    """Runs what is missing, and keeps it as it goes. The default comes first: its time is everyone's."""
+    path = RUNS_AT / f"{pool.name}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    for part in ([arms.DEFAULT], [name for name in names if name != arms.DEFAULT]):
+        missing = [(name, seed) for seed in range(seeds) for name in part if (name, seed) not in kept(path)]
+        known = {row.arm: row.steps for row in kept(path).values()}
+        steps = steps_of(pool, [n for n in {m[0] for m in missing} if n in arms.SEARCHES and n not in known]) | known
+        tasks = [(pool.name, name, seed, steps.get(name, 0)) for name, seed in missing]
+        for row in _all(tasks, workers):
+            with path.open("a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+            said = f"{row.arm}, seed {row.seed}: {row.test:.2f} % test at {row.flops / 1e6:.2f} M"
+            print(f"{said}, {row.search_seconds:.0f} + {row.train_seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def _all(tasks: Sequence[tuple[str, str, int, int]], workers: int) -> Iterator[Outcome]:
+    """Their outcomes as they end; with one worker in this process."""
+    if workers == 1:
+        yield from (run(*task) for task in tasks)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as processes:
+        for done in as_completed([processes.submit(run, *task) for task in tasks]):
+            yield done.result()
+
+
+def lines(pool: ground.Pool, names: Sequence[str], seeds: int) -> list[str]:
+    """The table of what is finished."""
+    rows, found = first_seeds(pool), kept(RUNS_AT / f"{pool.name}.jsonl")
+    tests = [row.test for row in rows]
+    head = ["arm", "seeds", "test, %", "percentile: median (least)", "best of", "M multiply-adds", "search, s"]
+    head += ["all, s", "K, first to last", "entropy, nats", "default less this, points"]
+    default = {seed: found[arms.DEFAULT, seed].test for seed in range(seeds) if (arms.DEFAULT, seed) in found}
+    cells: list[list[str]] = []
+    for name in dict.fromkeys([arms.DEFAULT, *names]):
+        own = [found[name, seed] for seed in range(seeds) if (name, seed) in found]
+        if not own:
+            continue
+        places = [standing(row.test, tests).percentile for row in own]
+        mean = statistics.fmean(row.test for row in own)
+        gaps = [default[row.seed] - row.test for row in own if row.seed in default]
+        many = best_of(mean, tests)
+        searches = name in arms.SEARCHES
+        cells.append([
+            name, str(len(own)), f"{mean:.2f} ± {_deviation([row.test for row in own]):.2f}",
+            f"{statistics.median(places):.0f} ({min(places):.0f})", "beyond" if many is None else str(many),
+            f"{statistics.fmean(row.flops for row in own) / 1e6:.2f}",
+            f"{statistics.fmean(row.search_seconds for row in own):,.0f}",
+            f"{statistics.fmean(row.search_seconds + row.train_seconds for row in own):,.0f}",
+            f"{_mean(own, 'first_k'):.0f} to {_mean(own, 'last_k'):.0f}" if searches else "-",
+            f"{_mean(own, 'entropy'):.1f}" if searches else "-",
+            "-" if name == arms.DEFAULT or not gaps else str(verdict(gaps)),
+        ])  # fmt: skip
+    cells += [_of_pool(pool, rows, name, default) for name in (RANDOM, HALVING)]
+    return results_file.table(head, cells)
+
+
+def _of_pool(pool: ground.Pool, rows: Sequence[ground.Trained], name: str, default: dict[int, float]) -> list[str]:
+    """Random networks, or halving, by many draws from the pool."""
+    time, rng = trainings(pool), np.random.default_rng(0)
+    count = max(1, round(time))
+    if name == RANDOM:
+        drawn = [arms.best_of_random(rows, count, rng) for _ in range(DRAWS)]
+    else:
+        drawn = [arms.halving(rows, time * pool.recipe.epochs, rng) for _ in range(DRAWS)]
+    mean = statistics.fmean(row.test for row in drawn)
+    places = [standing(row.test, [other.test for other in rows]).percentile for row in drawn]
+    what = f"{name}: {count} trained" if name == RANDOM else f"{name}: {time * pool.recipe.epochs:.0f} epochs"
+    seconds = time * statistics.fmean(row.seconds for row in rows)
+    gaps = [test - mean for test in default.values()]
+    return [
+        what, f"{DRAWS} draws", f"{mean:.2f} ± {_deviation([row.test for row in drawn]):.2f}",
+        f"{statistics.median(places):.0f} (-)", str(best_of(mean, [row.test for row in rows])),
+        f"{statistics.fmean(row.flops for row in drawn) / 1e6:.2f}", "0", f"{seconds:,.0f}", "-", "-",
+        str(verdict(gaps)) if gaps else "-",
+    ]  # fmt: skip
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _mean(rows: Sequence[Outcome], name: str) -> float:
+    return statistics.fmean(getattr(row, name) for row in rows)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    every = [*arms.SEARCHES, RULE, RIDGE]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", choices=tuple(ground.POOLS), default="cifar10-tiny-3M")
+    parser.add_argument("--arms", nargs="+", choices=every, default=every, metavar="NAME", help="; ".join(every))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--results", type=Path)
+    asked = parser.parse_args(given)
+    pool = ground.POOLS[asked.pool]
+    perform(pool, asked.arms, asked.seeds, asked.workers)
+    tests = [row.test for row in first_seeds(pool)]
+    text = [
+        *results_file.head(
+            f"Methods on the pool {pool.name}, at equal processor time",
+            f"The pool: {len(tests)} random networks, test accuracy {statistics.fmean(tests):.2f} ± "
+            f"{_deviation(tests):.2f} %, {min(tests):.2f} to {max(tests):.2f} %",
+            "A process of one thread a run; processor seconds. Means ± standard deviation over seeds; percentiles and "
+            "best-of-N by test accuracy; verdicts by Student's t, 95 %, margin 0.3 points",
+        ),
+        *lines(pool, asked.arms, asked.seeds),
+    ]
+    print("\n".join(text))
+    results_file.write(asked.results, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
