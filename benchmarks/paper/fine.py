@@ -2,7 +2,7 @@
 
 K is fixed at 14 as in the paper, at small scale at 19, the K0 of the adaptive arms there.
 
-    python benchmarks/paper/fine.py [--scale small|full] [--seeds 3] [--results FILE.md]
+    python benchmarks/paper/fine.py [--scale small|full] [--seeds 5] [--results FILE.md]
 """
 
 from __future__ import annotations

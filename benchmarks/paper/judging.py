@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import results_file
 import torch
-from protocol import SEARCHED, Arm, Outcome, Plan, plan, run
+from protocol import GROUND, Arm, Outcome, Plan, plan, run
 from verdicts import LEAST, Verdict, interval, verdict
 
 from fpnas import parallel
@@ -170,9 +170,9 @@ def report(asked: Plan, script: str, title: str, lines: Sequence[str], minutes: 
     ]
     if small:
         text.append(
-            f"* Fashion-MNIST at 16 px, {SEARCHED:,} images searched on, {asked.epochs} epochs of "
-            f"{SEARCHED // 2 // 64} steps of batch 64, on `tiny`; found networks trained on all 60,000 images for one"
-            " epoch"
+            f"* CIFAR-10 (JPEG copy) at {GROUND.image_size} px, nine tenths of the training images; {asked.epochs} "
+            "epochs of search with batches of 64 on `tiny`; found networks trained on the same images by the recipe of the "
+            f"pool {GROUND.name}, {GROUND.recipe.epochs} epochs"
         )
     clock = "processor seconds" if asked.device == "cpu" else "wall seconds times GPUs"
     text.append(f"* Mean ± standard deviation over seeds 0 to {asked.seeds - 1}; seconds are {clock}")

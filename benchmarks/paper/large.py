@@ -4,7 +4,7 @@ At small scale `tiny` is searched at three targets, each beside random search wi
 spaces are `fpnas-l0` to `-l2` at 224, 240 and 256 px and 399, 728 and 1,045 M multiply-adds, and the peers to set them
 beside are the paper's: EfficientNet-B0 390 M, 77.3 %; B1 734 M, 79.1 %; B2 1,050 M, 80.3 %.
 
-    python benchmarks/paper/large.py [--scale small|full] [--seeds 3] [--results FILE.md]
+    python benchmarks/paper/large.py [--scale small|full] [--seeds 5] [--results FILE.md]
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fpnas.spaces.large import L0, L1, L2
 from fpnas.spaces.macro import FP_NAS
 
 SIZES = {
-    "L0": (L0, 224, (0.5e6, 399e6), "399 M, 78.0 %, 28.7 GPU-days"),
-    "L1": (L1, 240, (1.0e6, 728e6), "728 M, 80.0 %, 58.6"),
-    "L2": (L2, 256, (2.0e6, 1045e6), "1,045 M, 80.7 %, 69.1"),
+    "L0": (L0, 224, (1.5e6, 399e6), "399 M, 78.0 %, 28.7 GPU-days"),
+    "L1": (L1, 240, (3e6, 728e6), "728 M, 80.0 %, 58.6"),
+    "L2": (L2, 256, (6e6, 1045e6), "1,045 M, 80.7 %, 69.1"),
 }
 ARMS = tuple(
     Arm(f"{name}, {word}", method, micro=FP_NAS, rows=rows, image_size=px, target=target, published=said)

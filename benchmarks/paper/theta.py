@@ -1,6 +1,6 @@
 """Coarse to fine: when to join the variables of a block (the paper's table of theta).
 
-python benchmarks/paper/theta.py [--scale small|full] [--seeds 3] [--results FILE.md]
+python benchmarks/paper/theta.py [--scale small|full] [--seeds 5] [--results FILE.md]
 """
 
 from __future__ import annotations

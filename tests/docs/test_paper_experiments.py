@@ -30,7 +30,7 @@ RECORD |= {"flops": 5, "params": 6}
 def on_the_path() -> Any:
     """As when a script is run: its own folder comes first."""
     before = list(sys.path)
-    sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
+    sys.path[:0] = [str(FOLDER), str(FOLDER.parent), str(FOLDER.parent / "ground")]
     yield
     sys.path[:] = before
 
@@ -63,11 +63,9 @@ def test_every_arm_can_begin(script: str, scale: str, costs: dict[Any, fpnas.Flo
     protocol, arms = importlib.import_module("protocol"), importlib.import_module(script).arms(scale)
     assert len({arm.name for arm in arms}) == len(arms)
     small = scale == "small"
-    data: Any = (
-        SimpleNamespace(num_classes=10, in_channels=1) if small else SimpleNamespace(num_classes=100, in_channels=3)
-    )
+    data: Any = SimpleNamespace(num_classes=10 if small else 100, in_channels=3)
     for arm in arms:
-        shape = (1, 16, 16) if small else (3, arm.image_size, arm.image_size)
+        shape = (3, 32, 32) if small else (3, arm.image_size, arm.image_size)
         space = (arm.fine, arm.micro) if small else (arm.fine, arm.micro, arm.rows, shape)
         if space not in costs:
             with torch.device("meta"):
@@ -96,11 +94,20 @@ def test_full_arms_are_the_papers() -> None:
     assert [sized[f"F{n}"][0] for n in (1, 2, 3, 4)] == [128, 160, 192, 256]
 
 
+def test_the_paper_to_the_letter_is_eq_7_and_nothing_else() -> None:
+    """Every experiment that claims something of FP-NAS's update has it among its arms, under the paper's cost term."""
+    protocol = importlib.import_module("protocol")
+    for name in ("adaptive", "fbnetv2"):
+        letters = [arm for arm in importlib.import_module(name).arms("small") if arm.letter]
+        assert letters, name
+        assert all(set(protocol.LETTER) <= set(arm.options) for arm in letters)
+
+
 def test_kept_small_runs_keep_their_names() -> None:
     names = {arm.name for script in ("adaptive", "fbnetv2") for arm in importlib.import_module(script).arms("small")}
     kept = {"fixed, K = 4", "fixed, K = 7", "PARSEC, K = 11", "ours, lambda = 1/2", "ours, lambda = 1/4"}
     kept |= {f"adaptive alone, lambda = 1/{part}" for part in (2, 4, 8, 16)} | {"FP-NAS, lambda = 1/2"}
-    kept |= {"ours cooled, lambda = 1/2"}
+    kept |= {"ours cooled, lambda = 1/2", "FP-NAS to the letter, lambda = 1/2", "FP-NAS to the letter"}
     assert names == kept | {"FBNetV2", "FBNetV2, rate 0.1", "DARTS", "FP-NAS", "ours", "random"}
 
 
