@@ -171,8 +171,8 @@ def report(asked: Plan, script: str, title: str, lines: Sequence[str], minutes: 
     if small:
         text.append(
             f"* CIFAR-10 (JPEG copy) at {GROUND.image_size} px, nine tenths of the training images; {asked.epochs} "
-            "epochs of search with batches of 64 on `tiny`; found networks trained on the same images by the recipe of the "
-            f"pool {GROUND.name}, {GROUND.recipe.epochs} epochs"
+            "epochs of search with batches of 64 on `tiny`; found networks trained on the same images by the recipe of "
+            f"the pool {GROUND.name}, {GROUND.recipe.epochs} epochs"
         )
     clock = "processor seconds" if asked.device == "cpu" else "wall seconds times GPUs"
     text.append(f"* Mean ± standard deviation over seeds 0 to {asked.seeds - 1}; seconds are {clock}")
