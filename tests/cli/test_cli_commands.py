@@ -312,6 +312,7 @@ def test_other_methods_search_too_and_say_what_has_no_effect(small: Found, metho
     assert plain.code == 0, plain.err
     assert "no effect" not in plain.err
     assert json.loads((tmp_path / "plain" / "result.json").read_text())["method"] == method
-    told = call(*common, "--lam", 1, "--out", tmp_path / "told")
+    told = call(*common, "--lam", 1, "--beta", 1, "--out", tmp_path / "told")
     assert told.code == 0, told.err
     assert f"warning: --lam and --join-at have no effect on {method}\n" in told.err
+    assert ("warning: --beta has no effect" in told.err) == (method not in ("parsec", "reinforce"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,10 +131,22 @@ def _facts(seconds: float, count: int, workers: int | None) -> dict[str, str]:
     return {
         "Command": span(shlex.join(["fpnas", *sys.argv[1:]])),
         "Date": time.strftime("%Y-%m-%d"),
+        "Code": f"fpnas {version('fpnas')}{_commit()}",
         "Machine": f"{platform.machine()}, {cores()} cores, no GPU used; Python {platform.python_version()}, "
         f"torch {torch.__version__}",
         "Time": f"{count} runs in {seconds:.0f} s by {min(workers or cores(), count)} processes",
     }
+
+
+def _commit() -> str:
+    """Of the checkout that this package lies in, with a + where its files differ from it; nothing elsewhere."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        known = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":/src"], check=False)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f", commit {known.stdout.strip()}{'+' if changed.returncode == 1 else ''}"
 
 
 def _refuse_to_write_over(file: Path, image: Path) -> None:

@@ -44,7 +44,9 @@ from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
-LAM, JOIN_AT = 0.25, 0.45
+LAM, JOIN_AT, BETA = 0.25, 0.45, 0.3
+WITH_COST_TERM = ("parsec", "reinforce")
+"""The methods that `--beta` is for: the others have no cost term, and answer within the budget."""
 
 
 def search(
@@ -76,7 +78,9 @@ def search(
             "--join-at", min=0, max=1, help="Where to join the variables of a group: a fraction of the epochs."
         ),
     ] = JOIN_AT,
-    beta: Annotated[float, typer.Option("--beta", min=0, help="Weight of the cost term.")] = 0.3,
+    beta: Annotated[
+        float, typer.Option("--beta", min=0, help="Weight of the cost term, of parsec and reinforce.")
+    ] = BETA,
     seed: Seed = 0,
     image_size: ImageSize = None,
     fit: HowToFit = "crop",
@@ -156,6 +160,8 @@ def search(
             budgets = [Budget(cost, target, beta) for target in wanted]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
         job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
+        if beta != BETA and method not in WITH_COST_TERM:
+            warnings.warn(f"--beta has no effect on {method}, which has no cost term", stacklevel=2)
         warn_of_data(images, workers, skip_corrupt)
         idle = _Idle(budgets)
         if dry_run:
