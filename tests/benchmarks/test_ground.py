@@ -114,6 +114,21 @@ def test_the_kept_pools_are_what_they_say(name: str) -> None:
     assert all(0 < value < 100 for row in rows for value in (*row.val, row.test))
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(not (ground.SHARED / "data" / "cifar10").exists(), reason="shared/data is not here")
+def test_a_kept_pools_numbers_come_back() -> None:
+    """Five of its networks, trained again: within the spread of seeds, by the pool's own second seeds."""
+    kept = ground.POOLS["cifar10-tiny-3M"]
+    rows = ground.read(kept.path)[1]
+    first = {row.arch: row.test for row in rows if row.seed == 0}
+    twice = [row.test - first[row.arch] for row in rows if row.seed == 1]
+    spread = float(np.sqrt(np.mean(np.square(twice)) / 2)) if len(twice) > 3 else 0.45
+    again = [ground.train(kept, row.arch, 0).test - row.test for row in rows[:: len(first) // 5][:5]]
+    assert max(map(abs, again)) < 4 * spread
+    assert abs(float(np.mean(again))) < 2 * spread
+
+
 # --------------------------------------------------------------------------------------------------------- the standing
 
 

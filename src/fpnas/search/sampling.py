@@ -20,7 +20,7 @@ from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
-PEERS = 1024
+PEERS = 256
 """Architectures, never run, that say how the probability of meeting the target moves with alpha."""
 
 
