@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,8 +32,9 @@ def head(title: str, *facts: str, machine: str | None = None) -> list[str]:
     ]
 
 
+@cache
 def commit() -> str:
-    """The checkout's commit, and a + where files of the package or the benchmarks differ from it."""
+    """The checkout's commit, and a + where files of the package or the benchmarks differ from it: as the call began."""
     known = _git("rev-parse", "--short", "HEAD") or "unknown"
     return known + (
         "+" if _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py") else ""
@@ -57,6 +59,9 @@ def source(*parts: str) -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+commit()  # now: the checkout may move on while a benchmark runs
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
