@@ -22,7 +22,7 @@ DRAWS = 1024
 SHARE = 0.25
 """The share of draws that must meet the target."""
 
-ROUNDS = 32
+ROUNDS = 8
 """Times that so many are drawn at most where too few are kept: then the likeliest to be kept fill up."""
 
 _TRIED = 256
