@@ -41,14 +41,17 @@ def commit() -> str:
     )
 
 
-def source(*parts: str) -> str:
+def source(*parts: str, beside: Sequence[Path | str] = ()) -> str:
     """A digest of the package's code as it lies here: what other code gave is another measurement.
 
     Args:
         parts: folders and files below src/fpnas that count; all of it by default.
+        beside: what else counts: files, such as a script's own, and words, such as its settings.
     """
     package = ROOT / "src" / "fpnas"
     digest = hashlib.sha256()
+    for more in beside:
+        digest.update(more.read_bytes() if isinstance(more, Path) else more.encode())
     for part in sorted(parts) or [""]:
         at = package / part
         for file in sorted(at.rglob("*.py")) if at.is_dir() else [at]:

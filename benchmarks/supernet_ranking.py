@@ -4,7 +4,7 @@
 epoch with each of two seeds: the mean accuracy is the truth. Then supernets learn on 10,000 images for --steps steps of
 two uniformly drawn architectures, and score the 40 on 16 validation batches. What counts is Spearman's correlation.
 
-    python benchmarks/supernet_ranking.py [--seeds 3] [--steps 480] [--out runs/ranking] [--results FILE.md]
+    python benchmarks/supernet_ranking.py [--seeds 5] [--steps 480] [--out runs/ranking] [--results FILE.md]
 
 One thread. The truth, a quarter of an hour, is kept in --out.
 """
@@ -96,7 +96,7 @@ def third(data: ImageData, seed: int) -> ImageData:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--out", type=Path, default=Path("runs/ranking"))
     parser.add_argument("--results", type=Path)

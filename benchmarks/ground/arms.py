@@ -37,10 +37,11 @@ SEARCHES: Mapping[str, Callable[..., Search]] = {
     "REINFORCE": partial(methods.reinforce, within=True),
     "one-shot random": partial(methods.random, frozen=True, num_samples=2),
     "one-shot evolution": partial(methods.evolution, frozen=True, num_samples=2),
-    "FBNetV2": methods.fbnetv2,
-    "DARTS": methods.darts,
+    "FBNetV2, rate 0.1": partial(methods.fbnetv2, lr=0.1),
+    "DARTS, rate 0.1": partial(methods.darts, lr=0.1),
 }
-"""By name, as they come: nothing is tuned on a pool."""
+"""By name, as they come, but for the rate of alpha of those that mix: in the few dozen steps that the time allows them,
+alpha would hardly move at their own. Nothing is tuned on a pool."""
 
 
 class Steps(fpnas.SupernetEvaluator):
@@ -181,21 +182,25 @@ def best_of_random(rows: Sequence[ground.Trained], count: int, rng: np.random.Ge
     return max((rows[index] for index in chosen), key=lambda row: row.val[-1])
 
 
-def halving(rows: Sequence[ground.Trained], epochs: float, rng: np.random.Generator, keep: int = 3) -> ground.Trained:
+def halving(
+    rows: Sequence[ground.Trained], epochs: float, rng: np.random.Generator, keep: int = 3
+) -> tuple[ground.Trained, int]:
     """Successive halving over random networks (Li et al. 2018; ASHA's rungs): a third goes on from each rung.
 
     All start on the recipe's whole schedule; after 1, then 2, ... epochs (each rung twice the last) those that are best
-    by the held-back images go on. The number that begins is the greatest whose epochs are within `epochs`.
+    by the held-back images go on. The number that begins is the one whose epochs are the nearest to `epochs`.
+
+    Returns:
+        The one that is left, and the epochs that were spent.
     """
     total = len(rows[0].val)
     rungs = [rung for rung in (1, 2, 4, 8, 16) if rung < total]
-    count = 1
-    while _epochs_of(count + 1, rungs, total, keep) <= epochs and count < len(rows):
-        count += 1
+    spent = {count: _epochs_of(count, rungs, total, keep) for count in range(1, len(rows) + 1)}
+    count = min(spent, key=lambda count: abs(spent[count] - epochs))
     alive = [rows[index] for index in rng.choice(len(rows), count, replace=False)]
     for rung in rungs:
         alive = sorted(alive, key=lambda row: -row.val[rung - 1])[: max(1, round(len(alive) / keep))]
-    return max(alive, key=lambda row: row.val[-1])
+    return max(alive, key=lambda row: row.val[-1]), spent[count]
 
 
 def _epochs_of(count: int, rungs: Sequence[int], total: int, keep: int) -> int:

@@ -3,9 +3,10 @@
     python benchmarks/ground/compare.py [--pool cifar10-tiny-3M] [--arms NAME ...] [--seeds 5] [--results FILE.md]
 
 The time of all is that of the default search of four epochs and one training. What is finished lies in
-benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of the code that made it; runs of other code are left
-there and made anew. Percentiles are by test accuracy. A verdict compares the default with an arm, seed by seed; random
-networks and halving are means over 2,000 draws from the pool, so the interval is that of the default's seeds.
+benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of what made it: the package, these scripts, the pool's
+recipe; runs of other code are left there and made anew. Percentiles are by test accuracy. A verdict compares the
+default with an arm, seed by seed. Random networks and halving are draws from the pool; for a verdict the pool is dealt
+out to the seeds, and each is compared with the mean of many draws from its own part, so that the pool's chance counts.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Outcome:
 
 def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
     """One run of an arm that searches, or of one that trains by a rule."""
-    pool, source = ground.POOLS[name], results_file.source()
+    pool = ground.POOLS[name]
     if arm in arms.SEARCHES:
         found = arms.searched(pool, arm, seed, steps)
         row = ground.trained(pool, found.arch, seed)
@@ -78,11 +79,20 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
     else:
         rows = first_seeds(pool)
         rng = np.random.default_rng(seed)
-        few = [rows[index] for index in rng.choice(len(rows), ridge_networks(pool), replace=False)]
-        arch = arms.by_rule(pool) if arm == RULE else arms.by_ridge(pool, few, seed)
-        row = ground.trained(pool, arch, seed)
-        more, seconds = {}, 0.0 if arm == RULE else sum(other.seconds for other in few)
-    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, row.seconds, source, **more)
+        few = [] if arm == RULE else [rows[n] for n in rng.choice(len(rows), ridge_networks(pool), replace=False)]
+        last = ground.trained(pool, arms.by_ridge(pool, few, seed) if few else arms.by_rule(pool), seed)
+        # What was trained to fit the ridge is there to be chosen too.
+        row = max([*few, last], key=lambda row: row.val[-1])
+        more, seconds = {}, sum(other.seconds for other in [*few, last]) - row.seconds
+    digest = source(pool, arm)
+    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, row.seconds, digest, **more)
+
+
+def source(pool: ground.Pool, arm: str) -> str:
+    """A digest of all that a run of an arm hangs on."""
+    here = Path(__file__).parent
+    beside: list[Path | str] = [here / "arms.py", here / "ground.py", repr(pool)]
+    return results_file.source(beside=[*beside, pool.path] if arm == RIDGE else beside)
 
 
 def first_seeds(pool: ground.Pool) -> list[ground.Trained]:
@@ -109,7 +119,8 @@ def kept(path: Path) -> dict[tuple[str, int], Outcome]:
     if not path.exists():
         return {}
     rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
-    return {(row.arm, row.seed): row for row in rows if row.source == results_file.source()}
+    now = {arm: source(ground.POOLS[path.stem], arm) for arm in {row.arm for row in rows}}
+    return {(row.arm, row.seed): row for row in rows if row.source == now[row.arm]}
 
 
 def steps_of(pool: ground.Pool, names: Sequence[str]) -> dict[str, int]:
@@ -182,23 +193,47 @@ def lines(pool: ground.Pool, names: Sequence[str], seeds: int) -> list[str]:
 
 def _of_pool(pool: ground.Pool, rows: Sequence[ground.Trained], name: str, default: dict[int, float]) -> list[str]:
     """Random networks, or halving, by many draws from the pool."""
-    time, rng = trainings(pool), np.random.default_rng(0)
-    count = max(1, round(time))
-    if name == RANDOM:
-        drawn = [arms.best_of_random(rows, count, rng) for _ in range(DRAWS)]
-    else:
-        drawn = [arms.halving(rows, time * pool.recipe.epochs, rng) for _ in range(DRAWS)]
-    mean = statistics.fmean(row.test for row in drawn)
-    places = [standing(row.test, [other.test for other in rows]).percentile for row in drawn]
-    what = f"{name}: {count} trained" if name == RANDOM else f"{name}: {time * pool.recipe.epochs:.0f} epochs"
-    seconds = time * statistics.fmean(row.seconds for row in rows)
-    gaps = [test - mean for test in default.values()]
+    time, total = trainings(pool), pool.recipe.epochs
+    every = draws(rows, name, time, total, seed=0)
+    tests, found = [row.test for row in rows], [row.test for row, _ in every]
+    epochs = statistics.fmean(spent for _, spent in every)
+    seconds = epochs / total * statistics.fmean(row.seconds for row in rows)
+    gaps = gaps_to_pool(rows, name, time, total, default)
     return [
-        what, f"{DRAWS} draws", f"{mean:.2f} ± {_deviation([row.test for row in drawn]):.2f}",
-        f"{statistics.median(places):.0f} (-)", str(best_of(mean, [row.test for row in rows])),
-        f"{statistics.fmean(row.flops for row in drawn) / 1e6:.2f}", "0", f"{seconds:,.0f}", "-", "-",
-        str(verdict(gaps)) if gaps else "-",
+        f"{name}: {epochs / total:.1f} trainings", f"{DRAWS} draws",
+        f"{statistics.fmean(found):.2f} ± {_deviation(found):.2f}",
+        f"{statistics.median(standing(test, tests).percentile for test in found):.0f} (-)",
+        str(best_of(statistics.fmean(found), tests)), f"{statistics.fmean(row.flops for row, _ in every) / 1e6:.2f}",
+        "0", f"{seconds:,.0f}", "-", "-", str(verdict(gaps)) if gaps else "-",
     ]  # fmt: skip
+
+
+def gaps_to_pool(
+    rows: Sequence[ground.Trained], name: str, time: float, total: int, default: dict[int, float]
+) -> list[float]:
+    """The default's accuracy of each seed less the mean of many draws from the part of the pool that is dealt to it."""
+    seeds = sorted(default)
+    order = np.random.default_rng(0).permutation(len(rows))
+    parts = [[rows[index] for index in order[number :: len(seeds)]] for number in range(len(seeds))]
+    means = [
+        statistics.fmean(row.test for row, _ in draws(part, name, time, total, seed))
+        for seed, part in zip(seeds, parts, strict=True)
+    ]
+    return [default[seed] - mean for seed, mean in zip(seeds, means, strict=True)]
+
+
+def draws(
+    rows: Sequence[ground.Trained], name: str, time: float, total: int, seed: int
+) -> list[tuple[ground.Trained, float]]:
+    """What random networks, or halving, come to in the time of so many trainings, and the epochs spent: many times.
+
+    Where the time is between two whole numbers of trainings, so many draws have the greater one that the mean is right.
+    """
+    rng = np.random.default_rng(seed)
+    if name == HALVING:
+        return [arms.halving(rows, time * total, rng) for _ in range(DRAWS)]
+    sizes = np.floor(time) + (rng.random(DRAWS) < time - np.floor(time))
+    return [(arms.best_of_random(rows, int(size), rng), float(size) * total) for size in sizes]
 
 
 def _deviation(values: Sequence[float]) -> float:
@@ -224,7 +259,7 @@ def main(given: Sequence[str] | None = None) -> int:
     text = [
         *results_file.head(
             f"Methods on the pool {pool.name}, at equal processor time",
-            f"The pool: {len(tests)} random networks, test accuracy {statistics.fmean(tests):.2f} ± "
+            f"The pool: {len(tests)} random networks of {pool.count}, test accuracy {statistics.fmean(tests):.2f} ± "
             f"{_deviation(tests):.2f} %, {min(tests):.2f} to {max(tests):.2f} %",
             "A process of one thread a run; processor seconds. Means ± standard deviation over seeds; percentiles and "
             "best-of-N by test accuracy; verdicts by Student's t, 95 %, margin 0.3 points",

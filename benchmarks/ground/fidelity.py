@@ -1,11 +1,12 @@
 """Do a run's shared weights know a good network? Scores a pool's networks and compares their ranks with the truth's.
 
-    python benchmarks/ground/fidelity.py RUN [--pool cifar10-tiny-3M] [--images 2000] [--half 0|1] [--json]
+    python benchmarks/ground/fidelity.py RUN [--pool cifar10-tiny-3M] [--images 2000] [--half 0|1] [--by val] [--json]
 
 RUN is a search's folder with its checkpoint. Each network of the pool is scored on the same images of the run's own
-alpha half, the weights as they are. Fidelity is Spearman's rank correlation of scores and test accuracies within the
-pool, whose networks are of one cost; beside it, by how much the networks with each option are ranked too low or too
-high: that is bias, which more images don't mend. --half takes every other network: tune on one half, report the other.
+alpha half, the weights as they are. Fidelity is Spearman's rank correlation of scores and accuracies within the pool,
+whose networks are of one cost; beside it, by how much the networks with each option are ranked lower or higher than
+noise alone would rank them: that is bias, which more images don't mend. The truth is the test accuracy, or with --by
+val that on the held-back images; --half takes every other network. Tune by val on one half, report the other by test.
 """
 
 from __future__ import annotations
@@ -49,18 +50,20 @@ def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator
     return judge
 
 
-def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = None) -> dict[str, Any]:
+def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = None, by: str = "test") -> dict[str, Any]:
     """Spearman and the options' rank errors, of the pool's networks or of every other one."""
     rows = ground.read(pool.path)[1]
     archs = list(dict.fromkeys(row.arch for row in rows))
     archs = archs if half is None else archs[half::2]
-    truth = [_mean([row.test for row in rows if row.arch == arch]) for arch in archs]
+    truth = [_mean([row.test if by == "test" else row.val[-1] for row in rows if row.arch == arch]) for arch in archs]
     codes = torch.tensor([judge.space.encode(arch) for arch in archs])
     scores = (torch.cat([judge.judge(part) for part in codes.split(8)]) / judge.num_judged).tolist()
     return {
         "spearman": spearman(scores, truth),
         "error": (len(archs) - 1) ** -0.5,
         "networks": len(archs),
+        "of": pool.count if half is None else pool.count // 2,
+        "by": by,
         "images": judge.num_judged,
         "options": {name: asdict(found) for name, found in misjudged(archs, scores, truth).items()},
     }
@@ -76,11 +79,12 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--pool", choices=tuple(ground.POOLS), default="cifar10-tiny-3M")
     parser.add_argument("--images", type=int, default=2000, help="of the run's alpha half")
     parser.add_argument("--half", type=int, choices=(0, 1), help="of the pool's networks")
+    parser.add_argument("--by", choices=("test", "val"), default="test", help="which accuracy is the truth")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(given)
     pool = ground.POOLS[asked.pool]
     try:
-        found = fidelity(judge_of(asked.run, pool, asked.images), pool, asked.half)
+        found = fidelity(judge_of(asked.run, pool, asked.images), pool, asked.half, asked.by)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -88,8 +92,8 @@ def main(given: Sequence[str] | None = None) -> int:
         print(json.dumps(found, indent=2))
         return 0
     print(f"Spearman {found['spearman']:.2f} (standard error where there is none: {found['error']:.2f})")
-    print(f"{found['networks']} networks of {pool.name}, {found['images']} images each")
-    print("Ranks by score less ranks by truth, of 100, by option: below 0 is judged too low")
+    print(f"{found['networks']} of {found['of']} networks of {pool.name}, {found['images']} images each")
+    print("Ranks of 100 by score, less what the true ranks let expect, by option: below 0 is judged too low")
     for name, option in sorted(found["options"].items(), key=lambda item: item[1]["mean"]):
         print(f"  {name:24} {option['mean']:+6.1f} ± {option['error']:.1f}  ({option['networks']} networks)")
     return 0

@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -233,6 +234,11 @@ def facts(pool: Pool) -> list[str]:
         f"# machine: {here}; commit {results_file.commit()}, training code "
         f"{results_file.source(*TRAINS)}; made by benchmarks/ground/make_pools.py",
     ]
+
+
+def trains_like(comment: str) -> tuple[str, ...]:
+    """Of a pool's last comment line, what decides its numbers: torch's version and the digest of the code."""
+    return tuple(re.findall(r"torch ([^;]+);|training code ([0-9a-f]+)", comment)[n][n] for n in (0, 1))
 
 
 def read(path: Path) -> tuple[list[str], list[Trained]]:

@@ -14,25 +14,23 @@ import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import ground
 import results_file
 
-from fpnas import Recipe
-
-RECIPES: dict[str, Recipe] = {
-    name: Recipe(**{"epochs": 6, "crop": "pad", "flip": True, **fields})
-    for name, fields in {
-        "SGD 0.4": {"lr": 0.4},
-        "SGD 0.8": {"lr": 0.8},
-        "SGD 1.6": {"lr": 1.6},
-        "SGD 0.4, batches of 64": {"lr": 0.4, "batch_size": 64},
-        "SGD 0.8, decay 5e-4": {"lr": 0.8, "weight_decay": 5e-4},
-        "AdamW 0.01": {"optimiser": "adamw", "lr": 0.01},
-    }.items()
+RECIPES: dict[str, dict[str, Any]] = {
+    "SGD 0.4": {"lr": 0.4},
+    "SGD 0.8": {"lr": 0.8},
+    "SGD 1.6": {"lr": 1.6},
+    "SGD 0.4, batches of 64": {"lr": 0.4, "batch_size": 64},
+    "SGD 0.8, decay 5e-4": {"lr": 0.8, "weight_decay": 5e-4},
+    "AdamW 0.01": {"optimiser": "adamw", "lr": 0.01},
 }
+"""By name, what differs from the pool's own recipe."""
+
 KEPT = ("SGD 0.8", "SGD 0.4, batches of 64")
 """The best two on the first network."""
 
@@ -40,7 +38,8 @@ KEPT = ("SGD 0.8", "SGD 0.4, batches of 64")
 def one(name: str, recipe: str, number: int) -> ground.Trained:
     """A training; what is finished is looked up."""
     pool = ground.POOLS[name]
-    row = ground.trained(pool, ground.draw(pool)[number], 0, RECIPES[recipe])
+    changed = pool.recipe.with_fields({"optimiser": "sgd", "weight_decay": None, **RECIPES[recipe]})
+    row = ground.trained(pool, ground.draw(pool)[number], 0, changed)
     print(f"{recipe} on network {number}: val {row.val[-1]:.2f} %", file=sys.stderr, flush=True)
     return row
 

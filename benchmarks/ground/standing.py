@@ -36,7 +36,7 @@ def standing(accuracy: float, pool: Sequence[float]) -> Standing:
 
     Example:
         >>> standing(72.0, [70.0, 71.0, 72.0, 73.0])
-        Standing(accuracy=72.0, percentile=62.5, best_of=3, gap=1.0)
+        Standing(accuracy=72.0, percentile=62.5, best_of=2, gap=1.0)
     """
     values = np.asarray(pool, dtype=np.float64)
     percentile = 100 * float(np.mean(values < accuracy) + np.mean(values == accuracy) / 2)
@@ -70,7 +70,7 @@ class Misjudged:
 
     Args:
         networks: of the pool that have it.
-        mean: of their ranks by score less those by truth, on a scale of 0 to 100: below 0 it is judged too low.
+        mean: of their ranks by score, 0 to 100, less what their true ranks let expect: below 0 it is judged too low.
         error: standard error of that mean.
     """
 
@@ -92,8 +92,13 @@ def ranks(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def misjudged(archs: Sequence[Arch], scores: ArrayLike, truth: ArrayLike) -> dict[str, Misjudged]:
-    """The rank error of each option, "choice=option", over the networks on which it has an effect."""
-    errors = ranks(scores) - ranks(truth)
+    """The rank error of each option, "choice=option", over the networks on which it has an effect.
+
+    A noisy judge draws all ranks to the middle, those of truly good options downwards: that is no bias. So a rank by
+    score is compared with its expectation at this rank correlation, 50 + rho * (the true rank - 50).
+    """
+    expected = 50 + spearman(scores, truth) * (ranks(truth) - 50)
+    errors = ranks(scores) - expected
     having: dict[str, list[float]] = {}
     for arch, error in zip(archs, errors.tolist(), strict=True):
         for name, option in arch.items():

@@ -12,8 +12,9 @@ beside one another.
 from __future__ import annotations
 
 from judging import Found, accuracy, duration, perform, samples, table
-from protocol import LETTER, Arm
+from protocol import EQ7, LETTER, Arm
 
+WITHIN = ("within", True)
 ADAPTIVE = {16: "1/16: 67.0 %, 1.9", 8: "1/8: 68.2 %, 2.1", 4: "1/4: 68.6 %, 2.4", 2: "1/2: 68.8 %, 3.1"}
 FIXED = {4: "K = 4: 67.7 %, 2.2 GPU-days", 7: "7: 67.6 %, 2.8"}
 
@@ -27,12 +28,15 @@ def arms(scale: str) -> tuple[Arm, ...]:
     small, (k0, part) = scale == "small", sizes(scale)
     # A small search has a few hundred steps of alpha: a rate of three times the default, in every arm of eq. 7.
     rate = (("lr", 0.1),) if small else ()
-    eq7 = (("update", "eq7"), *rate)
+    eq7 = (*EQ7, *rate)
     greatest = "14 there: 68.3 %, 4.3" if small else "14: 68.3 %, 4.3"
     whole = f"{'1/4 there: ' if small else ''}68.6 %, 2.1 (theta = 80)"
     return (
-        *(Arm(f"fixed, K = {k}", "parsec", (("num_samples", k), *rate), published=row) for k, row in FIXED.items()),
-        Arm(f"PARSEC, K = {k0}", "parsec", (("num_samples", k0), *rate), published=greatest),
+        *(
+            Arm(f"fixed, K = {k}", "parsec", (("num_samples", k), *rate, WITHIN), published=row)
+            for k, row in FIXED.items()
+        ),
+        Arm(f"PARSEC, K = {k0}", "parsec", (("num_samples", k0), *rate, WITHIN), published=greatest),
         *(
             Arm(f"adaptive alone, lambda = 1/{n}", options=(*eq7, ("lam", 1 / n), ("join_at", 0.0)), published=row)
             for n, row in ADAPTIVE.items()

@@ -21,9 +21,12 @@ SIZES = {
     "L2": (L2, 256, (6e6, 1045e6), "1,045 M, 80.7 %, 69.1"),
 }
 ARMS = tuple(
-    Arm(f"{name}, {word}", method, micro=FP_NAS, rows=rows, image_size=px, target=target, published=said)
+    Arm(f"{name}, {word}", method, options, micro=FP_NAS, rows=rows, image_size=px, target=target, published=said)
     for name, (rows, px, target, published) in SIZES.items()
-    for word, method, said in (("found", "fpnas", published), ("random", "random", "-"))
+    for word, method, options, said in (
+        ("found", "fpnas", (), published),
+        ("random", "random", (("frozen", True), ("num_samples", 2)), "-"),
+    )
 )
 
 

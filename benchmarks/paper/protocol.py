@@ -53,6 +53,9 @@ GROUND = ground.POOLS["cifar10-tiny-3M"]
 LETTER = (("update", "eq7"), ("baseline", "none"), ("within", False))
 """Eq. 7 as it is printed, together with `Arm.letter`."""
 
+EQ7 = (("update", "eq7"), ("within", True))
+"""Eq. 7 with our additions: draws within the budget, as all other arms have them, and 1/K taken off."""
+
 MIXING = ("darts", "fbnetv2")
 """Methods that ranks can't share."""
 
@@ -200,7 +203,9 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
     folder = asked.out / arm.name.replace(" ", "-").replace("/", "of").replace(",", "") / f"seed-{seed}"
     record = folder / "outcome.json"
     # Rank 0 decides for all: it alone writes, and a rank that looks later may find what another doesn't.
-    finished = parallel.broadcast(kept(record) if parallel.rank() == 0 else None)
+    finished = parallel.broadcast(_looked_up(record, asked, arm) if parallel.rank() == 0 else None)
+    if isinstance(finished, InputError):  # on all ranks: none waits for one that is gone
+        raise finished
     if finished is not None:
         return Outcome(**finished)
     if parallel.world_size() > 1 and arm.method in MIXING:  # said before ImageNet is read
@@ -239,31 +244,53 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
             params=facts["params"],
             accuracy=trained.accuracy,
         )
-        keep(record, asdict(done))
+        keep(record, asdict(done), made_by(asked, arm))
     outcome = parallel.broadcast(done)
     assert outcome is not None
     return outcome
 
 
-def kept(record: Path) -> dict[str, Any] | None:
+def _looked_up(record: Path, asked: Plan, arm: Arm) -> dict[str, Any] | InputError | None:
+    try:
+        return kept(record, made_by(asked, arm))
+    except InputError as error:
+        return error
+
+
+def made_by(asked: Plan, arm: Arm | str) -> str:
+    """A digest of all that a run hangs on: the package, this script, the arm, its length and its recipe."""
+    recipe = (GROUND if asked.scale == "small" else asked.train_epochs, asked.epochs)
+    return results_file.source(beside=[Path(__file__), repr(arm), repr(recipe)])
+
+
+def kept(record: Path, source: str) -> dict[str, Any] | None:
     """What a finished run left, or None. A run of other code isn't one of these: its folder has to be moved away.
 
+    Args:
+        record: its file.
+        source: `made_by`.
+
     Raises:
-        InputError: the package's code has changed since.
+        InputError: it was made by something else; or its folder holds the beginnings of a run, of who knows what.
     """
+    folder = record.parent
     if not record.exists():
+        begun = folder / "source"
+        if folder.exists() and any(folder.iterdir()) and not (begun.exists() and begun.read_text() == source):
+            raise InputError("runs of this code and these settings", f"others in {folder}", "give a new --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        begun.write_text(source)
         return None
     found = json.loads(record.read_text())
-    source, here = found.pop("source", "unknown"), results_file.source()
-    if source != here:
-        raise InputError(f"runs of this code ({here})", f"{record} of {source}", "give a new --out, or remove it")
+    if found.pop("source", "unknown") != source:
+        raise InputError("runs of this code and these settings", f"another in {record}", "give a new --out")
     return found
 
 
-def keep(record: Path, facts: dict[str, Any]) -> None:
+def keep(record: Path, facts: dict[str, Any], source: str) -> None:
     """Writes it at once: a run that is ended here leaves no half of it."""
     new = record.with_suffix(".new")
-    new.write_text(json.dumps({**facts, "source": results_file.source()}))
+    new.write_text(json.dumps({**facts, "source": source}))
     new.replace(record)
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from judging import report, spread
-from protocol import GROUND, Arm, Plan, keep, kept, load, plan, supernet
+from protocol import GROUND, Arm, Plan, keep, kept, load, made_by, plan, supernet
 from verdicts import verdict
 
 import fpnas
@@ -45,7 +45,8 @@ def one(asked: Plan, targets: Sequence[float], seed: int) -> Outcome:
     """Searches, and trains what is found for each target; what is finished is read from --out."""
     folder = asked.out / "-".join(map(name_of, targets)) / f"seed-{seed}"
     record = folder / "outcome.json"
-    if (finished := kept(record)) is not None:
+    source = made_by(asked, repr(tuple(targets)))
+    if (finished := kept(record, source)) is not None:
         return Outcome(**finished)
     torch.set_num_threads(1)
     data = load(asked, ARM, searching=True)
@@ -69,7 +70,7 @@ def one(asked: Plan, targets: Sequence[float], seed: int) -> Outcome:
         accuracy.append(fpnas.run(training, folder / f"train-{name_of(target)}").accuracy)
         flops.append(facts["flops"])
     found = Outcome(samples, seconds, tuple(flops), tuple(accuracy))
-    keep(record, asdict(found))
+    keep(record, asdict(found), source)
     return found
 
 

@@ -77,10 +77,40 @@ def test_halving_spends_its_epochs_and_keeps_the_best(pool: Any) -> None:
             begun.append(size)
             return super().choice(a, size, **options)
 
-    found = arms.halving(rows, 15, Counted(np.random.PCG64(0)))
-    assert begun == [8]
+    found, spent = arms.halving(rows, 15, Counted(np.random.PCG64(0)))
+    assert (begun, spent) == ([8], 15)
     chosen = np.random.default_rng(0).choice(len(rows), 8, replace=False)
     assert found.test == max(rows[index].test for index in chosen)
+
+
+def test_halving_judges_by_the_rung_that_it_stands_on() -> None:
+    """Curves that cross: the best after one epoch, after two and at the end are others; only the first two go on."""
+
+    def row(name: int, *val: float) -> Any:
+        return ground.Trained(fpnas.Arch({"a": name}), 1, 1, 0, val, val[-1], 1.0)
+
+    late = [row(n, 10.0, 20.0, 30.0, 99.0) for n in range(6)]  # the best at the end, if anyone had waited
+    early = [row(6, 60.0, 50.0, 60.0, 61.0), row(7, 50.0, 70.0, 70.0, 71.0), row(8, 55.0, 40.0, 90.0, 91.0)]
+    # 9 for an epoch, 3 for a second, 1 for the last two: 9 + 3 + 2.
+    found, spent = arms.halving([*late, *early], 14, np.random.default_rng(0))
+    assert spent == 14
+    assert found.arch["a"] == 7
+
+
+def test_noise_is_seldom_ahead_of_random_networks() -> None:
+    """A default that is a random network's equal in the mean, beside a pool that is itself a draw, 400 times over."""
+    rng, total, time = np.random.default_rng(0), 6, 2.5
+    before, compare.DRAWS = compare.DRAWS, 60
+    words: list[str] = []
+    for _ in range(400):
+        tests = rng.normal(72, 2, 96)
+        rows = [ground.Trained(fpnas.Arch({"a": n}), 1, 1, 0, (v,) * total, v, 1.0) for n, v in enumerate(tests)]
+        best = rng.normal(72, 2, (5, 3))
+        kept = np.where(rng.random(5) < 0.5, best[:, :2].max(axis=1), best.max(axis=1))  # 2 or 3 trained, as often
+        gaps = compare.gaps_to_pool(rows, compare.RANDOM, time, total, dict(enumerate(kept.tolist())))
+        words.append(benchmark("verdicts").verdict(gaps).word)
+    compare.DRAWS = before
+    assert sum(word in ("ahead", "behind") for word in words) / len(words) < 0.085  # 5 % and three standard errors
 
 
 @pytest.mark.parametrize("arm", list(arms.SEARCHES))

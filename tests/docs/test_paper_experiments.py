@@ -49,6 +49,7 @@ class Judge:
     def soft_loss(self) -> None: ...
 
     learn = score = describe = settings = state_dict = load_state_dict = num_images = soft_learn
+    judge = num_judged = soft_learn
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +96,14 @@ def test_full_arms_are_the_papers() -> None:
 
 
 def test_the_paper_to_the_letter_is_eq_7_and_nothing_else() -> None:
-    """Every experiment that claims something of FP-NAS's update has it among its arms, under the paper's cost term."""
+    """Every experiment with an arm of eq. 7 has one to the letter; all other arms of it draw within the budget."""
     protocol = importlib.import_module("protocol")
-    for name in ("adaptive", "fbnetv2"):
+    every = {name: importlib.import_module(name).arms("small") for name in SCRIPTS}
+    having = [name for name, own in every.items() if any(("update", "eq7") in arm.options for arm in own)]
+    assert set(having) == {"adaptive", "fbnetv2", "fine", "theta"}
+    for name in having:
+        eq7 = [arm for arm in every[name] if ("update", "eq7") in arm.options or arm.method == "parsec"]
+        assert all(arm.letter or ("within", True) in arm.options for arm in eq7), name
         letters = [arm for arm in importlib.import_module(name).arms("small") if arm.letter]
         assert letters, name
         assert all(set(protocol.LETTER) <= set(arm.options) for arm in letters)
@@ -196,7 +202,8 @@ def test_a_run_is_kept_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for folder, accuracies, samples in (("base", (80.0, 82.0), 100), ("K-=-4-1of2", (83.0, 84.0), 25)):
         for seed, accuracy in enumerate(accuracies):
             (tmp_path / folder / f"seed-{seed}").mkdir(parents=True)
-            record = {**RECORD, "samples": samples, "accuracy": accuracy, "source": judging.results_file.source()}
+            arm = arms[folder != "base"]
+            record = {**RECORD, "samples": samples, "accuracy": accuracy, "source": protocol.made_by(asked, arm)}
             (tmp_path / folder / f"seed-{seed}" / "outcome.json").write_text(json.dumps(record))
     found = protocol.run(asked, arms)
     judging.report(asked, "script", "Title", judging.table(arms, found, "base"), 12.4)
@@ -209,15 +216,22 @@ def test_a_run_is_kept_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert " commit " in text
 
 
-def test_runs_of_other_code_are_refused(tmp_path: Path) -> None:
+def test_runs_of_other_code_or_settings_are_refused(tmp_path: Path) -> None:
     protocol = importlib.import_module("protocol")
-    record = tmp_path / "outcome.json"
-    assert protocol.kept(record) is None
-    protocol.keep(record, RECORD)
-    assert protocol.kept(record) == RECORD
-    record.write_text(json.dumps({**RECORD, "source": "another"}))
-    with pytest.raises(fpnas.InputError, match="of another"):
-        protocol.kept(record)
+    asked = protocol.Plan("small", 2, 1, tmp_path)
+    arm = protocol.Arm("a")
+    source = protocol.made_by(asked, arm)
+    assert source != protocol.made_by(asked, protocol.Arm("a", options=(("lam", 1.0),)))
+    assert source != protocol.made_by(protocol.Plan("small", 2, 2, tmp_path), arm)
+    record = tmp_path / "a" / "outcome.json"
+    assert protocol.kept(record, source) is None
+    assert protocol.kept(record, source) is None, "a run that was begun by the same code goes on"
+    with pytest.raises(fpnas.InputError, match="others in"):
+        protocol.kept(record, "another")
+    protocol.keep(record, RECORD, source)
+    assert protocol.kept(record, source) == RECORD
+    with pytest.raises(fpnas.InputError, match="another in"):
+        protocol.kept(record, "another")
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +285,7 @@ def test_two_ranks_run_an_experiment_together(toy: Path, tmp_path: Path) -> None
     assert {"outcome.new", "results.md"} <= set((tmp_path / "rank-0").read_text().split())
     assert not (tmp_path / "rank-1").exists()
     run = tmp_path / "full" / "toy" / "seed-0"
-    assert sorted(path.name for path in run.iterdir()) == ["outcome.json", "search", "train"]
+    assert sorted(path.name for path in run.iterdir()) == ["outcome.json", "search", "source", "train"]
     outcome = json.loads((run / "outcome.json").read_text())
     for job, classes in (("search", 2), ("train", 3)):
         assert json.loads((run / job / "arch.json").read_text())["num_classes"] == classes

@@ -141,7 +141,8 @@ def _facts(seconds: float, count: int, workers: int | None) -> dict[str, str]:
 def _commit() -> str:
     """Of the checkout that this package lies in, with a + where its files differ from it; nothing elsewhere."""
     git = ["git", "-C", str(Path(__file__).parent)]
-    try:
+    try:  # an installed package may lie in a checkout of something else, which doesn't track it
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
         known = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":/src"], check=False)
     except (OSError, subprocess.CalledProcessError):

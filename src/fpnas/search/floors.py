@@ -45,8 +45,11 @@ class Uniform(Strategy):
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
         """Draws, trains the shared weights (frozen: in the warm-up alone), scores."""
         codes = self.propose(budget, generator(moment.seed, "architectures", moment.number))
-        learns = moment.warming_up or not self.frozen
-        learned = evaluator.learn(codes, moment.progress) if learns else Learned(None)
+        learned = Learned(None)
+        if moment.warming_up or not self.frozen:
+            # Weights that are to be frozen get the whole of their learning rate's course before that.
+            progress = moment.number / moment.warmup if self.frozen else moment.progress
+            learned = evaluator.learn(codes, progress)
         score = None if moment.warming_up else self._scored(evaluator, codes)
         if score is not None:
             self.tell(codes, score)

@@ -51,9 +51,15 @@ class Scores:
 
 
 class Move(ABC):
-    """What becomes of the scores of K architectures. `differentiates`: by a gradient of log P(A|alpha)."""
+    """What becomes of the scores of K architectures.
 
-    differentiates = False
+    `needs_peers`: where all are drawn within the budget it needs others that are too, for the gradient of the truncated
+    distribution; see `Scores.log_prob`.
+    """
+
+    @property
+    def needs_peers(self) -> bool:
+        return False
 
     @abstractmethod
     def start(self, distribution: ArchDistribution) -> None:
@@ -88,13 +94,15 @@ class Gradient(Move):
         InputError: a learning rate that isn't above 0.
     """
 
-    differentiates = True
-
     def __init__(self, lr: float) -> None:
         if not 0 < lr < float("inf"):
             raise InputError("a learning rate of alpha above 0", f"{lr:g}", "use the default")
         self.lr = lr
         self._optimiser: torch.optim.Optimizer | None = None
+
+    @property
+    def needs_peers(self) -> bool:
+        return True
 
     def start(self, distribution: ArchDistribution) -> None:
         """Adam's state begins anew."""
@@ -148,6 +156,11 @@ class Likelihood(Gradient):
             raise unknown_name("baseline", baseline, get_args(Baseline))
         self.temperature: Temperature = temperature
         self.baseline: Baseline = baseline
+
+    @property
+    def needs_peers(self) -> bool:
+        """With the mean taken off, the weights sum to 0 and the normaliser's part falls away."""
+        return self.baseline != "mean"
 
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
         if self.baseline == "leave-one-out":

@@ -96,7 +96,7 @@ class Sampling(Strategy):
 
     def _peers(self, budget: Budget | None, draws: torch.Generator) -> Tensor | None:
         """Architectures from P(A|alpha, cost <= target), where such are drawn and a gradient of alpha is taken."""
-        if self.within is None or budget is None or not budget.binds or not self.move.differentiates:
+        if self.within is None or budget is None or not budget.binds or not self.move.needs_peers:
             return None
         return self.within.draw(self.distribution, budget, PEERS, draws)
 
