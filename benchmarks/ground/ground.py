@@ -82,7 +82,7 @@ class Pool:
 
 
 CIFAR10 = fpnas.Recipe(epochs=6, lr=0.8, crop="pad", flip=True)
-FASHION = fpnas.Recipe(epochs=3, lr=0.4)
+FASHION = fpnas.Recipe(epochs=3, lr=0.8)
 
 POOLS = {
     pool.name: pool

@@ -18,6 +18,7 @@ ground, standing = benchmark("ground", "ground"), benchmark("standing", "ground"
 appraise, fidelity = benchmark("appraise", "ground"), benchmark("fidelity", "ground")
 make_pools = benchmark("make_pools", "ground")
 MACRO = ground.SHARED / "data" / "nas-bench-macro_cifar10.npz"
+KEPT_AT = ground.POOLS_AT
 POOL = ground.Pool("digits", "digits", 16, 8e5, 6, 2, fpnas.Recipe(epochs=2, batch_size=64))
 
 
@@ -104,14 +105,17 @@ def test_a_pool_is_a_table_for_bench(pool: Any) -> None:
 def test_the_kept_pools_are_what_they_say(name: str) -> None:
     """Networks drawn by the pool's own stream, within its band; nothing by hand."""
     kept = ground.POOLS[name]
-    if not kept.path.exists():
-        pytest.skip(f"{kept.path.name} isn't made yet")
-    comments, rows = ground.read(kept.path)
+    if not (KEPT_AT / f"{name}.csv").exists():
+        pytest.skip(f"{name}.csv isn't made yet")
+    comments, rows = ground.read(KEPT_AT / f"{name}.csv")
     assert comments[:-1] == ground.facts(kept)[:-1]
     assert all(kept.target * ground.BAND <= row.flops <= kept.target for row in rows)
     assert len({(row.arch, row.seed) for row in rows}) == len(rows)
     assert all(len(row.val) == kept.recipe.epochs for row in rows)
     assert all(0 < value < 100 for row in rows for value in (*row.val, row.test))
+    if "/" not in kept.data or (ground.SHARED / kept.data).exists():
+        wanted = make_pools.tasks(kept)
+        assert [(row.arch, row.seed) for row in rows] == [t for t in wanted if t in {(r.arch, r.seed) for r in rows}]
 
 
 @pytest.mark.soak
@@ -120,7 +124,7 @@ def test_the_kept_pools_are_what_they_say(name: str) -> None:
 def test_a_kept_pools_numbers_come_back() -> None:
     """Five of its networks, trained again: within the spread of seeds, by the pool's own second seeds."""
     kept = ground.POOLS["cifar10-tiny-3M"]
-    rows = ground.read(kept.path)[1]
+    rows = ground.read(KEPT_AT / f"{kept.name}.csv")[1]
     first = {row.arch: row.test for row in rows if row.seed == 0}
     twice = [row.test - first[row.arch] for row in rows if row.seed == 1]
     spread = float(np.sqrt(np.mean(np.square(twice)) / 2)) if len(twice) > 3 else 0.45
@@ -190,6 +194,18 @@ def test_a_misjudged_option_is_found_and_bypassed_ones_do_not_count() -> None:
     assert found[worst].mean < -10
     assert abs(found["group1.kernel=3"].mean) < 5
     assert found["group4.splits=4"].networks == sum(bias < 0)
+
+
+def test_noise_alone_misjudges_no_option() -> None:
+    """A truly good option under scores that know little: its networks are ranked low, but by no bias."""
+    space = ground.supernet(POOL).space
+    rng = np.random.default_rng(1)
+    codes = np.stack([rng.integers(0, n, 2000) for n in space.cardinalities], axis=1)
+    archs = [ground.plain(space.decode(row), space) for row in codes.tolist()]
+    truth = rng.normal(size=2000) + np.array([2.0 * (arch["group4.kernel"] == 5) for arch in archs])
+    for noise in (1.0, 3.0, 30.0):
+        found = standing.misjudged(archs, truth + rng.normal(0, noise, 2000), truth)
+        assert abs(found["group4.kernel=5"].mean) < 4 * found["group4.kernel=5"].error
 
 
 def test_spearman_is_scipys() -> None:
