@@ -132,10 +132,15 @@ def main(given: Sequence[str] | None = None) -> int:
         return 0
     for path, one in zip(asked.archs, found, strict=True):
         place = one.standing
-        many = "better than the best of any" if place.best_of is None else f"as the best of {place.best_of}"
+        many = (
+            "better than the best of any number of random ones"
+            if place.best_of is None
+            else f"as good as the best of {place.best_of} random ones"
+        )
+        gap = f"{abs(place.gap):.2f} points {'below' if place.gap >= 0 else 'above'} the pool's best"
         print(
             f"{path}: {place.accuracy:.2f} % at {one.flops / 1e6:.3f} M multiply-adds, percentile "
-            f"{place.percentile:.0f} of {asked.pool}, {many} random ones, {place.gap:.2f} points below the pool's best"
+            f"{place.percentile:.0f} of {asked.pool}, {many}, {gap}"
         )
     return 0
 

@@ -4,9 +4,12 @@
 
 RUN is a search's folder with its checkpoint. Each network of the pool is scored on the same images of the run's own
 alpha half, the weights as they are. Fidelity is Spearman's rank correlation of scores and accuracies within the pool,
-whose networks are of one cost; beside it, by how much the networks with each option are ranked lower or higher than
-noise alone would rank them: that is bias, which more images don't mend. The truth is the test accuracy, or with --by
-val that on the held-back images; --half takes every other network. Tune by val on one half, report the other by test.
+whose networks are of one cost. To count the blocks that run is a judge too, and no bad one: beside the fidelity stands
+that of depth alone, and what the scores know among networks of the same depth. Then, by how much the networks with each
+option are ranked lower or higher than noise alone would rank them: that is bias, which more images don't mend.
+
+The truth is the test accuracy, or with --by val that on the held-back images; --half takes every other network. Tune by
+val on one half, report the other by test.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from standing import misjudged, spearman
 
 from fpnas import InputError, SupernetEvaluator
 from fpnas.runner.folder import read_json
+from fpnas.space import Arch
 
 
 def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator:
@@ -60,6 +64,8 @@ def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = Non
     scores = (torch.cat([judge.judge(part) for part in codes.split(8)]) / judge.num_judged).tolist()
     return {
         "spearman": spearman(scores, truth),
+        "depth": spearman([depth(arch) for arch in archs], truth),
+        "beyond_depth": spearman(beyond(scores, archs), beyond(truth, archs)),
         "error": (len(archs) - 1) ** -0.5,
         "networks": len(archs),
         "of": pool.count if half is None else pool.count // 2,
@@ -67,6 +73,18 @@ def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = Non
         "images": judge.num_judged,
         "options": {name: asdict(found) for name, found in misjudged(archs, scores, truth).items()},
     }
+
+
+def depth(arch: Arch) -> int:
+    """How many groups aren't bypassed."""
+    return sum(option != 0 for name, option in arch.items() if name.endswith(".kernel"))
+
+
+def beyond(values: Sequence[float], archs: Sequence[Arch]) -> list[float]:
+    """The values less their mean over the networks of the same depth."""
+    depths = [depth(arch) for arch in archs]
+    means = {d: _mean([value for value, own in zip(values, depths, strict=True) if own == d]) for d in set(depths)}
+    return [value - means[d] for value, d in zip(values, depths, strict=True)]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -92,6 +110,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(json.dumps(found, indent=2))
         return 0
     print(f"Spearman {found['spearman']:.2f} (standard error where there is none: {found['error']:.2f})")
+    print(f"Depth alone: {found['depth']:.2f}; among networks of the same depth: {found['beyond_depth']:.2f}")
     print(f"{found['networks']} of {found['of']} networks of {pool.name}, {found['images']} images each")
     print("Ranks of 100 by score, less what the true ranks let expect, by option: below 0 is judged too low")
     for name, option in sorted(found["options"].items(), key=lambda item: item[1]["mean"]):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import os
 import platform
 import re
@@ -27,6 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import results_file
+from standing import matters
 
 import fpnas
 from fpnas.data import ImageData, stratified_split
@@ -64,6 +66,7 @@ class Pool:
         twice: how many of them, the first ones, are trained with a second seed too.
         recipe: of each training.
         space: by its name.
+        distinct: drawn uniformly among distinct networks, not among codes: see `alike`.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Pool:
     twice: int
     recipe: fpnas.Recipe
     space: str = "tiny"
+    distinct: bool = False
 
     @property
     def path(self) -> Path:
@@ -88,6 +92,7 @@ POOLS = {
     pool.name: pool
     for pool in (
         Pool("cifar10-tiny-3M", "data/cifar10", 32, 3e6, 96, 16, CIFAR10),
+        Pool("cifar10-tiny-3M-distinct", "data/cifar10", 32, 3e6, 32, 0, CIFAR10, distinct=True),
         Pool("cifar10-tiny-8M", "data/cifar10", 32, 8e6, 48, 0, CIFAR10),
         Pool("fashion-mnist-tiny-2.5M", "fashion-mnist", 28, 2.5e6, 48, 0, FASHION),
     )
@@ -163,29 +168,41 @@ def costs(pool: Pool) -> tuple[fpnas.Flops, fpnas.Params]:
 
 
 def draw(pool: Pool, count: int | None = None, seed: int = 0) -> list[Arch]:
-    """`count` distinct networks (the pool's by default), uniformly among the codes with 95 to 100 % of its target.
+    """`count` different networks (the pool's by default), uniformly among the codes with 95 to 100 % of its target.
 
     A longer draw begins with the shorter one of the same seed. Two that differ only where a bypassed block doesn't
     care are one network and drawn once.
     """
     space, flops = supernet(pool).space, costs(pool)[0]
-    stream = generator(seed, "pool", pool.space, f"{pool.target:g}")
+    stream = generator(seed, "pool", pool.space, f"{pool.target:g}", *(["distinct"] if pool.distinct else []))
     found: dict[Arch, None] = {}
     wanted = pool.count if count is None else count
     while len(found) < wanted:
         codes = torch.stack([torch.randint(n, (65_536,), generator=stream) for n in space.cardinalities], dim=1)
         cost = flops(codes)
-        for row in codes[(cost <= pool.target) & (cost >= BAND * pool.target)].tolist():
+        codes = codes[(cost <= pool.target) & (cost >= BAND * pool.target)]
+        if pool.distinct:
+            codes = codes[torch.rand(len(codes), generator=stream) < 1 / alike(space, codes)]
+        for row in codes.tolist():
             found.setdefault(plain(space.decode(row), space), None)
     return list(found)[:wanted]
+
+
+def alike(space: fpnas.SearchSpace, codes: torch.Tensor) -> torch.Tensor:
+    """(K,), by how many codes each network goes: a group that is bypassed has choices without effect."""
+    count = torch.ones(len(codes), dtype=torch.float64)
+    for v, choice in enumerate(space.choices):
+        if choice.name.endswith(".kernel"):
+            idle = [c for c in space.choices if c.group == choice.group and not matters({choice.name: 0}, c.name)]
+            count[codes[:, v] == choice.index(0)] *= math.prod(len(c.options) for c in idle)
+    return count
 
 
 def plain(arch: Mapping[str, Any], space: fpnas.SearchSpace) -> Arch:
     """The same network with the first option wherever a block is bypassed and the option has no effect."""
     options = dict(arch)
     for choice in space.choices:
-        owner, _, variable = choice.name.rpartition(".")
-        if variable in ("act", "splits", "expansion") and options.get(f"{owner}.kernel") == 0:
+        if not matters(arch, choice.name):
             options[choice.name] = choice.options[0]
     return Arch(options)
 
@@ -227,9 +244,10 @@ def facts(pool: Pool) -> list[str]:
     said = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
                      for key, value in fields.items() if key not in teacher)  # fmt: skip
     here = f"{platform.machine()}, one thread a training; Python {platform.python_version()}, torch {torch.__version__}"
+    drawn = ", each distinct network as probable as another" if pool.distinct else ""
     return [
         f"# {pool.name}: `{pool.space}` at {pool.image_size} px on {Path(pool.data).name}, {BAND:.0%} to 100 % of "
-        f"{pool.target:g} multiply-adds; val: a tenth of the training images, held back; % after each epoch",
+        f"{pool.target:g} multiply-adds{drawn}; val: a tenth of the training images, held back; % after each epoch",
         f"# recipe: {said}",
         f"# machine: {here}; commit {results_file.commit()}, training code "
         f"{results_file.source(*TRAINS)}; made by benchmarks/ground/make_pools.py",

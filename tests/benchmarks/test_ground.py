@@ -16,7 +16,7 @@ import fpnas
 
 ground, standing = benchmark("ground", "ground"), benchmark("standing", "ground")
 appraise, fidelity = benchmark("appraise", "ground"), benchmark("fidelity", "ground")
-make_pools = benchmark("make_pools", "ground")
+make_pools, describe = benchmark("make_pools", "ground"), benchmark("describe", "ground")
 MACRO = ground.SHARED / "data" / "nas-bench-macro_cifar10.npz"
 KEPT_AT = ground.POOLS_AT
 POOL = ground.Pool("digits", "digits", 16, 8e5, 6, 2, fpnas.Recipe(epochs=2, batch_size=64))
@@ -32,6 +32,28 @@ def test_draws_lie_in_the_band_are_distinct_and_go_on() -> None:
     assert len(set(drawn)) == 40
     assert ground.draw(POOL, 7) == drawn[:7]
     assert ground.draw(POOL, 7, seed=1) != drawn[:7]
+
+
+def test_distinct_draws_are_uniform_over_networks() -> None:
+    """Each code of a network is drawn with a weight of one over their number: skips are as rare as networks with them."""
+    distinct = ground.Pool(**{**vars(POOL), "distinct": True})
+    space = ground.supernet(POOL).space
+    skips = {
+        name: np.mean(
+            [describe.skipped(space, torch.tensor([space.encode(arch)])).item() for arch in ground.draw(p, 300)]
+        )
+        for name, p in (("codes", POOL), ("networks", distinct))
+    }
+    shares = describe.shares(POOL)
+    for column, name in enumerate(("codes", "networks")):
+        mean = sum(number * share[column] for number, share in shares.items())
+        assert skips[name] == pytest.approx(mean, abs=0.15)
+        assert sum(share[column] for share in shares.values()) == pytest.approx(1.0)
+    assert skips["networks"] < skips["codes"] - 0.3
+    # By hand: group 1 bypassed is one network for 2 * 4 * 3 codes.
+    arch = next(arch for arch in ground.draw(POOL, 40) if arch["group1.kernel"] == 0 and arch["group2.kernel"] != 0)
+    arch = fpnas.Arch({**arch, "group3.kernel": 3, "group4.kernel": 5})
+    assert ground.alike(space, torch.tensor([space.encode(arch)])).tolist() == [24.0]
 
 
 def test_a_networks_plain_name_is_the_same_network() -> None:
@@ -208,6 +230,18 @@ def test_noise_alone_misjudges_no_option() -> None:
         assert abs(found["group4.kernel=5"].mean) < 4 * found["group4.kernel=5"].error
 
 
+def test_what_scores_know_beyond_depth() -> None:
+    """Scores that count blocks and nothing else know all of depth and nothing beyond it."""
+    archs = ground.draw(POOL, 60)
+    depths = [fidelity.depth(arch) for arch in archs]
+    truth = (np.array(depths) + np.random.default_rng(0).normal(0, 0.3, 60)).tolist()
+    counting = [float(d) for d in depths]
+    assert len(set(depths)) > 1
+    assert standing.spearman(fidelity.beyond(counting, archs), fidelity.beyond(truth, archs)) == 0
+    knowing = fidelity.beyond(truth, archs)
+    assert standing.spearman(fidelity.beyond(knowing, archs), knowing) == pytest.approx(1)
+
+
 def test_spearman_is_scipys() -> None:
     from scipy.stats import spearmanr
 
@@ -273,13 +307,13 @@ def test_fidelity_of_a_run(pool: Any, tmp_path: Path, capsys: Any) -> None:
     assert fidelity.main([str(tmp_path / "run"), "--pool", "digits", "--images", "100", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["networks"], found["images"]) == (6, 100)
-    assert -1 <= found["spearman"] <= 1
+    assert all(-1 <= found[name] <= 1 for name in ("spearman", "depth", "beyond_depth"))
     # The scores are those of the weights that the search ended with.
     judge = fidelity.judge_of(tmp_path / "run", pool, 100)
     assert judge._judged.tolist() == fpnas.SupernetEvaluator(net, data, seed=3, judged_on=100)._judged.tolist()
     for key, value in task.supernet.state_dict().items():
         assert torch.equal(value, judge.supernet.state_dict()[key])
     assert fidelity.main([str(tmp_path / "run"), "--pool", "digits", "--half", "1"]) == 0
-    assert "over 3 networks" in capsys.readouterr().out
+    assert "3 of 3 networks of digits" in capsys.readouterr().out
     assert fidelity.main([str(tmp_path), "--pool", "digits"]) == 2
     assert "a search's folder with its checkpoint" in capsys.readouterr().err
