@@ -35,7 +35,7 @@ def test_draws_lie_in_the_band_are_distinct_and_go_on() -> None:
 
 
 def test_distinct_draws_are_uniform_over_networks() -> None:
-    """Each code of a network is drawn with a weight of one over their number: skips are as rare as networks with them."""
+    """A code is kept as often as its network has few others: skips are as rare as networks with them."""
     distinct = ground.Pool(**{**vars(POOL), "distinct": True})
     space = ground.supernet(POOL).space
     skips = {
