@@ -88,8 +88,9 @@ def _made(method: str, settings: Mapping[str, Any]) -> Any:
     return partial(FIXED[method], **{**hot, **settings})
 
 
-# Here, not in main: the processes of the pool import this module, and find the variants by name.
-cast(dict[str, Any], METHODS).update({name_of(m, s): _made(m, s) for m, many in TRIED.items() for s in many})
+# Not in main: the processes of the pool import this module, and find the variants by name.
+if __name__ in ("__main__", "__mp_main__"):
+    cast(dict[str, Any], METHODS).update({name_of(m, s): _made(m, s) for m, many in TRIED.items() for s in many})
 
 
 def contests(data: Path) -> list[Contest]:

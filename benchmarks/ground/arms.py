@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import ground
@@ -78,9 +78,7 @@ class Found:
 def make(pool: ground.Pool, arm: str, seed: int, steps: int) -> Search:
     """A fresh search of an arm on what the pool's networks learn from."""
     data = ground.images(pool.data, pool.image_size).learnt
-    net = ground.by_name(pool.space)(
-        num_classes=data.num_classes, in_channels=data.in_channels, image_size=pool.image_size, seed=seed
-    )
+    net = ground.fresh_supernet(pool, seed)
     judge = Steps(net, data, seed=seed)
     judge.asked = steps
     budget = fpnas.Budget(fpnas.Flops(net, data.input_shape), pool.target)
@@ -194,13 +192,20 @@ def halving(
         The one that is left, and the epochs that were spent.
     """
     total = len(rows[0].val)
-    rungs = [rung for rung in (1, 2, 4, 8, 16) if rung < total]
-    spent = {count: _epochs_of(count, rungs, total, keep) for count in range(1, len(rows) + 1)}
-    count = min(spent, key=lambda count: abs(spent[count] - epochs))
+    rungs = tuple(rung for rung in (1, 2, 4, 8, 16) if rung < total)
+    count, spent = _beginners(len(rows), epochs, rungs, total, keep)
     alive = [rows[index] for index in rng.choice(len(rows), count, replace=False)]
     for rung in rungs:
         alive = sorted(alive, key=lambda row: -row.val[rung - 1])[: max(1, round(len(alive) / keep))]
-    return max(alive, key=lambda row: row.val[-1]), spent[count]
+    return max(alive, key=lambda row: row.val[-1]), spent
+
+
+@lru_cache
+def _beginners(most: int, epochs: float, rungs: tuple[int, ...], total: int, keep: int) -> tuple[int, int]:
+    """How many begin, and the epochs that all come to."""
+    spent = {count: _epochs_of(count, rungs, total, keep) for count in range(1, most + 1)}
+    count = min(spent, key=lambda count: abs(spent[count] - epochs))
+    return count, spent[count]
 
 
 def _epochs_of(count: int, rungs: Sequence[int], total: int, keep: int) -> int:

@@ -106,12 +106,16 @@ def ridge_networks(pool: ground.Pool) -> int:
 
 
 def trainings(pool: ground.Pool) -> float:
-    """How many trainings all arms' time is worth: the default search's, as finished runs took it, and one."""
+    """How many trainings all arms' time is worth: the default search's and one."""
+    return default_seconds(pool) / statistics.fmean(row.seconds for row in first_seeds(pool)) + 1
+
+
+def default_seconds(pool: ground.Pool) -> float:
+    """Of the default search, as finished runs took it."""
     done = [row for row in kept(RUNS_AT / f"{pool.name}.jsonl").values() if row.arm == arms.DEFAULT]
     if not done:
         raise InputError(f"finished runs of {arms.DEFAULT}", "none of this code", "run that arm first")
-    each = statistics.fmean(row.seconds for row in first_seeds(pool))
-    return statistics.fmean(row.search_seconds for row in done) / each + 1
+    return statistics.fmean(row.search_seconds for row in done)
 
 
 def kept(path: Path) -> dict[tuple[str, int], Outcome]:
@@ -124,12 +128,11 @@ def kept(path: Path) -> dict[tuple[str, int], Outcome]:
 
 
 def steps_of(pool: ground.Pool, names: Sequence[str]) -> dict[str, int]:
-    """The steps of each arm that take as long as the default's; timed one after another, with nothing else running."""
+    """The steps of each arm that take as long as the default's took; timed in turn, with nothing else running."""
     data = ground.images(pool.data, pool.image_size).learnt
-    whole = arms.EPOCHS * arms.Steps(ground.supernet(pool), data).steps_per_epoch
-    base = arms.seconds_a_step(pool, arms.DEFAULT)
+    whole = {arms.DEFAULT: arms.EPOCHS * arms.Steps(ground.supernet(pool), data).steps_per_epoch}
     return {
-        name: whole if name == arms.DEFAULT else max(2, round(whole * base / arms.seconds_a_step(pool, name)))
+        name: whole.get(name) or max(2, round(default_seconds(pool) / arms.seconds_a_step(pool, name)))
         for name in names
     }
 
@@ -139,9 +142,10 @@ def perform(pool: ground.Pool, names: Sequence[str], seeds: int, workers: int) -
     path = RUNS_AT / f"{pool.name}.jsonl"
     path.parent.mkdir(exist_ok=True)
     for part in ([arms.DEFAULT], [name for name in names if name != arms.DEFAULT]):
-        missing = [(name, seed) for seed in range(seeds) for name in part if (name, seed) not in kept(path)]
-        known = {row.arm: row.steps for row in kept(path).values()}
-        steps = steps_of(pool, [n for n in {m[0] for m in missing} if n in arms.SEARCHES and n not in known]) | known
+        finished = kept(path)
+        missing = [(name, seed) for seed in range(seeds) for name in part if (name, seed) not in finished]
+        steps = {row.arm: row.steps for row in finished.values()}
+        steps |= steps_of(pool, sorted({name for name, _ in missing if name in arms.SEARCHES and name not in steps}))
         tasks = [(pool.name, name, seed, steps.get(name, 0)) for name, seed in missing]
         for row in _all(tasks, workers):
             with path.open("a") as file:

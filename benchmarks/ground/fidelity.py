@@ -47,7 +47,7 @@ def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator
     data = there.learnt if settings["data_digest"] == there.learnt.digest else there.whole
     if settings["data_digest"] != data.digest:
         raise InputError(f"a search on {pool.data}", "one on other images", "choose the pool of its data")
-    supernet = ground.supernet(pool)
+    supernet = ground.fresh_supernet(pool)
     judge = SupernetEvaluator(supernet, data, seed=settings["data_seed"], judged_on=num_images)
     state = torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")
     supernet.load_state_dict(state["job"]["evaluator"]["supernet"])

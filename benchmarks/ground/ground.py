@@ -151,13 +151,18 @@ def images(data: str, image_size: int) -> Images:
     return Images(replace(test, heldout=whole.train.subset(held), heldout_from="val"), test, whole)
 
 
-@lru_cache(maxsize=4)
-def supernet(pool: Pool, seed: int = 0) -> fpnas.Supernet:
-    """A supernet of the pool's space for its data."""
+def fresh_supernet(pool: Pool, seed: int = 0) -> fpnas.Supernet:
+    """A supernet of the pool's space for its data, to be trained."""
     data = images(pool.data, pool.image_size).learnt
     return by_name(pool.space)(
         num_classes=data.num_classes, in_channels=data.in_channels, image_size=pool.image_size, seed=seed
     )
+
+
+@lru_cache(maxsize=4)
+def supernet(pool: Pool) -> fpnas.Supernet:
+    """The same, kept: for its space, its costs and what is extracted from it."""
+    return fresh_supernet(pool)
 
 
 @lru_cache(maxsize=4)
@@ -254,9 +259,10 @@ def facts(pool: Pool) -> list[str]:
     ]
 
 
-def trains_like(comment: str) -> tuple[str, ...]:
+def trains_like(comment: str) -> tuple[str, ...] | None:
     """Of a pool's last comment line, what decides its numbers: torch's version and the digest of the code."""
-    return tuple(re.findall(r"torch ([^;]+);|training code ([0-9a-f]+)", comment)[n][n] for n in (0, 1))
+    found = re.search(r"torch ([^;]+);.*training code ([0-9a-f]+)", comment)
+    return None if found is None else found.groups()
 
 
 def read(path: Path) -> tuple[list[str], list[Trained]]:

@@ -48,8 +48,8 @@ def fill(pool: ground.Pool, workers: int, until: float) -> int:
             for row in (future.result() for future in done):
                 found[row.arch, row.seed] = row
                 ground.save(pool.path, comments, (found[task] for task in wanted if task in found))
-                done = f"{pool.name}: {len(found)} of {len(wanted)}"
-                print(f"{done}; {row.val[-1]:.2f} % held back, {row.test:.2f} % test", file=sys.stderr, flush=True)
+                said = f"{pool.name}: {len(found)} of {len(wanted)}"
+                print(f"{said}; {row.val[-1]:.2f} % held back, {row.test:.2f} % test", file=sys.stderr, flush=True)
     return len(found)
 
 

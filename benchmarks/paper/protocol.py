@@ -203,7 +203,8 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
     folder = asked.out / arm.name.replace(" ", "-").replace("/", "of").replace(",", "") / f"seed-{seed}"
     record = folder / "outcome.json"
     # Rank 0 decides for all: it alone writes, and a rank that looks later may find what another doesn't.
-    finished = parallel.broadcast(_looked_up(record, asked, arm) if parallel.rank() == 0 else None)
+    source = made_by(asked, arm)
+    finished = parallel.broadcast(_looked_up(record, source) if parallel.rank() == 0 else None)
     if isinstance(finished, InputError):  # on all ranks: none waits for one that is gone
         raise finished
     if finished is not None:
@@ -244,17 +245,21 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
             params=facts["params"],
             accuracy=trained.accuracy,
         )
-        keep(record, asdict(done), made_by(asked, arm))
+        keep(record, asdict(done), source)
     outcome = parallel.broadcast(done)
     assert outcome is not None
     return outcome
 
 
-def _looked_up(record: Path, asked: Plan, arm: Arm) -> dict[str, Any] | InputError | None:
+def _looked_up(record: Path, source: str) -> dict[str, Any] | InputError | None:
+    """What is kept, or what is to be refused; where there is neither, a run begins."""
     try:
-        return kept(record, made_by(asked, arm))
+        found = kept(record, source)
     except InputError as error:
         return error
+    if found is None:
+        begin(record, source)
+    return found
 
 
 def made_by(asked: Plan, arm: Arm | str) -> str:
@@ -273,18 +278,21 @@ def kept(record: Path, source: str) -> dict[str, Any] | None:
     Raises:
         InputError: it was made by something else; or its folder holds the beginnings of a run, of who knows what.
     """
-    folder = record.parent
     if not record.exists():
-        begun = folder / "source"
+        folder, begun = record.parent, record.parent / "source"
         if folder.exists() and any(folder.iterdir()) and not (begun.exists() and begun.read_text() == source):
             raise InputError("runs of this code and these settings", f"others in {folder}", "give a new --out")
-        folder.mkdir(parents=True, exist_ok=True)
-        begun.write_text(source)
         return None
     found = json.loads(record.read_text())
     if found.pop("source", "unknown") != source:
         raise InputError("runs of this code and these settings", f"another in {record}", "give a new --out")
     return found
+
+
+def begin(record: Path, source: str) -> None:
+    """Says in the folder whose run begins there: it is gone on with by the same code and settings alone."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    (record.parent / "source").write_text(source)
 
 
 def keep(record: Path, facts: dict[str, Any], source: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from judging import report, spread
-from protocol import GROUND, Arm, Plan, keep, kept, load, made_by, plan, supernet
+from protocol import GROUND, Arm, Plan, begin, keep, kept, load, made_by, plan, supernet
 from verdicts import verdict
 
 import fpnas
@@ -48,6 +48,7 @@ def one(asked: Plan, targets: Sequence[float], seed: int) -> Outcome:
     source = made_by(asked, repr(tuple(targets)))
     if (finished := kept(record, source)) is not None:
         return Outcome(**finished)
+    begin(record, source)
     torch.set_num_threads(1)
     data = load(asked, ARM, searching=True)
     net = supernet(ARM, asked.scale, data, seed)

@@ -8,12 +8,9 @@ import torch
 from helpers_benchmarks import benchmark
 
 import fpnas
-import fpnas.bench
+from fpnas.bench import METHODS
 
-known = dict(fpnas.bench.METHODS)
 made_up, table_settings = benchmark("made_up"), benchmark("table_settings")
-for name in set(fpnas.bench.METHODS) - set(known):  # it adds its variants, for its own processes
-    del fpnas.bench.METHODS[name]  # type: ignore[attr-defined]
 macro_supernet = benchmark("macro_supernet")
 
 
@@ -51,6 +48,10 @@ def test_every_method_has_as_many_settings_to_choose_from() -> None:
     for name, many in table_settings.TRIED.items():
         names = {table_settings.name_of(name, settings) for settings in many}
         assert len(names) == len(many)
+
+
+def test_importing_the_settings_leaves_the_benchs_methods_alone() -> None:
+    assert not any(":" in name for name in METHODS)
 
 
 def test_a_macro_supernets_k_can_fall() -> None:

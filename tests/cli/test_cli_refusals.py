@@ -140,6 +140,7 @@ def test_a_refusal_is_one_line_even_where_something_could_be_warned_about(place:
         (("--epochs", "11"), "epochs 11"),
         (("--lam", "0.5"), "lam 0.5"),
         (("--join-at", "0.5"), "join_at"),
+        (("--beta", "0.4"), "beta"),
         (("--batch-size", "33"), "batch_size"),
         (("--image-size", "20"), "image_size"),
         (("--target-flops", "31k"), "target"),

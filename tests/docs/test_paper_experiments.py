@@ -225,6 +225,8 @@ def test_runs_of_other_code_or_settings_are_refused(tmp_path: Path) -> None:
     assert source != protocol.made_by(protocol.Plan("small", 2, 2, tmp_path), arm)
     record = tmp_path / "a" / "outcome.json"
     assert protocol.kept(record, source) is None
+    assert not record.parent.exists(), "looking leaves nothing behind"
+    protocol.begin(record, source)
     assert protocol.kept(record, source) is None, "a run that was begun by the same code goes on"
     with pytest.raises(fpnas.InputError, match="others in"):
         protocol.kept(record, "another")

@@ -160,10 +160,8 @@ def search(
             budgets = [Budget(cost, target, beta) for target in wanted]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
         job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
-        if beta != BETA and method not in WITH_COST_TERM:
-            warnings.warn(f"--beta has no effect on {method}, which has no cost term", stacklevel=2)
         warn_of_data(images, workers, skip_corrupt)
-        idle = _Idle(budgets)
+        idle = _Idle(budgets, None if beta == BETA or method in WITH_COST_TERM else method)
         if dry_run:
             idle.warn()
             _say_forecast(job, max_steps, as_json)
@@ -175,10 +173,11 @@ def search(
 
 
 class _Idle(Callback):
-    """Warns, once it is certain that the search will run, of a target that no network exceeds."""
+    """Warns, once it is certain that the search will run, of a target that no network exceeds, and of a `--beta` that
+    the method (None: it has a use for it) knows nothing of."""
 
-    def __init__(self, budgets: Sequence[Budget]) -> None:
-        self._budgets = budgets
+    def __init__(self, budgets: Sequence[Budget], method: str | None) -> None:
+        self._budgets, self._method = budgets, method
 
     def on_start(self, run: RunInfo) -> None:
         """The folder is this run's."""
@@ -186,14 +185,17 @@ class _Idle(Callback):
         self.warn()
 
     def warn(self) -> None:
-        """In a line, on stderr."""
+        """In a line each, on stderr."""
+        said: list[str] = []
         for budget in self._budgets:
-            if budget.binds:
-                continue
-            most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
-            target = f"the target of {short(budget.target)} {budget.cost.name}"
-            said = f"{target} has no effect: it is not below {most}"
-            warnings.warn_explicit(said, UserWarning, "command line", 1)  # what is to be mended is there, not in code
+            if not budget.binds:
+                most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
+                target = f"the target of {short(budget.target)} {budget.cost.name}"
+                said.append(f"{target} has no effect: it is not below {most}")
+        if self._method is not None:
+            said.append(f"--beta has no effect on {self._method}, which has no cost term")
+        for line in said:
+            warnings.warn_explicit(line, UserWarning, "command line", 1)  # what is to be mended is there, not in code
 
 
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:

@@ -201,9 +201,7 @@ class SupernetEvaluator:
         with batch_statistics(self.supernet):
             if self.racing is None:
                 losses = torch.zeros(len(rows), dtype=torch.float64)
-                for numbers, logits in self._walk(rows[own], images):
-                    loss = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
-                    losses[torch.tensor(own)[list(numbers)]] = loss
+                losses[own] = self._losses(rows[own], images, labels)
                 return -parallel.total(losses)[back]
             sizes, numbers = self.racing.sizes(len(labels)), rows.tolist()
             chunks = list(zip(images.split(sizes), labels.split(sizes), strict=True))
@@ -223,7 +221,7 @@ class SupernetEvaluator:
     def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihoods of the same images of the alpha half at every call, summed over them; weights as they are.
 
-        In chunks of about `JUDGED_AT_ONCE` images, each normalised by its own statistics.
+        In chunks of about `JUDGED_AT_ONCE` images, each normalised by its own statistics; each rank judges all.
         """
         rows, back = codes.unique(dim=0, return_inverse=True)
         losses = torch.zeros(len(rows), dtype=torch.float64)
@@ -231,10 +229,15 @@ class SupernetEvaluator:
         with batch_statistics(self.supernet):
             for part in self._judged.tensor_split(max(1, round(len(self._judged) / JUDGED_AT_ONCE))):
                 images, labels = self._batches.at(part)
-                for numbers, logits in self._walk(rows, self.data.normalise(images)):
-                    loss = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
-                    losses[list(numbers)] += loss
+                losses += self._losses(rows, self.data.normalise(images), labels)
         return -losses[back]
+
+    def _losses(self, rows: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropies of distinct architectures, summed over the images."""
+        losses = torch.zeros(len(rows), dtype=torch.float64)
+        for numbers, logits in self._walk(rows, images):
+            losses[list(numbers)] = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
+        return losses
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
         """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`.

@@ -89,11 +89,13 @@ def _thinned(
     for _ in range(ROUNDS):
         more = proposal.sample(_draws_for(num), draws)
         more = more[budget.excess(more) <= 0]
+        if not len(more):
+            continue
         log_ratio = (wanted.log_prob(more) - proposal.log_prob(more)).detach()
         codes, ratio = torch.cat([codes, more]), torch.cat([ratio, log_ratio])
         log_uniform = torch.rand(len(more), generator=draws, dtype=torch.float64).log()
         uniform = torch.cat([uniform, log_uniform])
-        kept = (uniform < ratio - ratio.max()).nonzero()[:, 0] if len(codes) else torch.zeros(0)
+        kept = (uniform < ratio - ratio.max()).nonzero()[:, 0]
         if len(kept) >= num:
             return codes[kept[:num]]
     if len(codes) < num:
