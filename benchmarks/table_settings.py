@@ -2,8 +2,8 @@
 
 Each method has at most ten settings (random search has nothing to set), tried on Accel-NASBench and on made-up tables
 of weak and strong interactions, with budgets that about a third of the networks meet. The best one is that of the least
-mean regret after 50, 100, 200 and 400 looks, in standard deviations of the table's accuracy: what `fpnas bench` should
-have, for reports on NAS-Bench-Macro.
+mean regret after 50, 100, 200 and 400 looks, in standard deviations of the table's accuracy; `fpnas bench` has these,
+and NAS-Bench-Macro is what it reports on.
 
     python benchmarks/table_settings.py [--data ../shared/data] [--seeds 3] [--workers N] [--results FILE.md]
 """
