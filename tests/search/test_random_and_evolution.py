@@ -67,7 +67,7 @@ def test_repeated_looks_at_a_noisy_score_are_averaged() -> None:
     noise = iter(float(value) for value in torch.rand(1000, generator=torch.Generator().manual_seed(0)))
     seen: dict[Codes, list[float]] = {}
 
-    def noisy(codes: Tensor) -> Tensor:
+    def noisy(codes: torch.Tensor) -> torch.Tensor:
         found = [-h.table_loss(row) - next(noise) for row in rows_of(codes)]
         for row, value in zip(rows_of(codes), found, strict=True):
             seen.setdefault(row, []).append(value)
