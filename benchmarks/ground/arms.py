@@ -31,6 +31,7 @@ DEFAULT = "fpnas-posterior"
 
 SEARCHES: Mapping[str, Callable[..., Search]] = {
     DEFAULT: methods.fpnas,
+    "fpnas-posterior, distinct networks": partial(methods.fpnas, prior="distinct"),
     "fpnas, eq. 7 to the letter": to_the_letter,
     "fpnas, eq. 7, draws within the budget, 1/K taken off": partial(methods.fpnas, update="eq7", within=True),
     "PARSEC": partial(methods.parsec, within=True),

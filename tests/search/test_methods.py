@@ -52,6 +52,7 @@ JOBS: dict[str, Callable[[], fpnas.Search]] = {
     "fpnas, eq. 7 within, on the table": lambda: on_table("fpnas", update="eq7", within=True, lam=1.0),
     "fpnas, leave-one-out, on the table": lambda: on_table("fpnas", update="eq7", baseline="leave-one-out", lam=1.0),
     **{f"{n} on a supernet": lambda n=n: on_supernet(n) for n in ("fpnas", "darts", "fbnetv2")},
+    "fpnas, distinct networks, on a supernet": lambda: on_supernet("fpnas", prior="distinct"),
 }
 
 
@@ -106,6 +107,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "within": False,
         "cooling": 0.5,
         "warm_samples": 3,
+        "prior": "distinct",
     },
     "parsec": {"num_samples": 5, "temperature": 3.0, "lr": 0.2},
     "darts": {"lr": 0.2, "weight_decay": 0.1},
@@ -138,6 +140,9 @@ def test_methods_that_mix_refuse_a_table(name: str) -> None:
     [
         ("fpnas", {"update": "eq8"}, "known update, got 'eq8'"),
         ("fpnas", {"update": "eq7", "baseline": "mena"}, "known baseline, got 'mena'"),
+        ("fpnas", {"prior": "unifrom"}, "known prior, got 'unifrom'"),
+        ("fpnas", {"prior": "distinct"}, "an evaluator that knows which codes are one network, got TableEvaluator"),
+        ("fpnas", {"prior": "distinct", "update": "eq7"}, "the update \"posterior\" with a prior, got 'eq7'"),
         ("fpnas", {"join_at": 1.5}, "join_at as a fraction"),
         ("fpnas", {"temperature": 0.0}, "temperature above 0"),
         ("fpnas", {"warmup": -0.1}, "warmup as a fraction"),

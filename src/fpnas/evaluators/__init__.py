@@ -1,6 +1,6 @@
 """Judges of architectures."""
 
-from fpnas.evaluators.base import Evaluator, FixedJudge, Learned, SoftEvaluator
+from fpnas.evaluators.base import Evaluator, FixedJudge, KnowsNetworks, Learned, SoftEvaluator
 from fpnas.evaluators.racing import Racing
 from fpnas.evaluators.ranks import Split
 from fpnas.evaluators.supernet import SupernetEvaluator
@@ -9,6 +9,7 @@ from fpnas.evaluators.table import TableEvaluator
 __all__ = [
     "Evaluator",
     "FixedJudge",
+    "KnowsNetworks",
     "Learned",
     "Racing",
     "SoftEvaluator",

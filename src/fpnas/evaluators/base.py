@@ -94,6 +94,15 @@ class SoftEvaluator(Evaluator, Protocol):
 
 
 @runtime_checkable
+class KnowsNetworks(Evaluator, Protocol):
+    """An evaluator that knows which codes are one network."""
+
+    def distinct_logits(self) -> Float64[Tensor, "V O"]:
+        """The logits of independent choices under which distinct networks are equally probable; 0 in the padding."""
+        ...
+
+
+@runtime_checkable
 class FixedJudge(Evaluator, Protocol):
     """An evaluator that can also score architectures, its weights as they are, on the same images at every call."""
 

@@ -26,6 +26,7 @@ from fpnas.elastic.gathered import Gathered
 from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
+from fpnas.evaluators.distinct import distinct_logits
 from fpnas.evaluators.fit import check_classes, check_fit, check_ranks, own_space
 from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.optimiser import WeightsOptimiser
@@ -266,6 +267,10 @@ class SupernetEvaluator:
                 return F.cross_entropy(self._logits(largest, some), right)
 
         return rehearse(loss_of, self._parameters, len(labels), room)
+
+    def distinct_logits(self) -> Float64[Tensor, "V O"]:
+        """The logits under which distinct networks are equally probable; see `distinct`."""
+        return distinct_logits(self.supernet)
 
     def describe(self, arch: Arch) -> dict[str, Any]:
         """Space, input, choices, FLOPs and parameters."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Literal
+from typing import Literal, get_args
 
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import SampleSize, Temperature
-from fpnas.evaluators import Evaluator
+from fpnas.evaluators import Evaluator, KnowsNetworks
 from fpnas.memory import Memory
 from fpnas.search.floors import Evolution, Uniform
 from fpnas.search.loop import Search
@@ -23,6 +23,8 @@ ALPHA_LR = 0.03
 WARMUP = 0.3
 WARM_SAMPLES = 2
 FROZEN_AFTER = 0.9
+
+Prior = Literal["uniform", "distinct"]
 
 
 def fpnas(
@@ -42,6 +44,7 @@ def fpnas(
     warmup: float = WARMUP,
     warm_samples: int | None = None,
     within: bool | None = None,
+    prior: Prior = "uniform",
     memory: Memory | None = None,
 ) -> Search:
     """FP-NAS (Yan et al., CVPR 2021): K = lam * entropy architectures a step; factorised, then joint from `join_at` on.
@@ -67,13 +70,22 @@ def fpnas(
             else as many as later.
         within: draw only architectures within the budget (ours); by default with "posterior" alone. With "eq7" alpha
             then follows the gradient of log P(A|alpha, cost <= target), and there is no cost term.
+        prior: of "posterior", what alpha begins with and what scores are laid over (ours). "uniform" has each code
+            equally probable, as the paper has it; "distinct" each distinct network, so that those with bypassed blocks,
+            which go by many codes, aren't favoured: it needs an evaluator that knows its networks, as supernets do.
         memory: of "posterior"; by default one that suits the evaluator.
+
+    Raises:
+        InputError: an unknown name, or arguments that don't go together.
     """
     if temperature is None:
         temperature = 4.0 if update == "eq7" else "product"
     if update not in ("posterior", "eq7"):
         raise unknown_name("update", update, ("posterior", "eq7"))
+    if prior not in get_args(Prior):
+        raise unknown_name("prior", prior, get_args(Prior))
     within = update == "posterior" if within is None else within
+    first = _distinct(evaluator, update) if prior == "distinct" else None
     size = SampleSize.adaptive(lam, at_least)
     if warm_samples is None and update == "posterior" and not evaluator.stationary:
         warm_samples = max(WARM_SAMPLES, at_least)
@@ -81,8 +93,10 @@ def fpnas(
     def sampling() -> Sampling:
         move: Move = Likelihood(lr, temperature, baseline)
         if update == "posterior":
-            move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature, cooling)
+            move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature, cooling, first)
         start = ArchDistribution(evaluator.space)
+        if first is not None:
+            start.set_logits(first.logits)
         return Sampling(start, size, move, join_at=join_at, within=within, warm_samples=warm_samples)
 
     if isinstance(budget, Sequence):
@@ -226,6 +240,18 @@ def evolution(
     strategy = Evolution(evaluator.space, num_samples, population, tournament, frozen)
     warmup = (FROZEN_AFTER if frozen else WARMUP) if warmup is None else warmup
     return Search("evolution", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
+
+
+def _distinct(evaluator: Evaluator, update: str) -> ArchDistribution:
+    """The distribution under which distinct networks are equally probable."""
+    if update != "posterior":
+        raise InputError('the update "posterior" with a prior', repr(update), 'leave prior at "uniform"')
+    if not isinstance(evaluator, KnowsNetworks):
+        got = type(evaluator).__name__
+        raise InputError("an evaluator that knows which codes are one network", got, 'leave prior at "uniform"')
+    distribution = ArchDistribution(evaluator.space)
+    distribution.set_logits(evaluator.distinct_logits())
+    return distribution
 
 
 def _memory(evaluator: Evaluator, epochs: int) -> Memory:

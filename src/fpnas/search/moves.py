@@ -230,20 +230,32 @@ class Posterior(Move):
         temperature: of the likelihood, at first.
         cooling: what the temperature is multiplied by over the search, evenly on a log scale. Early scores are those of
             young weights: at the last temperature the first few would decide.
+        prior: what is believed before any score, of independent choices; by default all codes are equally probable.
 
     Raises:
         InputError: a number out of range.
     """
 
-    def __init__(self, memory: Memory, temperature: Temperature, cooling: float = 1.0) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        temperature: Temperature,
+        cooling: float = 1.0,
+        prior: ArchDistribution | None = None,
+    ) -> None:
         divisor(temperature, 1)
         if not 0 < cooling <= 1:
             raise InputError("a cooling above 0, at most 1", f"{cooling:g}", "1 keeps the temperature")
-        self.memory, self.cooling = memory, cooling
+        self.memory, self.cooling, self.prior = memory, cooling, prior
         self.temperature: Temperature = temperature
+        self._prior: Tensor | None = None
 
     def start(self, distribution: ArchDistribution) -> None:
-        """Nothing: joined logits are sums of their parts, and so is the memory's fit."""
+        """The prior in the cells of `distribution`. The memory stays: joined logits are sums of their parts, as its fit
+        is."""
+        if self.prior is not None:
+            table = self.prior.joined(distribution.partition).log_table().detach()
+            self._prior = torch.where(distribution.is_option, table, 0.0)
 
     def __call__(
         self, distribution: ArchDistribution, scores: Scores, budget: Budget | None, generator: torch.Generator
@@ -251,10 +263,12 @@ class Posterior(Move):
         """Remembers the scores and reads the logits off the memory."""
         del budget, generator
         self.memory.add(distribution, scores.codes, scores.loglik / divisor(self.temperature, scores.num_images))
-        distribution.set_logits(self.memory.logits(distribution) / self.cooling**scores.settled)
+        logits = self.memory.logits(distribution) / self.cooling**scores.settled
+        distribution.set_logits(logits if self._prior is None else logits + self._prior)
 
     def settings(self) -> dict[str, Any]:
-        return {"temperature": self.temperature, "cooling": self.cooling, **self.memory.settings()}
+        prior = {} if self.prior is None else {"prior": "distinct"}
+        return {"temperature": self.temperature, "cooling": self.cooling, **prior, **self.memory.settings()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory.state_dict()}
