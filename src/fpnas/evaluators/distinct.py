@@ -12,13 +12,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from fpnas.cost.parts import Condition, Part, parts_of
+from fpnas.cost.parts import Condition, Part, parts_of, satisfy
 from fpnas.elastic import Supernet
 from fpnas.elastic.base import ElasticModule
 from fpnas.elastic.dims import Dim, choices_in, resolve
@@ -64,7 +63,7 @@ class _Reader:
 
     def idle(self, choice: Choice, fixed: Mapping[str, Option]) -> bool:
         """Whether `choice` has no effect here under `fixed`: it doesn't run, or its argument doesn't change."""
-        return any(not values & _values(dim, fixed) for dim, values in self.conditions) or not any(
+        return satisfy(self.conditions, fixed) is None or not any(
             len({resolve(self.dim, {**pick, choice.name: option}) for option in choice.options}) > 1
             for pick in _picks([own for own in choices_in(self.dim) if own != choice], fixed)
         )
@@ -90,11 +89,6 @@ def _everywhere(readers: Sequence[_Reader]) -> list[Choice]:
         for reader in readers
     ]
     return [choice for choice in said[0] if all(choice in own for own in said[1:])]
-
-
-def _values(dim: Dim, fixed: Mapping[str, Option]) -> set[Any]:
-    """What `dim` can be under `fixed`."""
-    return {resolve(dim, pick) for pick in _picks(choices_in(dim), fixed)}
 
 
 def _picks(choices: Sequence[Choice], fixed: Mapping[str, Option]) -> Iterator[dict[str, Option]]:
