@@ -40,6 +40,11 @@ TRIED: dict[str, list[dict[str, Any]]] = {
         {"lam": 1.0, "join_at": 0.0},
         {"lam": 1.0, "join_at": 1.0},
     ],
+    "fpnas-thompson": [
+        *({"lam": lam, "at_least": least} for lam in (0.12, 0.25, 0.5, 1.0) for least in (2, 4)),
+        {"lam": 0.25, "join_at": 0.0},
+        {"lam": 0.25, "join_at": 1.0},
+    ],
     "fpnas-eq7": [
         *({"lam": lam, "lr": lr} for lam in (0.5, 2.0) for lr in RATES),
         {"lam": 1.0, "lr": 0.1},
@@ -68,6 +73,7 @@ TRIED: dict[str, list[dict[str, Any]]] = {
 }
 FIXED: dict[str, Any] = {
     "fpnas": partial(methods.fpnas, update="posterior", **NONE),
+    "fpnas-thompson": partial(methods.fpnas, update="thompson", **NONE),
     "fpnas-eq7": partial(methods.fpnas, update="eq7", within=True, **NONE),
     "fpnas-literal": partial(to_the_letter, **NONE),
     "parsec": partial(methods.parsec, within=True, **NONE),

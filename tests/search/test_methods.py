@@ -49,6 +49,7 @@ def on_supernet(name: str, task: fpnas.SupernetEvaluator | None = None, **option
 JOBS: dict[str, Callable[[], fpnas.Search]] = {
     **{f"{n} on the table": lambda n=n: on_table(n) for n in ("parsec", "reinforce", "random", "evolution")},
     "fpnas, posterior, on the table": lambda: on_table("fpnas", update="posterior", lam=1.0),
+    "fpnas, thompson, on the table": lambda: on_table("fpnas", update="thompson", lam=0.5),
     "fpnas, eq. 7 within, on the table": lambda: on_table("fpnas", update="eq7", within=True, lam=1.0),
     "fpnas, leave-one-out, on the table": lambda: on_table("fpnas", update="eq7", baseline="leave-one-out", lam=1.0),
     **{f"{n} on a supernet": lambda n=n: on_supernet(n) for n in ("fpnas", "darts", "fbnetv2")},
@@ -215,6 +216,7 @@ def test_by_default_nothing_is_cooled() -> None:
 
 FINDERS: dict[str, Callable[..., fpnas.Search]] = {
     "fpnas, posterior": lambda budget, seed: on_long("fpnas", budget, seed, lam=1.0, update="posterior"),
+    "fpnas, thompson": lambda budget, seed: on_long("fpnas", budget, seed, update="thompson"),
     "fpnas, eq. 7": lambda budget, seed: on_long(
         "fpnas", budget, seed, lam=1.0, update="eq7", temperature=2.0, lr=0.1, at_least=4
     ),
@@ -239,10 +241,10 @@ def test_given_time_each_finds_the_best_of_the_table(name: str, seed: int) -> No
         job.step()
     answer = job.answer()
     assert h.TABLE_SPACE.encode(answer.arch) == BEST
-    assert answer.how == ("seen" if name in ("random", "evolution") else "mode")
+    assert answer.how == ("mode" if name not in ("random", "evolution", "fpnas, thompson") else "seen")
 
 
-@pytest.mark.parametrize("name", ["fpnas, posterior", "random", "evolution"])
+@pytest.mark.parametrize("name", ["fpnas, posterior", "fpnas, thompson", "random", "evolution"])
 @pytest.mark.parametrize("target", [30.0, 75.0])
 def test_given_time_they_find_the_best_within_a_budget(name: str, target: float) -> None:
     job = FINDERS[name](budget_of(target), 0)
@@ -254,3 +256,22 @@ def test_given_time_they_find_the_best_within_a_budget(name: str, target: float)
     found = h.TABLE_SPACE.encode(answer.arch)
     assert answer.cost == h.table_cost(found) <= target
     assert h.table_loss(found) == pytest.approx(h.table_loss(best))
+
+
+def test_thompsons_k_falls_as_the_scores_decide() -> None:
+    """alpha is how probable each option is to be the best one's: in the end it is nearly known, and so is K = 2."""
+    job = on_table("fpnas", update="thompson", lam=1.0, warmup=0.0, epochs=6)
+    steps = [job.step().metrics for _ in range(job.steps_total)]
+    assert steps[0]["num_samples"] == round(steps[0]["entropy"]) > 4
+    assert steps[-1]["num_samples"] <= 0.5 * steps[0]["num_samples"]
+    assert steps[-1]["entropy"] < 0.5 * steps[0]["entropy"]
+    assert all(step["cost_mean"] <= 45.0 for step in steps)
+
+
+def test_thompson_refuses_scores_that_age_and_several_budgets() -> None:
+    with pytest.raises(InputError, match="scores never age"):
+        on_supernet("fpnas", update="thompson")
+    with pytest.raises(InputError, match="one budget"):
+        fpnas.methods.fpnas(h.TableEvaluator(), [budget_of(30.0), budget_of(45.0)], update="thompson")
+    with pytest.raises(InputError, match="join_at as a fraction"):
+        on_table("fpnas", update="thompson", join_at=1.5)

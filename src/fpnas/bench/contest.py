@@ -37,6 +37,7 @@ METHODS: Mapping[str, MakeSearch] = {
     # A table has no weights to warm up, and its log-likelihoods are those of `scale` images. All but the paper to the
     # letter draw within the budget.
     "fpnas": partial(methods.fpnas, update="posterior", lam=1.0, join_at=0.0, warmup=0.0),
+    "fpnas-thompson": partial(methods.fpnas, update="thompson", lam=0.25, warmup=0.0),
     "fpnas-eq7": partial(methods.fpnas, update="eq7", within=True, temperature="product", lam=0.5, lr=0.3, warmup=0.0),
     "fpnas-literal": partial(to_the_letter, temperature="product", lam=0.5, lr=0.1, beta=1.0, warmup=0.0),
     "parsec": partial(methods.parsec, within=True, num_samples=8, temperature="product", lr=0.3, warmup=0.0),

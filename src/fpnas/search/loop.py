@@ -156,7 +156,12 @@ class Search:
 
     def answer(self) -> Answer:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
-        found = self.result()
+        found, best = self.result(), self.strategy.best(self.budget)
+        if best is not None:
+            codes = torch.tensor([best])
+            log_prob = float(self.distribution.log_prob(codes).detach())
+            cost = math.nan if self.budget is None else float(self.budget.cost(codes))
+            return Answer(self.distribution.space.decode(best), log_prob, cost, "seen")
         if self.budget is None:
             return Answer(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
         return found.best_within()

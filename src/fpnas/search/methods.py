@@ -18,6 +18,7 @@ from fpnas.search.many import Many
 from fpnas.search.moves import Baseline, Likelihood, Move, Posterior, ScoreFunction
 from fpnas.search.sampling import Sampling
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
+from fpnas.search.thompson import Thompson
 
 ALPHA_LR = 0.03
 WARMUP = 0.3
@@ -25,6 +26,7 @@ WARM_SAMPLES = 2
 FROZEN_AFTER = 0.9
 
 Prior = Literal["uniform", "distinct"]
+Update = Literal["posterior", "thompson", "eq7"]
 
 
 def fpnas(
@@ -36,7 +38,7 @@ def fpnas(
     epochs: int = 10,
     seed: int = 0,
     at_least: int = 2,
-    update: Literal["posterior", "eq7"] = "posterior",
+    update: Update = "posterior",
     temperature: Temperature | None = None,
     cooling: float = 1.0,
     baseline: Baseline = "mean",
@@ -58,8 +60,9 @@ def fpnas(
         epochs: length of the search.
         seed: of the sampled architectures.
         at_least: the least K (ours).
-        update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "eq7" is the paper's step
-            on the K scores of the moment.
+        update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "thompson" draws what a
+            Gaussian process of all past scores holds for the best, where scores never age (ours, see
+            `fpnas.search.thompson`); "eq7" is the paper's step on the K scores of the moment.
         temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
         cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours).
             Below 1 the entropy falls further, so fewer are sampled, and what is found is worse.
@@ -80,13 +83,18 @@ def fpnas(
     """
     if temperature is None:
         temperature = 4.0 if update == "eq7" else "product"
-    if update not in ("posterior", "eq7"):
-        raise unknown_name("update", update, ("posterior", "eq7"))
+    if update not in get_args(Update):
+        raise unknown_name("update", update, get_args(Update))
     if prior not in get_args(Prior):
         raise unknown_name("prior", prior, get_args(Prior))
     within = update == "posterior" if within is None else within
     first = _distinct(evaluator, update) if prior == "distinct" else None
     size = SampleSize.adaptive(lam, at_least)
+    if update == "thompson":
+        if isinstance(budget, Sequence):
+            raise InputError("one budget", "several", 'use update="posterior"')
+        strategy = Thompson(evaluator.space, size, join_at=join_at)
+        return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
     if warm_samples is None and update == "posterior" and not evaluator.stationary:
         warm_samples = max(WARM_SAMPLES, at_least)
 

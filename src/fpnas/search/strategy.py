@@ -100,6 +100,11 @@ class Strategy(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
 
+    def best(self, budget: Budget | None) -> tuple[int, ...] | None:
+        """The codes of the answer, of strategies that know better than "the most probable" or "the best one scored"."""
+        del budget
+        return None
+
     def check(self, evaluator: Evaluator) -> None:
         """`InputError` where `evaluator` can't do what the method needs."""
         del evaluator
