@@ -275,3 +275,16 @@ def test_thompson_refuses_scores_that_age_and_several_budgets() -> None:
         fpnas.methods.fpnas(h.TableEvaluator(), [budget_of(30.0), budget_of(45.0)], update="thompson")
     with pytest.raises(InputError, match="join_at as a fraction"):
         on_table("fpnas", update="thompson", join_at=1.5)
+
+
+def test_thompson_answers_where_hardly_anything_meets_the_budget() -> None:
+    """Fewer architectures than the process is asked after: it keeps looking at these, each counted once."""
+    target = sorted(h.table_cost(code) for code in h.ALL_CODES)[4]
+    job = on_table("fpnas", update="thompson")
+    job.budget = budget_of(target)
+    for _ in range(job.steps_total):
+        job.step()
+    known = [tuple(row) for row in job.strategy.state_dict()["process"]["codes"].tolist()]
+    assert len(known) == len(set(known)) <= 16
+    met = [code for code in known if h.table_cost(code) <= target]
+    assert h.table_loss(h.TABLE_SPACE.encode(job.answer().arch)) == min(map(h.table_loss, met))

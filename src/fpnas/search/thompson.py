@@ -44,6 +44,8 @@ hundred looks goes to what is unknown rather than to what is good."""
 class Thompson(Strategy):
     """Draws K = sample_size(H) architectures that may be the best, scores them, and reads alpha off their process.
 
+    K is at most OPINIONS, and less where hardly any architecture is left that meets the budget and wasn't scored.
+
     Args:
         space: the space.
         sample_size: entropy -> K.
@@ -84,18 +86,17 @@ class Thompson(Strategy):
         if moment.warming_up:
             return Told(codes, None, learned.loss, entropy, learned.skipped)
         loglik = likelihood(evaluator.score(codes)) / evaluator.num_images
-        new = ~_among(codes, self.process.codes)
-        if bool(new.any()):
-            self.process.add(codes[new], loglik[new])
+        new = ~_among(codes, self.process.codes) & ~_repeated(codes)
+        self.process.add(codes[new], loglik[new])
         return Told(codes, loglik, learned.loss, entropy, learned.skipped or not bool(loglik.isfinite().any()))
 
     def best(self, budget: Budget | None) -> tuple[int, ...] | None:
         """Of those scored the best within the budget, by what the process expects of it rather than by its score."""
         codes = self.process.codes
         codes = codes if budget is None else codes[budget.cost(codes) <= budget.target]
-        if len(self.process) < AT_FIRST or not len(codes):
+        if not len(codes):
             return None
-        return tuple(codes[self.process.mean(codes).argmax()].tolist())
+        return tuple(codes[self.process.mean(codes).argmax()].tolist() if len(self.process) > 1 else codes[0].tolist())
 
     def _move(self, winners: Tensor) -> None:
         """alpha: how often each cell's option is that of the best one, (N, V), with one of a uniform prior."""
@@ -150,3 +151,9 @@ def _among(codes: Tensor, others: Tensor) -> Tensor:
     """(M,), which of the codes (M, V) are among the others."""
     known = set(map(tuple, others.tolist()))
     return torch.tensor([tuple(row) in known for row in codes.tolist()], dtype=torch.bool)
+
+
+def _repeated(codes: Tensor) -> Tensor:
+    """(K,), which of the codes (K, V) have come before."""
+    rows = list(map(tuple, codes.tolist()))
+    return torch.tensor([row in rows[:number] for number, row in enumerate(rows)], dtype=torch.bool)
