@@ -75,7 +75,10 @@ class GaussianProcess:
         return len(self.scores)
 
     def add(self, codes: Int64[Tensor, "K V"], scores: Float64[Tensor, " K"]) -> None:
-        """Takes in architectures and their scores, in any unit; what isn't finite is left out."""
+        """Takes in architectures and their scores, in any unit; what isn't finite is left out.
+
+        Where many have come since the hyperparameters were fitted, they are fitted again: to be asked changes nothing.
+        """
         self._posterior = None
         finite = scores.isfinite()
         self.codes = torch.cat([self.codes, codes[finite]])
@@ -85,6 +88,10 @@ class GaussianProcess:
             best, others = order[: KEPT // 2], order[KEPT // 2 :].sort().values
             kept = torch.cat([best, others[-(KEPT - KEPT // 2) :]]).sort().values
             self.codes, self.scores = self.codes[kept], self.scores[kept]
+        if len(self) > 1 and len(self) >= _GROWTH * self.fitted:
+            self.fitted = len(self)
+            y, apart = self._standardised()[0], self._apart(self.codes, self.codes)
+            self.parameters = _most_probable(self.parameters, apart, y)
 
     def mean(self, codes: Int64[Tensor, "M V"]) -> Float64[Tensor, " M"]:
         """The expected score of each. Needs two scores, as all below."""
@@ -116,18 +123,18 @@ class GaussianProcess:
 
     @torch.no_grad()
     def _fresh(self) -> _Posterior:
-        """The posterior of all scores taken in; where many are new, the hyperparameters are fitted first."""
+        """The posterior of all scores taken in."""
         if self._posterior is None:
-            mean, scale = self.scores.mean(), self.scores.std().clamp_min(1e-12)
-            y = (self.scores - mean) / scale
-            apart = self._apart(self.codes, self.codes)
-            if len(self) >= _GROWTH * self.fitted:
-                self.fitted = len(self)
-                self.parameters = _most_probable(self.parameters, apart, y)
-            factor, level, _ = _solve(self.parameters, apart, y)
+            y, mean, scale = self._standardised()
+            factor, level, _ = _solve(self.parameters, self._apart(self.codes, self.codes), y)
             weights = torch.cholesky_solve((y - level)[:, None], factor)[:, 0]
             self._posterior = _Posterior(mean, scale, level, factor, weights)
         return self._posterior
+
+    def _standardised(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The scores with mean 0 and variance 1, and their mean and deviation."""
+        mean, scale = self.scores.mean(), self.scores.std().clamp_min(1e-12)
+        return (self.scores - mean) / scale, mean, scale
 
     def _apart(self, codes: Tensor, others: Tensor) -> Tensor:
         """In how many choices each differs from each other."""

@@ -131,7 +131,8 @@ def test_a_resumed_one_is_the_unbroken_one() -> None:
     for process in (unbroken, first):
         for seed in range(3):
             process.add(*rows(seed, 9))
-            process.mean(asked)
+            if process is first:
+                process.mean(asked)  # to be asked changes nothing
     second.load_state_dict(h.through_file(first.state_dict()))
     for process in (unbroken, second):
         process.add(*rows(5, 2))

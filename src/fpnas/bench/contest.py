@@ -46,7 +46,7 @@ METHODS: Mapping[str, MakeSearch] = {
     "evolution": partial(methods.evolution, num_samples=1, population=30, tournament=10, warmup=0.0),
 }
 """The methods by name. Of each the best of ten settings on Accel-NASBench and made-up tables, none of them chosen on
-NAS-Bench-Macro: benchmarks/table_settings.py."""
+NAS-Bench-Macro: benchmarks/table_settings.py. Those of fpnas-thompson are yet to be tried there."""
 
 CHECKPOINTS = (25, 50, 100, 200, 400)
 COST_SAMPLES = 2048

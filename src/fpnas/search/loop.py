@@ -26,13 +26,13 @@ class SearchResult:
     """What a search has found.
 
     Args:
-        arch: the mode, the most probable architecture; of methods that learn no distribution the best one scored.
+        arch: the mode, the most probable architecture; of methods that answer from what they scored the best of it.
         log_prob: its log-probability in nats.
         entropy: of the distribution, in nats.
         num_samples_total: architectures drawn.
         distribution: the learnt P(A|alpha).
         budget: of the search, or None.
-        seen: of methods that learn no distribution, the codes of what they scored and its mean log-likelihood an image.
+        seen: of these methods, the codes of what they scored and its mean log-likelihood an image, seen or expected.
     """
 
     arch: Arch
@@ -156,12 +156,7 @@ class Search:
 
     def answer(self) -> Answer:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
-        found, best = self.result(), self.strategy.best(self.budget)
-        if best is not None:
-            codes = torch.tensor([best])
-            log_prob = float(self.distribution.log_prob(codes).detach())
-            cost = math.nan if self.budget is None else float(self.budget.cost(codes))
-            return Answer(self.distribution.space.decode(best), log_prob, cost, "seen")
+        found = self.result()
         if self.budget is None:
             return Answer(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
         return found.best_within()
@@ -174,7 +169,7 @@ class Search:
 
     def result(self) -> SearchResult:
         """What the search has found so far."""
-        seen = {codes: total / count for codes, (total, count) in self._seen.items()}
+        seen = self.strategy.expected() or {codes: total / count for codes, (total, count) in self._seen.items()}
         space = self.distribution.space
         arch = space.decode(max(seen, key=lambda codes: seen[codes])) if seen else self.distribution.mode()
         codes = torch.tensor([space.encode(arch)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,10 +101,9 @@ class Strategy(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
 
-    def best(self, budget: Budget | None) -> tuple[int, ...] | None:
-        """The codes of the answer, of strategies that know better than "the most probable" or "the best one scored"."""
-        del budget
-        return None
+    def expected(self) -> Mapping[tuple[int, ...], float]:
+        """Of strategies that answer by what they expect of what they scored, codes -> that; else empty."""
+        return {}
 
     def check(self, evaluator: Evaluator) -> None:
         """`InputError` where `evaluator` can't do what the method needs."""

@@ -8,6 +8,7 @@ the joint distribution nearest to it: no temperature, and the entropy, hence K, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -90,13 +91,11 @@ class Thompson(Strategy):
         self.process.add(codes[new], loglik[new])
         return Told(codes, loglik, learned.loss, entropy, learned.skipped or not bool(loglik.isfinite().any()))
 
-    def best(self, budget: Budget | None) -> tuple[int, ...] | None:
-        """Of those scored the best within the budget, by what the process expects of it rather than by its score."""
+    def expected(self) -> Mapping[tuple[int, ...], float]:
+        """What the process expects of each architecture scored: the best is not the one that noise favoured most."""
         codes = self.process.codes
-        codes = codes if budget is None else codes[budget.cost(codes) <= budget.target]
-        if not len(codes):
-            return None
-        return tuple(codes[self.process.mean(codes).argmax()].tolist() if len(self.process) > 1 else codes[0].tolist())
+        values = self.process.mean(codes) if len(self.process) > 1 else self.process.scores
+        return dict(zip(map(tuple, codes.tolist()), values.tolist(), strict=True))
 
     def _move(self, winners: Tensor) -> None:
         """alpha: how often each cell's option is that of the best one, (N, V), with one of a uniform prior."""
