@@ -12,7 +12,7 @@ from torch import nn
 
 import fpnas
 from fpnas.elastic import Conv2d, Linear, Repeat, conv_norm, searchable_mbconv
-from fpnas.evaluators.distinct import distinct_logits
+from fpnas.evaluators.distinct import canonical, distinct_logits
 from fpnas.memory import Memory
 from fpnas.search.moves import Posterior, Scores
 from fpnas.streams import generator
@@ -73,6 +73,22 @@ def test_each_distinct_network_is_as_probable_as_another(make: object, networks:
         probability[f"{network} {network.code}"] += p
     assert len(probability) == networks
     assert list(probability.values()) == pytest.approx([1 / networks] * networks)
+
+
+@pytest.mark.parametrize(
+    ("make", "networks"), [(bypassed, 2 * 7 * 7), (deep, 1 + 7 + 49), (read_twice, 6), (without, 2)]
+)
+def test_each_network_goes_by_one_canonical_code(make: object, networks: int) -> None:
+    supernet = fpnas.Supernet(make())  # pyright: ignore
+    space = supernet.space
+    codes = torch.tensor(list(itertools.product(*(range(n) for n in space.cardinalities))))
+    known: dict[str, set[tuple[int, ...]]] = {}
+    for row, simple in zip(codes.tolist(), canonical(supernet)(codes).tolist(), strict=True):
+        network, same = (supernet.extract(space.decode(code)) for code in (row, simple))
+        assert f"{network} {network.code}" == f"{same} {same.code}"
+        known.setdefault(f"{network} {network.code}", set()).add(tuple(simple))
+    assert len(known) == networks
+    assert all(len(names) == 1 for names in known.values())
 
 
 @pytest.mark.parametrize("joint", [False, True])

@@ -101,6 +101,20 @@ class KnowsNetworks(Evaluator, Protocol):
         """The logits of independent choices under which distinct networks are equally probable; 0 in the padding."""
         ...
 
+    def canonical(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K V"]:
+        """The same networks, each by one code."""
+        ...
+
+
+@runtime_checkable
+class Gradual(Evaluator, Protocol):
+    """An evaluator whose look at K architectures is many calls of `learn` with the same codes, then one of `score`."""
+
+    @property
+    def steps_per_look(self) -> int:
+        """How many."""
+        ...
+
 
 @runtime_checkable
 class FixedJudge(Evaluator, Protocol):

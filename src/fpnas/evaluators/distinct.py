@@ -1,4 +1,4 @@
-"""The distribution under which each distinct network is as probable as another (ours).
+"""Which codes are one network, and the distribution under which each distinct network is as probable as another (ours).
 
 Two codes are one network where they differ only in choices that have no effect: a bypassed block's kernel, activation
 and splits, the layers beyond a depth. Drawn uniformly, codes favour networks with such parts, by the product of the
@@ -10,11 +10,11 @@ of these; all other options count 1. No joint table is needed, since what is idl
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas.cost.parts import Condition, Part, parts_of, satisfy
@@ -54,12 +54,42 @@ def distinct_logits(supernet: Supernet) -> Float64[Tensor, "V O"]:
     return logits
 
 
+def canonical(supernet: Supernet) -> Callable[[Int64[Tensor, "K V"]], Int64[Tensor, "K V"]]:
+    """A function, codes -> codes of the same networks, with the first option of each choice that has no effect."""
+    choices = supernet.space.choices
+    readers = _readers(supernet)
+    # Whether a choice has an effect depends on those that its readers read, and on those that say whether they run.
+    concerned = [
+        [v for v, other in enumerate(choices) if other != choice and any(r.reads(other) for r in readers[choice])]
+        for choice in choices
+    ]
+
+    def simplest(codes: Tensor) -> Tensor:
+        found = codes.clone()
+        for row, (choice, columns) in enumerate(zip(choices, concerned, strict=True)):
+            if not columns:
+                continue  # it runs whatever the others are
+            kinds, back = codes[:, columns].unique(dim=0, return_inverse=True)
+            idle: list[bool] = []
+            for kind in kinds.tolist():
+                fixed = {choices[v].name: choices[v].options[index] for v, index in zip(columns, kind, strict=True)}
+                idle.append(all(reader.idle(choice, fixed) for reader in readers[choice]))
+            found[torch.tensor(idle)[back], row] = 0
+        return found
+
+    return simplest
+
+
 @dataclass(frozen=True)
 class _Reader:
     """An argument of a layer or structure, and when that runs."""
 
     dim: Dim
     conditions: tuple[Condition, ...]
+
+    def reads(self, choice: Choice) -> bool:
+        """Whether `choice` has a say in its value or in whether it runs."""
+        return any(choice in choices_in(dim) for dim in (self.dim, *(dim for dim, _ in self.conditions)))
 
     def idle(self, choice: Choice, fixed: Mapping[str, Option]) -> bool:
         """Whether `choice` has no effect here under `fixed`: it doesn't run, or its argument doesn't change."""

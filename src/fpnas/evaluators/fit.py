@@ -1,4 +1,4 @@
-"""Whether a supernet, its data and the ranks that share them go together."""
+"""Whether a supernet, its data and the ranks that share them go together, and what arch.json says of a network."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from fpnas import parallel
-from fpnas.cost import layer_table
+from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators.racing import Racing
 from fpnas.evaluators.ranks import Split
+from fpnas.space import Arch
 from fpnas.spaces import SPACES
 
 
@@ -43,6 +44,18 @@ def own_space(supernet: Supernet, input_shape: tuple[int, ...], input_dtype: tor
         layers = layer_table(supernet, largest, input_shape, input_dtype)
     told = [[choice.name, list(choice.options)] for choice in supernet.space.choices], layers
     return {"space_digest": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]}
+
+
+def facts_of(supernet: Supernet, data: Data, costs: tuple[Flops, Params], arch: Arch) -> dict[str, Any]:
+    """Of an architecture: space, input, choices, FLOPs and parameters."""
+    return {
+        "space": supernet.name,
+        **data.describe(),
+        "num_classes": data.num_classes,
+        "choices": dict(arch),
+        "flops": costs[0].of(arch),
+        "params": costs[1].of(arch),
+    }
 
 
 def check_classes(supernet: Supernet, data: Data, images: Tensor) -> None:

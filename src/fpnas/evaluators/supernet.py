@@ -8,7 +8,7 @@ ranks share each step, see `ranks`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,8 +26,8 @@ from fpnas.elastic.gathered import Gathered
 from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
-from fpnas.evaluators.distinct import distinct_logits
-from fpnas.evaluators.fit import check_classes, check_fit, check_ranks, own_space
+from fpnas.evaluators.distinct import canonical, distinct_logits
+from fpnas.evaluators.fit import check_classes, check_fit, check_ranks, facts_of, own_space
 from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.optimiser import WeightsOptimiser
 from fpnas.evaluators.prefixes import Chain, Walk
@@ -114,6 +114,7 @@ class SupernetEvaluator:
         check_ranks(split, (self._train_order, self._val_order), racing)
         example = data.input_shape, data.input_dtype
         self._costs = Flops(supernet, *example), Params(supernet, *example)
+        self._canonical: Callable[[Tensor], Tensor] | None = None
         divisor(temperature, batch_size)
         check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
 
@@ -268,20 +269,18 @@ class SupernetEvaluator:
 
         return rehearse(loss_of, self._parameters, len(labels), room)
 
+    def canonical(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K V"]:
+        """The same networks, with the first option of each choice that has no effect; see `distinct.canonical`."""
+        self._canonical = self._canonical or canonical(self.supernet)
+        return self._canonical(codes)
+
     def distinct_logits(self) -> Float64[Tensor, "V O"]:
         """The logits under which distinct networks are equally probable; see `distinct`."""
         return distinct_logits(self.supernet)
 
     def describe(self, arch: Arch) -> dict[str, Any]:
         """Space, input, choices, FLOPs and parameters."""
-        return {
-            "space": self.supernet.name,
-            **self.data.describe(),
-            "num_classes": self.data.num_classes,
-            "choices": dict(arch),
-            "flops": self._costs[0].of(arch),
-            "params": self._costs[1].of(arch),
-        }
+        return facts_of(self.supernet, self.data, self._costs, arch)
 
     def layers(self, arch: Arch) -> dict[str, Any]:
         """What each layer costs, for layers.json."""

@@ -125,8 +125,9 @@ class Search:
         self._diverged += diverged
         cost = None if self.budget is None else self.budget.cost(told.codes)
         self.steps_done += 1
-        self._num_samples_total += len(told.codes)
-        self._remember(told.codes, told.score, cost)
+        if not told.looking:
+            self._num_samples_total += len(told.codes)
+            self._remember(told.codes, told.score, cost)
         metrics = {
             "step": number,
             "epoch": number // self.evaluator.steps_per_epoch,

@@ -10,7 +10,7 @@ from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import SampleSize, Temperature
-from fpnas.evaluators import Evaluator, KnowsNetworks
+from fpnas.evaluators import Evaluator, Gradual, KnowsNetworks
 from fpnas.memory import Memory
 from fpnas.search.floors import Evolution, Uniform
 from fpnas.search.loop import Search
@@ -38,7 +38,7 @@ def fpnas(
     epochs: int = 10,
     seed: int = 0,
     at_least: int = 2,
-    update: Update = "posterior",
+    update: Update | None = None,
     temperature: Temperature | None = None,
     cooling: float = 1.0,
     baseline: Baseline = "mean",
@@ -46,7 +46,7 @@ def fpnas(
     warmup: float = WARMUP,
     warm_samples: int | None = None,
     within: bool | None = None,
-    prior: Prior = "uniform",
+    prior: Prior | None = None,
     memory: Memory | None = None,
 ) -> Search:
     """FP-NAS (Yan et al., CVPR 2021): K = lam * entropy architectures a step; factorised, then joint from `join_at` on.
@@ -62,7 +62,8 @@ def fpnas(
         at_least: the least K (ours).
         update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "thompson" draws what a
             Gaussian process of all past scores holds for the best, where scores never age (ours, see
-            `fpnas.search.thompson`); "eq7" is the paper's step on the K scores of the moment.
+            `fpnas.search.thompson`); "eq7" is the paper's step on the K scores of the moment. By default "thompson"
+            where a look takes many steps, else "posterior".
         temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
         cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours).
             Below 1 the entropy falls further, so fewer are sampled, and what is found is worse.
@@ -73,14 +74,19 @@ def fpnas(
             else as many as later.
         within: draw only architectures within the budget (ours); by default with "posterior" alone. With "eq7" alpha
             then follows the gradient of log P(A|alpha, cost <= target), and there is no cost term.
-        prior: of "posterior", what alpha begins with and what scores are laid over (ours). "uniform" has each code
-            equally probable, as the paper has it; "distinct" each distinct network, so that those with bypassed blocks,
-            which go by many codes, aren't favoured: it needs an evaluator that knows its networks, as supernets do.
+        prior: what alpha begins with and what scores are laid over (ours). "uniform" has each code equally probable,
+            as the paper has it; "distinct" each distinct network, so that those with bypassed blocks, which go by many
+            codes, aren't favoured: it needs an evaluator that knows its networks, as those of supernets do. By default
+            "distinct" with "thompson" and such an evaluator, else "uniform".
         memory: of "posterior"; by default one that suits the evaluator.
 
     Raises:
         InputError: an unknown name, or arguments that don't go together.
     """
+    if update is None:
+        update = "thompson" if isinstance(evaluator, Gradual) else "posterior"
+    if prior is None:
+        prior = "distinct" if update == "thompson" and isinstance(evaluator, KnowsNetworks) else "uniform"
     if temperature is None:
         temperature = 4.0 if update == "eq7" else "product"
     if update not in get_args(Update):
@@ -93,7 +99,8 @@ def fpnas(
     if update == "thompson":
         if isinstance(budget, Sequence):
             raise InputError("one budget", "several", 'use update="posterior"')
-        strategy = Thompson(evaluator.space, size, join_at=join_at)
+        strategy = Thompson(first or ArchDistribution(evaluator.space), size, join_at=join_at)
+        warmup = 0.0 if isinstance(evaluator, Gradual) else warmup
         return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
     if warm_samples is None and update == "posterior" and not evaluator.stationary:
         warm_samples = max(WARM_SAMPLES, at_least)
@@ -252,8 +259,8 @@ def evolution(
 
 def _distinct(evaluator: Evaluator, update: str) -> ArchDistribution:
     """The distribution under which distinct networks are equally probable."""
-    if update != "posterior":
-        raise InputError('the update "posterior" with a prior', repr(update), 'leave prior at "uniform"')
+    if update == "eq7":
+        raise InputError("another update with a prior", repr(update), 'leave prior at "uniform"')
     if not isinstance(evaluator, KnowsNetworks):
         got = type(evaluator).__name__
         raise InputError("an evaluator that knows which codes are one network", got, 'leave prior at "uniform"')

@@ -57,6 +57,7 @@ class Told:
         loss: of the weights, in nats an image; None where none were learnt.
         entropy: of the distribution that they were drawn from, in nats.
         skipped: weights or distribution were left as they were, since nothing finite came of the architectures.
+        looking: they will be drawn no more: a look at them goes on in the next step, and they count when it ends.
     """
 
     codes: Tensor
@@ -64,6 +65,7 @@ class Told:
     loss: float | None
     entropy: float
     skipped: bool = False
+    looking: bool = False
 
 
 def likelihood(loglik: Tensor) -> Tensor:

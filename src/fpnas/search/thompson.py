@@ -18,18 +18,17 @@ from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
-from fpnas.evaluators import Evaluator
+from fpnas.evaluators import Evaluator, Gradual, KnowsNetworks
 from fpnas.gaussian import GaussianProcess
 from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.search.within import Within
-from fpnas.space import SearchSpace
 from fpnas.streams import generator
 
-AT_FIRST = 16
+AT_FIRST = 10
 """Architectures scored before the process is asked."""
 
 RANDOM, NEAR = 200, 400
-"""Architectures that a draw of the process chooses from: random ones within the budget, and mutants of the best."""
+"""Architectures that a draw of the process chooses from: random ones near the budget, and mutants of the best."""
 
 BEST = 10
 """The best by the process, of which mutants are made."""
@@ -45,23 +44,25 @@ hundred looks goes to what is unknown rather than to what is good."""
 class Thompson(Strategy):
     """Draws K = sample_size(H) architectures that may be the best, scores them, and reads alpha off their process.
 
-    K is at most OPINIONS, and less where hardly any architecture is left that meets the budget and wasn't scored.
+    K is at most OPINIONS, and less where hardly any architecture is left that meets the budget and wasn't scored. Where
+    a look takes many steps, all are about the same K. What the judge knows to be one network goes by one code.
 
     Args:
-        space: the space.
+        prior: what alpha begins with, and random architectures are drawn from.
         sample_size: entropy -> K.
         join_at: theta, as a share of the search: there the distribution has one table a group. 1 is never.
     """
 
-    def __init__(self, space: SearchSpace, sample_size: SampleSize, *, join_at: float) -> None:
-        super().__init__(space)
+    def __init__(self, prior: ArchDistribution, sample_size: SampleSize, *, join_at: float) -> None:
+        super().__init__(prior.space)
         if not 0 <= join_at <= 1:
             raise InputError("join_at as a fraction of the epochs, 0 to 1", f"{join_at:g}", "correct it")
-        self.sample_size, self.join_at = sample_size, join_at
-        self.process = GaussianProcess(space)
-        self._uniform = ArchDistribution(space)
+        self.sample_size, self.join_at, self.prior = sample_size, join_at, prior
+        self.distribution.set_logits(prior.logits.detach())
+        self.process = GaussianProcess(prior.space)
         self._within = Within()
-        self._sizes = torch.tensor(space.cardinalities)
+        self._sizes = torch.tensor(prior.space.cardinalities)
+        self._codes = torch.zeros(0, len(prior.space), dtype=torch.long)
 
     def check(self, evaluator: Evaluator) -> None:
         if not evaluator.stationary:
@@ -70,26 +71,37 @@ class Thompson(Strategy):
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
         """alpha by all scores so far, K of what may be the best, their scores."""
-        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
-        if due and self.distribution.partition != groups(self.distribution.space):
-            self.distribution = self.distribution.joined()
-        draws = generator(moment.seed, "architectures", moment.number)
-        if len(self.process) < AT_FIRST:
-            entropy = float(self.distribution.entropy().detach())
-            codes = self._within.draw(self._uniform, budget, self.sample_size(entropy), draws)
-        else:
-            choice = self._candidates(budget, draws)
-            mean, deviations = self.process.sample(choice, OPINIONS, draws)
-            self._move(choice[(mean + deviations).argmax(dim=1)])
-            entropy = float(self.distribution.entropy().detach())
-            codes = self._pick(choice, mean + BOLDNESS * deviations[: self.sample_size(entropy)])
+        steps = evaluator.steps_per_look if isinstance(evaluator, Gradual) else 1
+        if moment.number % steps == 0:
+            self._join(moment)
+            self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures", moment.number))
+        codes, entropy = self._codes, float(self.distribution.entropy().detach())
         learned = evaluator.learn(codes, moment.progress)
+        if (moment.number + 1) % steps:
+            return Told(codes, None, learned.loss, entropy, learned.skipped, looking=True)
         if moment.warming_up:
             return Told(codes, None, learned.loss, entropy, learned.skipped)
         loglik = likelihood(evaluator.score(codes)) / evaluator.num_images
         new = ~_among(codes, self.process.codes) & ~_repeated(codes)
         self.process.add(codes[new], loglik[new])
         return Told(codes, loglik, learned.loss, entropy, learned.skipped or not bool(loglik.isfinite().any()))
+
+    def _join(self, moment: Moment) -> None:
+        """One table a group from theta on."""
+        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
+        if due and self.distribution.partition != groups(self.distribution.space):
+            self.distribution = self.distribution.joined()
+
+    def _drawn(self, evaluator: Evaluator, budget: Budget | None, draws: torch.Generator) -> Tensor:
+        """(K, V), after alpha has followed what is scored so far."""
+        if len(self.process) < AT_FIRST:
+            num = self.sample_size(float(self.distribution.entropy().detach()))
+            return _simplest(evaluator, self._within.near(self.prior, budget, num, draws))
+        choice = self._candidates(evaluator, budget, draws)
+        mean, deviations = self.process.sample(choice, OPINIONS, draws)
+        self._move(choice[(mean + deviations).argmax(dim=1)])
+        num = self.sample_size(float(self.distribution.entropy().detach()))
+        return self._pick(choice, mean + BOLDNESS * deviations[:num])
 
     def expected(self) -> Mapping[tuple[int, ...], float]:
         """What the process expects of each architecture scored: the best is not the one that noise favoured most."""
@@ -113,9 +125,9 @@ class Thompson(Strategy):
             opinions[number + 1 :, opinion.argmax()] = -torch.inf
         return choice[opinions.argmax(dim=1)]
 
-    def _candidates(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
-        """(M, V), none twice: random ones within the budget, the best ones scored, and mutants of these within it."""
-        random = self._within.draw(self._uniform, budget, RANDOM, draws)
+    def _candidates(self, evaluator: Evaluator, budget: Budget | None, draws: torch.Generator) -> Tensor:
+        """(M, V), none twice: random ones near the budget, the best ones scored, and mutants of these within it."""
+        random = self._within.near(self.prior, budget, RANDOM, draws)
         scored = self.process.codes
         best = scored[self.process.mean(scored).argsort(descending=True, stable=True)[:BEST]]
         parents = best[torch.randint(len(best), (NEAR,), generator=draws)]
@@ -125,7 +137,7 @@ class Thompson(Strategy):
         near = torch.where(torch.rand(parents.shape, generator=draws) < rate, other, parents)
         near = torch.cat([best, near])
         near = near if budget is None else near[budget.cost(near) <= budget.target]
-        return torch.cat([random, near]).unique(dim=0)
+        return _simplest(evaluator, torch.cat([random, near])).unique(dim=0)
 
     def settings(self) -> dict[str, Any]:
         size = self.sample_size
@@ -137,13 +149,19 @@ class Thompson(Strategy):
             "logits": self.distribution.logits.detach().clone(),
             "process": self.process.state_dict(),
             "mu": self._within.mu,
+            "codes": self._codes,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.distribution = ArchDistribution(self.distribution.space, state["partition"])
         self.distribution.set_logits(state["logits"])
         self.process.load_state_dict(state["process"])
-        self._within.mu = state["mu"]
+        self._within.mu, self._codes = state["mu"], state["codes"]
+
+
+def _simplest(evaluator: Evaluator, codes: Tensor) -> Tensor:
+    """The same networks, each by one code, where the evaluator knows which these are."""
+    return evaluator.canonical(codes) if isinstance(evaluator, KnowsNetworks) else codes
 
 
 def _among(codes: Tensor, others: Tensor) -> Tensor:

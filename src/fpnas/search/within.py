@@ -22,6 +22,8 @@ DRAWS = 1024
 SHARE = 0.25
 """The share of draws that must meet the target."""
 
+_HALF = 0.5
+
 ROUNDS = 8
 """Times that so many are drawn at most where too few are kept: then the likeliest to be kept fill up."""
 
@@ -65,6 +67,23 @@ class Within:
         self.mu = high = middle if met(middle) else high
         proposal.set_logits(base - high * slopes)
         return _thinned(proposal, distribution, budget, num, draws)
+
+    def near(self, distribution: ArchDistribution, budget: Budget | None, num: int, draws: torch.Generator) -> Tensor:
+        """`num` architectures within the budget, (num, V), most of them not far below it: what costs more is, as a
+        rule, better. Where more than half of P's draws meet the target they are drawn from P(A|alpha) exp(mu cost),
+        with about the greatest mu, 1 and its doubles, under which half do; else as by `draw`."""
+        if budget is None or not budget.binds or _share(distribution, budget, draws) < _HALF:
+            return self.draw(distribution, budget, num, draws)
+        slopes = self._cost_slopes(distribution, budget)
+        proposal = self._proposal
+        assert proposal is not None
+        base, mu = distribution.logits.detach(), 1.0
+        proposal.set_logits(base + mu * slopes)
+        while mu < _STEEPEST and _share(proposal, budget, draws) >= _HALF:
+            mu *= 2
+            proposal.set_logits(base + mu * slopes)
+        proposal.set_logits(base + mu / 2 * slopes)
+        return feasible(proposal.sample(_draws_for(num), draws), budget, num)
 
     def _cost_slopes(self, distribution: ArchDistribution, budget: Budget) -> Tensor:
         """What each option adds to cost / target, by least squares over the space."""

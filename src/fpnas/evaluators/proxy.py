@@ -1,0 +1,319 @@
+"""`ProxyEvaluator`: judges an architecture by a short training of its own, from scratch and on small images (ours).
+
+Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
+know the better ones; a few hundred steps of a network's own, at half the image size, do (figures in docs/methods.md).
+
+A look at K architectures takes `steps_per_look` steps: `learn` has each of the K take one step on the same batch, and
+`score` says how likely each makes held-back training images in the end. All begin at one seed and see the same batches
+in the same order, whenever they are looked at: what their scores differ by is the architecture.
+
+The K networks' weights are in memory, the activations of one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64, Int64
+from torch import Tensor, nn
+
+from fpnas import parallel
+from fpnas.allocator import keep_memory
+from fpnas.cost import Flops, Params, layer_table
+from fpnas.data import Batches, Data, EpochOrder, ImageData, LabelledSet, stratified_split
+from fpnas.elastic import Supernet, initialise
+from fpnas.errors import InputError
+from fpnas.evaluators.base import Learned
+from fpnas.evaluators.distinct import canonical, distinct_logits
+from fpnas.evaluators.fit import check_classes, check_fit, facts_of, own_space
+from fpnas.evaluators.rehearsal import rehearse
+from fpnas.space import Arch, SearchSpace
+from fpnas.streams import as_global, generator
+
+STEPS = 300
+"""Of a look, at least: after half as many, networks of one cost are ranked by chance."""
+
+LEAST_SIZE = 16
+"""Pixels a side below which images aren't shrunk."""
+
+_AT_ONCE = 500
+
+
+@dataclass
+class _Run:
+    """A network in training."""
+
+    code: tuple[int, ...]
+    network: nn.Module
+    optimiser: torch.optim.SGD
+
+
+class ProxyEvaluator:
+    """Judges architectures by short trainings from scratch.
+
+    Letters: K architectures, V choices.
+
+    Args:
+        supernet: whose space it is; its own weights are never used.
+        data: what it has for training is cut, class by class, into images to train on and images to judge by.
+        image_size: that networks are trained at; by default half of the data's, but at least 16 and what the space
+            takes. Other data than images stay as they are.
+        steps: of a training; by default one epoch, at least `STEPS`.
+        batch_size: images of a step.
+        lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
+        weight_decay: of SGD.
+        label_smoothing: of the training's loss.
+        clip: the gradient's greatest norm.
+        held_back: the share of the training images to judge by.
+        seed: of the cut, the networks' weights and the batches' order.
+        device: where networks run.
+        precision: "fp32", or "bf16" by autocast.
+
+    Raises:
+        InputError: the supernet and the data don't fit each other, or a number is out of range.
+
+    Example:
+        >>> import torch
+        >>> from fpnas import data, spaces
+        >>> images = data.load("digits", image_size=16)
+        >>> judge = ProxyEvaluator(spaces.tiny(in_channels=1), images, steps=2)
+        >>> judge.score(torch.zeros(1, len(judge.space), dtype=torch.long)).shape
+        torch.Size([1])
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: Data,
+        *,
+        image_size: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 128,
+        lr: float = 0.8,
+        weight_decay: float = 1e-4,
+        label_smoothing: float = 0.05,
+        clip: float = 5.0,
+        held_back: float = 0.2,
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        check_fit(supernet, data)
+        if batch_size < 2:
+            raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
+        if steps is not None and steps < 1:
+            raise InputError("1 step or more", str(steps), "use the default")
+        if not (math.isfinite(lr) and lr > 0):
+            raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
+        keep_memory()
+        self.supernet, self.data, self.device, self.precision = supernet, data, device, precision
+        self.image_size = _size(supernet, data, image_size)
+        self.batch_size, self.lr, self.weight_decay = batch_size, lr, weight_decay
+        self.label_smoothing, self.clip, self.held_back, self.seed = label_smoothing, clip, held_back, seed
+        train, val = stratified_split(data.train.labels, held_back, seed)
+        small: LabelledSet = data.train
+        if isinstance(data, ImageData) and self.image_size is not None:
+            small = data.train.resized(self.image_size)
+        self._batches, self._train, self._val = Batches(small, device), train, val
+        self._order = EpochOrder(len(train), batch_size, seed, "proxy")
+        least = parallel.world_size() * 2
+        if self._order.n // self._order.steps_per_epoch < least:
+            expected = f"batches of at least {least} images, two for each rank"
+            raise InputError(expected, str(len(train)), "raise the batch size, or give more images")
+        self.steps_per_look = max(STEPS, self._order.steps_per_epoch) if steps is None else steps
+        self._runs: list[_Run] = []
+        self._step = 0
+        self._scores: dict[tuple[int, ...], float] = {}
+        self._canonical = canonical(supernet)
+        example = data.input_shape, data.input_dtype
+        self._costs = Flops(supernet, *example), Params(supernet, *example)
+        check_classes(supernet, data, self._batch(self._order.batch(0)[:2])[0].cpu())
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.supernet.space
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Those of a look."""
+        return self.steps_per_look
+
+    @property
+    def num_images(self) -> int:
+        """How many images a log-likelihood is summed over."""
+        return len(self._val)
+
+    @property
+    def stationary(self) -> bool:
+        """An architecture has one score."""
+        return True
+
+    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+        """One step of each that hasn't been looked at yet, on the look's next batch; other codes begin a look anew."""
+        del progress
+        self._take_up(codes)
+        return self._advance() if self._step < self.steps_per_look else Learned(None)
+
+    def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """Log-likelihoods of the held-back images in nats, summed; what is left of the trainings is done first."""
+        self._take_up(codes)
+        while self._runs and self._step < self.steps_per_look:
+            self._advance()
+        self._scores |= {run.code: parallel.broadcast(self._loglik(run.network)) for run in self._runs}
+        self._runs = []
+        return torch.tensor([self._scores[tuple(row)] for row in codes.tolist()], dtype=torch.float64)
+
+    def canonical(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K V"]:
+        """The same networks, with the first option of each choice that has no effect; see `distinct.canonical`."""
+        return self._canonical(codes)
+
+    def distinct_logits(self) -> Float64[Tensor, "V O"]:
+        """The logits under which distinct networks are equally probable; see `distinct`."""
+        return distinct_logits(self.supernet)
+
+    def _take_up(self, codes: Tensor) -> None:
+        """The networks of those that have no score yet; they go on where they are already in training."""
+        wanted = [row for row in dict.fromkeys(map(tuple, codes.tolist())) if row not in self._scores]
+        if wanted != [run.code for run in self._runs]:
+            self._runs, self._step = [self._fresh(code) for code in wanted], 0
+
+    def _fresh(self, code: tuple[int, ...]) -> _Run:
+        network = self.supernet.extract(self.space.decode(code))
+        initialise(network, generator(self.seed, "network"))
+        network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        rule = torch.optim.SGD(network.parameters(), self.lr, 0.9, weight_decay=self.weight_decay, nesterov=True)
+        return _Run(code, network, rule)
+
+    def _advance(self) -> Learned:
+        """A step of each network."""
+        if not self._runs:
+            return Learned(None)
+        chosen = self._order.batch(self._step)
+        own = parallel.share(chosen)
+        images, labels = self._batch(own)
+        done = (self._step + 1) / self.steps_per_look
+        rate = self.lr * min(1.0, 10 * done) * (1 + math.cos(math.pi * (done - 1 / self.steps_per_look))) / 2
+        losses: list[Tensor] = []
+        for run in self._runs:
+            run.network.train()
+            run.optimiser.param_groups[0]["lr"] = rate
+            # Dropout of one's own networks draws from torch's global state.
+            with as_global(generator(self.seed, "proxy", self._step), self.device), self._autocast():
+                logits = run.network(images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+            loss = loss * (len(own) / len(chosen))
+            run.optimiser.zero_grad()
+            loss.backward()
+            parameters = [p for p in run.network.parameters() if p.grad is not None]
+            _sum_over_ranks(parameters)
+            # One that diverges stays so and has a likelihood of 0: nothing need wait for the device to ask.
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            run.optimiser.step()
+            losses.append(loss.detach())
+        self._step += 1
+        return Learned(float(parallel.total(torch.stack(losses).mean())))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = self._batches.at(self._train[chosen])
+        return self.data.normalise(images), labels
+
+    @torch.no_grad()
+    def _loglik(self, network: nn.Module) -> float:
+        network.eval()
+        loss = 0.0
+        for part in self._val.split(_AT_ONCE):
+            images, labels = self._batches.at(part)
+            with self._autocast():
+                logits = network(self.data.normalise(images))
+            loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
+        return -loss if math.isfinite(loss) else -math.inf
+
+    def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
+        """Trains the largest network on the first batch; see `rehearsal.rehearse`."""
+        del mixed
+        network = self._fresh(tuple(self._costs[0].table.extreme(-1)[1])).network
+        images, labels = self._batch(self._order.batch(0))
+
+        def loss_of(num: int) -> Tensor:
+            return F.cross_entropy(network(images[:num].clone()), labels[:num].clone())
+
+        return rehearse(loss_of, list(network.parameters()), len(labels), room)
+
+    def describe(self, arch: Arch) -> dict[str, Any]:
+        """Space, input, choices, FLOPs and parameters, at the data's own size."""
+        return facts_of(self.supernet, self.data, self._costs, arch)
+
+    def layers(self, arch: Arch) -> dict[str, Any]:
+        """What each layer costs, for layers.json."""
+        return layer_table(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its scores, beside the machine."""
+        return {
+            "space": self.supernet.name,
+            **own_space(self.supernet, self.data.input_shape, self.data.input_dtype),
+            **self.data.settings(),
+            "judge": "proxy",
+            "proxy_size": self.image_size,
+            "proxy_steps": self.steps_per_look,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "label_smoothing": self.label_smoothing,
+            "clip": self.clip,
+            "held_back": self.held_back,
+            "ranks": parallel.world_size(),
+            "data_seed": self.seed,
+            "device": self.device,
+            "precision": self.precision,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scores so far, and the networks in training."""
+        codes = torch.tensor(list(self._scores), dtype=torch.long).reshape(len(self._scores), len(self.space))
+        return {
+            "codes": codes,
+            "scores": torch.tensor(list(self._scores.values()), dtype=torch.float64),
+            "step": self._step,
+            "runs": [(list(r.code), r.network.state_dict(), r.optimiser.state_dict()) for r in self._runs],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._scores = dict(zip(map(tuple, state["codes"].tolist()), state["scores"].tolist(), strict=True))
+        self._step = state["step"]
+        self._runs = []
+        for code, weights, momentum in state["runs"]:
+            run = self._fresh(tuple(code))
+            run.network.load_state_dict(weights)
+            run.optimiser.load_state_dict(momentum)
+            self._runs.append(run)
+
+
+def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
+    """Pixels a side that networks are trained at; None where the data are no images."""
+    own = data.describe().get("image_size")
+    if own is None:
+        if asked is not None:
+            raise InputError("images, for an image size", f"examples of shape {data.input_shape}", "leave it out")
+        return None
+    least, most = supernet.image_sizes or (1, own)
+    if asked is not None and not least <= asked <= most:
+        raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
+    return asked if asked is not None else min(own, max(own // 2, LEAST_SIZE, least))
+
+
+def _sum_over_ranks(parameters: list[nn.Parameter]) -> None:
+    """Adds up their gradients over the ranks, in one exchange."""
+    if parallel.world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = parallel.total(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view(gradient.shape))
