@@ -150,8 +150,8 @@ def _covariance(parameters: Tensor, apart: Tensor) -> Tensor:
 
 
 def _cholesky(matrix: Tensor, jitter: float) -> Tensor:
-    """The lower factor, of a matrix with as much more on its diagonal as it takes."""
-    identity = torch.eye(len(matrix), dtype=matrix.dtype)
+    """The lower factor, of a matrix with as much more on its diagonal as it takes, a share `jitter` of it at least."""
+    identity = torch.eye(len(matrix), dtype=matrix.dtype) * matrix.detach().diagonal().mean()
     for power in range(8):
         factor, info = torch.linalg.cholesky_ex(matrix + jitter * 10**power * identity)
         if not int(info):

@@ -143,3 +143,11 @@ def test_a_resumed_search_equals_an_unbroken_one(at: int) -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         judge(**options)
+
+
+def test_methods_whose_looks_are_one_step_are_refused() -> None:
+    for method in (fpnas.methods.random, fpnas.methods.parsec):
+        with pytest.raises(InputError, match="a judge whose looks are one step, got ProxyEvaluator"):
+            method(judge(), None, epochs=1)
+    with pytest.raises(InputError, match="a judge whose looks are one step"):
+        search(update="eq7")

@@ -143,7 +143,7 @@ def test_methods_that_mix_refuse_a_table(name: str) -> None:
         ("fpnas", {"update": "eq7", "baseline": "mena"}, "known baseline, got 'mena'"),
         ("fpnas", {"prior": "unifrom"}, "known prior, got 'unifrom'"),
         ("fpnas", {"prior": "distinct"}, "an evaluator that knows which codes are one network, got TableEvaluator"),
-        ("fpnas", {"prior": "distinct", "update": "eq7"}, "the update \"posterior\" with a prior, got 'eq7'"),
+        ("fpnas", {"prior": "distinct", "update": "eq7"}, "another update with a prior, got 'eq7'"),
         ("fpnas", {"join_at": 1.5}, "join_at as a fraction"),
         ("fpnas", {"temperature": 0.0}, "temperature above 0"),
         ("fpnas", {"warmup": -0.1}, "warmup as a fraction"),

@@ -43,7 +43,9 @@ def say_found(folder: Path) -> None:
     print(f"found: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
     print(by_group(arch["choices"]))
     print(f"{result['num_samples_total']} architectures sampled in {result['seconds']:.0f} s; files in {folder}")
-    if result["answer"] != "mode":
+    if result["answer"] == "seen":
+        print("it is the best of those within the target")
+    elif result["answer"] != "mode":
         mode = short(result["mode_cost"])
         print(
             f"it is the most probable one within the target ({result['answer']}); without one {mode} is more probable"

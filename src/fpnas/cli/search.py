@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import (
-    BatchSize,
     CheckpointEvery,
     Classes,
     ClassesSeed,
@@ -39,12 +38,13 @@ from fpnas.cli.output import print_json, say_found
 from fpnas.cli.quantity import parse_targets, short
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError, unknown_name
-from fpnas.evaluators import Split, SupernetEvaluator
+from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
 LAM, JOIN_AT, BETA = 0.25, 0.45, 0.3
+JUDGES = ("shared", "proxy")
 WITH_COST_TERM = ("parsec", "reinforce")
 """The methods that `--beta` is for: the others have no cost term, and answer within the budget."""
 
@@ -54,6 +54,14 @@ def search(
     out: Annotated[Path, typer.Option("--out", help="The run's folder; where it holds this run already, it goes on.")],
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
     method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge",
+            help="shared: a supernet's weights, one set for all networks; proxy: a short training of each, at half the "
+            "image size.",
+        ),
+    ] = "shared",
     target_flops: Annotated[
         str | None,
         typer.Option(
@@ -87,7 +95,9 @@ def search(
     classes: Classes = None,
     classes_seed: ClassesSeed = 0,
     skip_corrupt: SkipCorrupt = False,
-    batch_size: BatchSize = 64,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=2, help="Images a step; by default 64, of proxies 128.")
+    ] = None,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
     workers: Workers = None,
@@ -115,6 +125,10 @@ def search(
     callbacks = trackers_by_name(log)
     if method not in methods.METHODS:
         raise unknown_name("method", method, methods.METHODS)
+    if judge not in JUDGES:
+        raise unknown_name("judge", judge, JUDGES)
+    if judge == "proxy" and method != "fpnas":
+        raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
     if any(len(many) > 1 for many in given.values()) and method != "fpnas":
@@ -132,17 +146,15 @@ def search(
         num_classes=images.num_classes, in_channels=images.in_channels, image_size=images.image_size, seed=seed
     )
     with ranks(device, rank_timeout):
-        if split is not None and parallel.world_size() == 1:
-            warnings.warn("--parallel has no effect on one process", stacklevel=2)
-        task = SupernetEvaluator(
-            supernet,
-            images,
-            batch_size=batch_size,
-            seed=seed,
-            device=device,
-            precision=precision,
-            split=cast("Split", split or "data"),
-        )
+        if split is not None and (parallel.world_size() == 1 or judge == "proxy"):
+            idle_for = "--judge proxy" if judge == "proxy" else "one process"
+            warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
+        where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
+        if judge == "proxy":
+            task = ProxyEvaluator(supernet, images, batch_size=batch_size or 128, **where)
+        else:
+            way = cast("Split", split or "data")
+            task = SupernetEvaluator(supernet, images, batch_size=batch_size or 64, split=way, **where)
         budgets: list[Budget] = []
         keep = None
         for flag, wanted in given.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
-from fpnas.evaluators import Evaluator
+from fpnas.evaluators import Evaluator, Gradual
 from fpnas.job import Skips, Step
 from fpnas.search.constrained import Answer, best_seen, best_within
 from fpnas.search.many import Many, name_of
@@ -90,6 +90,9 @@ class Search:
             raise InputError("1 epoch or more", str(epochs), "give --epochs")
         if not 0 <= warmup <= 1:
             raise InputError("warmup as a fraction of the epochs, 0 to 1", f"{warmup:g}", "correct it")
+        if isinstance(evaluator, Gradual) and not strategy.waits:
+            got = type(evaluator).__name__
+            raise InputError("a judge whose looks are one step", got, 'take methods.fpnas with update="thompson"')
         strategy.check(evaluator)
         self.method, self.evaluator, self.budget, self.strategy = method, evaluator, budget, strategy
         self.epochs, self.seed, self.warmup = epochs, seed, warmup

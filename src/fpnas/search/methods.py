@@ -24,6 +24,8 @@ ALPHA_LR = 0.03
 WARMUP = 0.3
 WARM_SAMPLES = 2
 FROZEN_AFTER = 0.9
+LEAST_COST = 0.9
+"""Of the target, what networks at least cost where each is trained shortly: such trainings underrate the dear ones."""
 
 Prior = Literal["uniform", "distinct"]
 Update = Literal["posterior", "thompson", "eq7"]
@@ -83,8 +85,9 @@ def fpnas(
     Raises:
         InputError: an unknown name, or arguments that don't go together.
     """
+    gradual = isinstance(evaluator, Gradual)
     if update is None:
-        update = "thompson" if isinstance(evaluator, Gradual) else "posterior"
+        update = "thompson" if gradual else "posterior"
     if prior is None:
         prior = "distinct" if update == "thompson" and isinstance(evaluator, KnowsNetworks) else "uniform"
     if temperature is None:
@@ -99,8 +102,10 @@ def fpnas(
     if update == "thompson":
         if isinstance(budget, Sequence):
             raise InputError("one budget", "several", 'use update="posterior"')
-        strategy = Thompson(first or ArchDistribution(evaluator.space), size, join_at=join_at)
-        warmup = 0.0 if isinstance(evaluator, Gradual) else warmup
+        strategy = Thompson(
+            first or ArchDistribution(evaluator.space), size, join_at=join_at, least=LEAST_COST if gradual else 0.0
+        )
+        warmup = 0.0 if gradual else warmup
         return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
     if warm_samples is None and update == "posterior" and not evaluator.stationary:
         warm_samples = max(WARM_SAMPLES, at_least)

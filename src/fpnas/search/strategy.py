@@ -78,11 +78,12 @@ class Strategy(ABC):
 
     `distribution` is what the strategy has learnt. Where it learns none (random search, evolution) that stays uniform,
     and `answers_from_seen` says that the answer is the best architecture scored. `mixes` says that it runs mixtures of
-    all architectures.
+    all architectures, `waits` that its looks may take many steps, as those of a `Gradual` judge do.
     """
 
     answers_from_seen = False
     mixes = False
+    waits = False
 
     def __init__(self, space: SearchSpace) -> None:
         self.distribution = ArchDistribution(space)

@@ -51,13 +51,17 @@ class Thompson(Strategy):
         prior: what alpha begins with, and random architectures are drawn from.
         sample_size: entropy -> K.
         join_at: theta, as a share of the search: there the distribution has one table a group. 1 is never.
+        least: what an architecture that is drawn must cost, as a share of the target, where such are found: for judges
+            that don't see what a larger network is worth.
     """
 
-    def __init__(self, prior: ArchDistribution, sample_size: SampleSize, *, join_at: float) -> None:
+    waits = True
+
+    def __init__(self, prior: ArchDistribution, sample_size: SampleSize, *, join_at: float, least: float = 0.0) -> None:
         super().__init__(prior.space)
         if not 0 <= join_at <= 1:
             raise InputError("join_at as a fraction of the epochs, 0 to 1", f"{join_at:g}", "correct it")
-        self.sample_size, self.join_at, self.prior = sample_size, join_at, prior
+        self.sample_size, self.join_at, self.prior, self.least = sample_size, join_at, prior, least
         self.distribution.set_logits(prior.logits.detach())
         self.process = GaussianProcess(prior.space)
         self._within = Within()
@@ -70,33 +74,30 @@ class Thompson(Strategy):
             raise InputError("a judge whose scores never age, such as a table", got, 'use update="posterior"')
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
-        """alpha by all scores so far, K of what may be the best, their scores."""
-        steps = evaluator.steps_per_look if isinstance(evaluator, Gradual) else 1
-        if moment.number % steps == 0:
-            self._join(moment)
-            self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures", moment.number))
+        """Scores of K architectures that may be the best; then alpha by all scores so far, and the K to be next."""
+        if not len(self._codes):
+            self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures"))
         codes, entropy = self._codes, float(self.distribution.entropy().detach())
         learned = evaluator.learn(codes, moment.progress)
-        if (moment.number + 1) % steps:
+        if isinstance(evaluator, Gradual) and (moment.number + 1) % evaluator.steps_per_look:
             return Told(codes, None, learned.loss, entropy, learned.skipped, looking=True)
-        if moment.warming_up:
-            return Told(codes, None, learned.loss, entropy, learned.skipped)
-        loglik = likelihood(evaluator.score(codes)) / evaluator.num_images
-        new = ~_among(codes, self.process.codes) & ~_repeated(codes)
-        self.process.add(codes[new], loglik[new])
-        return Told(codes, loglik, learned.loss, entropy, learned.skipped or not bool(loglik.isfinite().any()))
-
-    def _join(self, moment: Moment) -> None:
-        """One table a group from theta on."""
-        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
+        loglik = None
+        if not moment.warming_up:
+            loglik = likelihood(evaluator.score(codes)) / evaluator.num_images
+            new = ~_among(codes, self.process.codes) & ~_repeated(codes)
+            self.process.add(codes[new], loglik[new])
+        due = self.join_at < 1 and moment.number + 1 >= round(self.join_at * moment.total)
         if due and self.distribution.partition != groups(self.distribution.space):
             self.distribution = self.distribution.joined()
+        self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures", moment.number + 1))
+        nothing = loglik is not None and not bool(loglik.isfinite().any())
+        return Told(codes, loglik, learned.loss, entropy, learned.skipped or nothing)
 
     def _drawn(self, evaluator: Evaluator, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """(K, V), after alpha has followed what is scored so far."""
         if len(self.process) < AT_FIRST:
             num = self.sample_size(float(self.distribution.entropy().detach()))
-            return _simplest(evaluator, self._within.near(self.prior, budget, num, draws))
+            return _simplest(evaluator, self._within.near(self.prior, budget, num, draws, self.least))
         choice = self._candidates(evaluator, budget, draws)
         mean, deviations = self.process.sample(choice, OPINIONS, draws)
         self._move(choice[(mean + deviations).argmax(dim=1)])
@@ -127,7 +128,7 @@ class Thompson(Strategy):
 
     def _candidates(self, evaluator: Evaluator, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """(M, V), none twice: random ones near the budget, the best ones scored, and mutants of these within it."""
-        random = self._within.near(self.prior, budget, RANDOM, draws)
+        random = self._within.near(self.prior, budget, RANDOM, draws, self.least)
         scored = self.process.codes
         best = scored[self.process.mean(scored).argsort(descending=True, stable=True)[:BEST]]
         parents = best[torch.randint(len(best), (NEAR,), generator=draws)]
@@ -136,12 +137,15 @@ class Thompson(Strategy):
         other = (torch.rand(parents.shape, generator=draws) * self._sizes).long()
         near = torch.where(torch.rand(parents.shape, generator=draws) < rate, other, parents)
         near = torch.cat([best, near])
-        near = near if budget is None else near[budget.cost(near) <= budget.target]
+        if budget is not None:
+            cost = budget.cost(near)
+            near = near[(cost <= budget.target) & ((cost >= self.least * budget.target) | (not budget.binds))]
         return _simplest(evaluator, torch.cat([random, near])).unique(dim=0)
 
     def settings(self) -> dict[str, Any]:
         size = self.sample_size
-        return {"lam": size.lam, "at_least": size.at_least, "at_most": size.at_most, "join_at": self.join_at}
+        sizes = {"lam": size.lam, "at_least": size.at_least, "at_most": size.at_most}
+        return {**sizes, "join_at": self.join_at, "least_cost": self.least}
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -68,12 +68,27 @@ class Within:
         proposal.set_logits(base - high * slopes)
         return _thinned(proposal, distribution, budget, num, draws)
 
-    def near(self, distribution: ArchDistribution, budget: Budget | None, num: int, draws: torch.Generator) -> Tensor:
+    def near(
+        self, distribution: ArchDistribution, budget: Budget | None, num: int, draws: torch.Generator, least: float = 0
+    ) -> Tensor:
         """`num` architectures within the budget, (num, V), most of them not far below it: what costs more is, as a
         rule, better. Where more than half of P's draws meet the target they are drawn from P(A|alpha) exp(mu cost),
-        with about the greatest mu, 1 and its doubles, under which half do; else as by `draw`."""
-        if budget is None or not budget.binds or _share(distribution, budget, draws) < _HALF:
-            return self.draw(distribution, budget, num, draws)
+        with about the greatest mu, 1 and its doubles, under which half do; else as by `draw`.
+
+        Args:
+            least: of the target, what they cost at least; where too few do, the dearest fill up.
+        """
+        if budget is None or not budget.binds:
+            return distribution.sample(num, draws)
+        wanted = num if least == 0 else _draws_for(num)
+        if _share(distribution, budget, draws) < _HALF:
+            codes = self.draw(distribution, budget, wanted, draws)
+        else:
+            codes = feasible(self._dear(distribution, budget, draws).sample(_draws_for(num), draws), budget, wanted)
+        return codes if least == 0 else dearest(codes, budget, least)[:num]
+
+    def _dear(self, distribution: ArchDistribution, budget: Budget, draws: torch.Generator) -> ArchDistribution:
+        """P tilted to where about half of the draws meet the target."""
         slopes = self._cost_slopes(distribution, budget)
         proposal = self._proposal
         assert proposal is not None
@@ -83,7 +98,7 @@ class Within:
             mu *= 2
             proposal.set_logits(base + mu * slopes)
         proposal.set_logits(base + mu / 2 * slopes)
-        return feasible(proposal.sample(_draws_for(num), draws), budget, num)
+        return proposal
 
     def _cost_slopes(self, distribution: ArchDistribution, budget: Budget) -> Tensor:
         """What each option adds to cost / target, by least squares over the space."""
@@ -138,3 +153,12 @@ def feasible(codes: Tensor, budget: Budget | None, wanted: int) -> Tensor:
     excess = budget.excess(codes)
     within = (excess <= 0).nonzero()[:wanted, 0]
     return codes[within if len(within) == wanted else excess.argsort(stable=True)[:wanted].sort().values]
+
+
+def dearest(codes: Tensor, budget: Budget, least: float) -> Tensor:
+    """Those within the budget: in their order what costs at least so much of the target, then the others, dearest
+    first; all where none is within it."""
+    share = budget.cost(codes).double() / budget.target
+    rank = torch.where(share >= least, 2.0, share).masked_fill(budget.excess(codes) > 0, -1.0)
+    order = rank.argsort(descending=True, stable=True)
+    return codes[order[rank[order] >= 0]] if bool((rank >= 0).any()) else codes
