@@ -1,9 +1,10 @@
 """The arms that are compared on a pool, at equal processor time: what each spends it on, and what it answers.
 
-The time is that of a default search of `EPOCHS` epochs and of one training. Arms that search get the search's part, in
-steps measured on the machine beforehand; arms without a search spend all of it on trainings. Each draws within the
-budget where it draws (the paper to the letter doesn't), and answers with its most probable architecture within the
-budget, or with the best one that it has seen. What is answered is trained by the pool's recipe.
+The time is that of a search by short trainings of `EPOCHS` looks, and of one training. The other arms that search get
+the search's part of it, in steps measured on the machine beforehand; those without a search spend all of it on
+trainings. Each draws within the budget where it draws (the paper to the letter doesn't), and answers with its most
+probable architecture within the budget, or with the best one that it has seen. What is answered is trained by the
+pool's recipe.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ import torch
 
 import fpnas
 from fpnas.bench.contest import to_the_letter
+from fpnas.evaluators import ProxyEvaluator
 from fpnas.search import Search, methods
 from fpnas.search.constrained import best_within
 from fpnas.space import Arch, SearchSpace
 
-EPOCHS = 4
-"""Of the default search, by whose time all are measured."""
+EPOCHS = 6
+"""Of the search by whose time all are measured: looks at K networks each."""
 
-DEFAULT = "fpnas-posterior"
+DEFAULT = "fpnas, short trainings"
 
 SEARCHES: Mapping[str, Callable[..., Search]] = {
     DEFAULT: methods.fpnas,
+    "fpnas-posterior": methods.fpnas,
     "fpnas-posterior, distinct networks": partial(methods.fpnas, prior="distinct"),
     "fpnas, eq. 7 to the letter": to_the_letter,
     "fpnas, eq. 7, draws within the budget, 1/K taken off": partial(methods.fpnas, update="eq7", within=True),
@@ -77,13 +80,22 @@ class Found:
 
 
 def make(pool: ground.Pool, arm: str, seed: int, steps: int) -> Search:
-    """A fresh search of an arm on what the pool's networks learn from."""
+    """A fresh search of an arm on what the pool's networks learn from; of short trainings it makes whole looks."""
     data = ground.images(pool.data, pool.image_size).learnt
     net = ground.fresh_supernet(pool, seed)
+    budget = fpnas.Budget(fpnas.Flops(net, data.input_shape), pool.target)
+    if arm == DEFAULT:
+        proxy = ProxyEvaluator(net, data, seed=seed)
+        return SEARCHES[arm](proxy, budget, epochs=max(1, round(steps / proxy.steps_per_look)), seed=seed)
     judge = Steps(net, data, seed=seed)
     judge.asked = steps
-    budget = fpnas.Budget(fpnas.Flops(net, data.input_shape), pool.target)
     return SEARCHES[arm](judge, budget, epochs=1, seed=seed)
+
+
+def default_steps(pool: ground.Pool) -> int:
+    """Of the search by whose time all are measured."""
+    data = ground.images(pool.data, pool.image_size).learnt
+    return EPOCHS * ProxyEvaluator(ground.supernet(pool), data).steps_per_look
 
 
 def seconds_a_step(pool: ground.Pool, arm: str, tried: int = 12, most: float = 40.0) -> float:
@@ -118,7 +130,9 @@ def searched(pool: ground.Pool, arm: str, seed: int, steps: int) -> Found:
     result, answer = search.result(), search.answer()
     seconds = time.process_time() - start
     arch = ground.plain(answer.arch, search.distribution.space)
-    return Found(arch, len(sizes), sum(sizes), seconds, result.entropy, sizes[min(warm, len(sizes) - 1)], sizes[-1])
+    return Found(
+        arch, len(sizes), result.num_samples_total, seconds, result.entropy, sizes[min(warm, len(sizes) - 1)], sizes[-1]
+    )
 
 
 # ------------------------------------------------------------------------------------------------- without any search

@@ -2,7 +2,7 @@
 
     python benchmarks/ground/compare.py [--pool cifar10-tiny-3M] [--arms NAME ...] [--seeds 5] [--results FILE.md]
 
-The time of all is that of the default search of four epochs and one training. What is finished lies in
+The time of all is that of a search by short trainings (here the default) and one training. What is finished lies in
 benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of what made it: the package, these scripts, the pool's
 recipe; runs of other code are left there and made anew. Percentiles are by test accuracy. A verdict compares the
 default with an arm, seed by seed. Random networks and halving are draws from the pool; for a verdict the pool is dealt
@@ -129,10 +129,10 @@ def kept(path: Path) -> dict[tuple[str, int], Outcome]:
 
 def steps_of(pool: ground.Pool, names: Sequence[str]) -> dict[str, int]:
     """The steps of each arm that take as long as the default's took; timed in turn, with nothing else running."""
-    data = ground.images(pool.data, pool.image_size).learnt
-    whole = {arms.DEFAULT: arms.EPOCHS * arms.Steps(ground.supernet(pool), data).steps_per_epoch}
     return {
-        name: whole.get(name) or max(2, round(default_seconds(pool) / arms.seconds_a_step(pool, name)))
+        name: arms.default_steps(pool)
+        if name == arms.DEFAULT
+        else max(2, round(default_seconds(pool) / arms.seconds_a_step(pool, name)))
         for name in names
     }
 
@@ -169,7 +169,7 @@ def lines(pool: ground.Pool, names: Sequence[str], seeds: int) -> list[str]:
     rows, found = first_seeds(pool), kept(RUNS_AT / f"{pool.name}.jsonl")
     tests = [row.test for row in rows]
     head = ["arm", "seeds", "test, %", "percentile: median (least)", "best of", "M multiply-adds", "search, s"]
-    head += ["all, s", "K, first to last", "entropy, nats", "default less this, points"]
+    head += ["all, s", "K, first to last", "entropy, nats", "first row less this, points"]
     default = {seed: found[arms.DEFAULT, seed].test for seed in range(seeds) if (arms.DEFAULT, seed) in found}
     cells: list[list[str]] = []
     for name in dict.fromkeys([arms.DEFAULT, *names]):
