@@ -1,12 +1,16 @@
-"""Do a run's shared weights know a good network? Scores a pool's networks and compares their ranks with the truth's.
+"""Does a judge know a good network? Scores a pool's networks and compares their ranks with the truth's.
 
     python benchmarks/ground/fidelity.py RUN [--pool cifar10-tiny-3M] [--images 2000] [--half 0|1] [--by val] [--json]
+    python benchmarks/ground/fidelity.py --proxy [--seed 0] [the same]
 
-RUN is a search's folder with its checkpoint. Each network of the pool is scored on the same images of the run's own
-alpha half, the weights as they are. Fidelity is Spearman's rank correlation of scores and accuracies within the pool,
-whose networks are of one cost. To count the blocks that run is a judge too, and no bad one: beside the fidelity stands
-that of depth alone, and what the scores know among networks of the same depth. Then, by how much the networks with each
-option are ranked lower or higher than noise alone would rank them: that is bias, which more images don't mend.
+With --proxy each network is trained shortly, as `fpnas search --judge proxy` does; scores are kept in runs/ground, so a
+call that was stopped goes on. Else RUN is a search's folder with its checkpoint, and each network of the pool is scored
+on the same images of the run's own alpha half, the weights as they are.
+
+Fidelity is Spearman's rank correlation of scores and accuracies within the pool, whose networks are of one cost. To
+count the blocks that run is a judge too, and no bad one: beside the fidelity stands that of depth alone, and what the
+scores know among networks of the same depth. Then, by how much the networks with each option are ranked lower or higher
+than noise alone would rank them: that is bias, which more images don't mend.
 
 The truth is the test accuracy, or with --by val that on the held-back images; --half takes every other network. Tune by
 val on one half, report the other by test.
@@ -15,6 +19,7 @@ val on one half, report the other by test.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -23,10 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import ground
+import results_file
 import torch
 from standing import misjudged, spearman
 
 from fpnas import InputError, SupernetEvaluator
+from fpnas.evaluators import ProxyEvaluator
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
 
@@ -54,14 +61,43 @@ def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator
     return judge
 
 
-def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = None, by: str = "test") -> dict[str, Any]:
+def proxies(pool: ground.Pool, seed: int) -> ProxyEvaluator:
+    """A judge by short trainings, with the scores that it has given before."""
+    judge = ProxyEvaluator(ground.fresh_supernet(pool), ground.images(pool.data, pool.image_size).learnt, seed=seed)
+    if _kept(judge).exists():
+        judge.load_state_dict(torch.load(_kept(judge), weights_only=True))
+    return judge
+
+
+def _kept(judge: ProxyEvaluator) -> Path:
+    facts = repr((judge.settings(), results_file.source(*ground.TRAINS, "evaluators")))
+    return ground.ROOT / "runs" / "ground" / f"proxy_{hashlib.sha256(facts.encode()).hexdigest()[:20]}.pt"
+
+
+def scores_of(judge: SupernetEvaluator | ProxyEvaluator, codes: torch.Tensor) -> tuple[list[float], int]:
+    """Mean log-likelihoods an image, and of how many images."""
+    found: list[torch.Tensor] = []
+    for part in codes.split(8):
+        if isinstance(judge, SupernetEvaluator):
+            found.append(judge.judge(part))
+            continue
+        found.append(judge.score(judge.canonical(part)))
+        _kept(judge).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(judge.state_dict(), _kept(judge))
+    images = judge.num_judged if isinstance(judge, SupernetEvaluator) else judge.num_images
+    return (torch.cat(found) / images).tolist(), images
+
+
+def fidelity(
+    judge: SupernetEvaluator | ProxyEvaluator, pool: ground.Pool, half: int | None = None, by: str = "test"
+) -> dict[str, Any]:
     """Spearman and the options' rank errors, of the pool's networks or of every other one."""
     rows = ground.read(pool.path)[1]
     archs = list(dict.fromkeys(row.arch for row in rows))
     archs = archs if half is None else archs[half::2]
     truth = [_mean([row.test if by == "test" else row.val[-1] for row in rows if row.arch == arch]) for arch in archs]
     codes = torch.tensor([judge.space.encode(arch) for arch in archs])
-    scores = (torch.cat([judge.judge(part) for part in codes.split(8)]) / judge.num_judged).tolist()
+    scores, images = scores_of(judge, codes)
     return {
         "spearman": spearman(scores, truth),
         "depth": spearman([depth(arch) for arch in archs], truth),
@@ -70,7 +106,7 @@ def fidelity(judge: SupernetEvaluator, pool: ground.Pool, half: int | None = Non
         "networks": len(archs),
         "of": pool.count if half is None else pool.count // 2,
         "by": by,
-        "images": judge.num_judged,
+        "images": images,
         "options": {name: asdict(found) for name, found in misjudged(archs, scores, truth).items()},
     }
 
@@ -93,16 +129,22 @@ def _mean(values: Sequence[float]) -> float:
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("run", type=Path, metavar="RUN", nargs="?")
+    parser.add_argument("--proxy", action="store_true", help="judge by short trainings")
+    parser.add_argument("--seed", type=int, default=0, help="of these")
     parser.add_argument("--pool", choices=tuple(ground.POOLS), default="cifar10-tiny-3M")
     parser.add_argument("--images", type=int, default=2000, help="of the run's alpha half")
     parser.add_argument("--half", type=int, choices=(0, 1), help="of the pool's networks")
     parser.add_argument("--by", choices=("test", "val"), default="test", help="which accuracy is the truth")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(given)
+    if (asked.run is None) != asked.proxy:
+        parser.error("give either RUN or --proxy")
     pool = ground.POOLS[asked.pool]
+    torch.set_num_threads(1)
     try:
-        found = fidelity(judge_of(asked.run, pool, asked.images), pool, asked.half, asked.by)
+        judge = proxies(pool, asked.seed) if asked.proxy else judge_of(asked.run, pool, asked.images)
+        found = fidelity(judge, pool, asked.half, asked.by)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ import torch
 from helpers_benchmarks import benchmark
 
 import fpnas
+from fpnas.evaluators import ProxyEvaluator, proxy
 
 ground, standing = benchmark("ground", "ground"), benchmark("standing", "ground")
 appraise, fidelity = benchmark("appraise", "ground"), benchmark("fidelity", "ground")
@@ -296,6 +297,23 @@ def test_too_dear_an_architecture_is_refused(pool: Any) -> None:
     dear = space.decode(list(ground.costs(pool)[0].table.extreme(-1)[1]))
     with pytest.raises(fpnas.InputError, match="at most 800,000 multiply-adds"):
         appraise.appraise("digits", dear)
+
+
+def test_fidelity_of_short_trainings(pool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.setattr(ground, "ROOT", tmp_path)
+    monkeypatch.setattr(proxy, "STEPS", 4)
+    assert fidelity.main(["--proxy", "--pool", "digits", "--json"]) == 0
+    first = capsys.readouterr().out
+    judge = fidelity.proxies(pool, 0)
+    assert (json.loads(first)["networks"], json.loads(first)["images"]) == (6, judge.num_images)
+    codes = torch.tensor([judge.space.encode(row.arch) for row in ground.read(pool.path)[1]])
+    expected = ProxyEvaluator(ground.fresh_supernet(pool), ground.images(pool.data, pool.image_size).learnt)
+    assert torch.equal(judge.score(judge.canonical(codes[:1])), expected.score(expected.canonical(codes[:1])))
+    monkeypatch.setattr(proxy.ProxyEvaluator, "_advance", None)  # what was scored isn't trained again
+    assert fidelity.main(["--proxy", "--pool", "digits", "--json"]) == 0
+    assert capsys.readouterr().out == first
+    with pytest.raises(SystemExit):
+        fidelity.main([])
 
 
 def test_fidelity_of_a_run(pool: Any, tmp_path: Path, capsys: Any) -> None:
