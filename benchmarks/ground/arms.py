@@ -26,7 +26,7 @@ from fpnas.search import Search, methods
 from fpnas.search.constrained import best_within
 from fpnas.space import Arch, SearchSpace
 
-EPOCHS = 6
+EPOCHS = 4
 """Of the search by whose time all are measured: looks at K networks each."""
 
 DEFAULT = "fpnas, short trainings"

@@ -78,9 +78,15 @@ def test_an_architecture_has_one_score_whatever_it_is_looked_at_with() -> None:
     assert torch.equal(evaluator.score(codes), together)
 
 
-def test_images_are_halved_but_not_below_what_the_space_takes() -> None:
+def test_images_are_shrunk_but_not_below_what_the_space_takes() -> None:
     tiny = fpnas.spaces.tiny(in_channels=1, num_classes=h.CLASSES)
-    assert [ProxyEvaluator(tiny, h.made_up(size=size)).image_size for size in (16, 20, 32, 50)] == [16, 16, 16, 25]
+    assert [ProxyEvaluator(tiny, h.made_up(size=size)).image_size for size in (16, 20, 28, 32, 64)] == [
+        16,
+        16,
+        20,
+        20,
+        40,
+    ]
     assert judge().image_size == 8
     evaluator = ProxyEvaluator(tiny, h.made_up(size=32), image_size=24, steps=1)
     assert evaluator.describe(tiny.space.decode([0] * len(tiny.space)))["image_size"] == 32

@@ -58,8 +58,8 @@ def search(
         str,
         typer.Option(
             "--judge",
-            help="shared: a supernet's weights, one set for all networks; proxy: a short training of each, at half the "
-            "image size.",
+            help="shared: a supernet's weights, one set for all networks; proxy: a short training of each, on "
+            "smaller images.",
         ),
     ] = "shared",
     target_flops: Annotated[

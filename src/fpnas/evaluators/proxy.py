@@ -1,7 +1,7 @@
 """`ProxyEvaluator`: judges an architecture by a short training of its own, from scratch and on small images (ours).
 
 Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
-know the better ones; a few hundred steps of a network's own, at half the image size, do (figures in docs/methods.md).
+know the better ones; a few hundred steps of a network's own, at five eighths of the image size, do (docs/methods.md).
 
 A look at K architectures takes `steps_per_look` steps: `learn` has each of the K take one step on the same batch, and
 `score` says how likely each makes held-back training images in the end. All begin at one seed and see the same batches
@@ -37,6 +37,10 @@ from fpnas.streams import as_global, generator
 STEPS = 300
 """Of a look, at least: after half as many, networks of one cost are ranked by chance."""
 
+SHRUNK = 5 / 8
+"""To what share of its side an image is shrunk. At a half the ranks of networks of one cost are far less those of the
+truth, above it dearer."""
+
 LEAST_SIZE = 16
 """Pixels a side below which images aren't shrunk."""
 
@@ -60,8 +64,8 @@ class ProxyEvaluator:
     Args:
         supernet: whose space it is; its own weights are never used.
         data: what it has for training is cut, class by class, into images to train on and images to judge by.
-        image_size: that networks are trained at; by default half of the data's, but at least 16 and what the space
-            takes. Other data than images stay as they are.
+        image_size: that networks are trained at; by default `SHRUNK` of the data's, the next multiple of 4, but at
+            least `LEAST_SIZE` and what the space takes. Other data than images stay as they are.
         steps: of a training; by default one epoch, at least `STEPS`.
         batch_size: images of a step.
         lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
@@ -306,7 +310,7 @@ def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
     least, most = supernet.image_sizes or (1, own)
     if asked is not None and not least <= asked <= most:
         raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
-    return asked if asked is not None else min(own, max(own // 2, LEAST_SIZE, least))
+    return asked if asked is not None else min(own, max(4 * math.ceil(SHRUNK * own / 4), LEAST_SIZE, least))
 
 
 def _sum_over_ranks(parameters: list[nn.Parameter]) -> None:
