@@ -115,6 +115,19 @@ def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
         assert word in called.err
 
 
+def test_search_by_short_trainings_goes_on_in_the_middle_of_a_look(tmp_path: Path) -> None:
+    with working_in(tmp_path):
+        assert call(*SEARCH, "--judge", "proxy", "--target-flops", "0.4M", "--out", "run").code == 0
+        called = call(*SEARCH, "--judge", "proxy", "--target-flops", "0.4M", "--max-steps", "4", "--out", "run")
+    assert called.code == 0
+    metrics = h.json_lines(tmp_path / "run" / "metrics.jsonl")
+    assert [line["step"] for line in metrics] == [0, 1, 2, 3]
+    assert {line["num_samples"] for line in metrics} == {5}
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (settings["judge"], settings["proxy_steps"], settings["batch_size"]) == ("proxy", 300, 32)
+
+
 def test_train_judges_the_network_on_held_out_images(found: Found) -> None:
     called = found.train
     assert called.code == 0

@@ -16,6 +16,12 @@ ROOMY = ("--target-flops", "30k")
 SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown space": (("--space", "tinny", *OUT), "did you mean 'tiny'"),
     "unknown method": (("--method", "magic", *OUT), "magic"),
+    "unknown judge": (("--judge", "oracle", *OUT), "oracle"),
+    "a method that knows no short trainings": (("--judge", "proxy", "--method", "random", *OUT), "--method fpnas with"),
+    "short trainings for several targets": (
+        ("--judge", "proxy", "--target-flops", "1M,2M", *OUT),
+        "expected one budget, got several",
+    ),
     "unknown device": (("--device", "tpu", *OUT), "tpu"),
     "unknown precision": (("--precision", "fp8", *OUT), "fp8"),
     "data not there": (("--data", "no/such/folder", *OUT), "no/such/folder"),
