@@ -101,6 +101,18 @@ def test_a_warm_up_on_fewer_does_not_pass_for_k0(tmp_path: Path) -> None:
     assert (saved.k0, saved.samples, saved.samples_fixed) == (10, 36, 80)
 
 
+def test_networks_whose_look_takes_many_steps_count_once(tmp_path: Path) -> None:
+    lines = [
+        {"step": step, "num_samples": k, "drawn": 0, "seconds": 0.1 * k} for step, k in enumerate(4 * [5] + 4 * [3])
+    ]
+    for last in (3, 7):
+        del lines[last]["drawn"]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    saved = savings(read_run(tmp_path).steps)
+    assert saved is not None
+    assert (saved.k0, saved.samples, saved.samples_fixed) == (5, 8, 10)
+
+
 def test_blocks_of_the_network() -> None:
     blocks = read_blocks({"layers": LAYERS}, FOUND)
     told = [(b.name, b.group, b.what, b.kernel, b.hidden, b.width, b.parallel, b.flops, b.params) for b in blocks]

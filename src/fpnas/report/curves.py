@@ -82,7 +82,8 @@ def savings(steps: Steps) -> Savings | None:
     for phase in (moving, ~moving):
         more += _slope(k[phase], seconds[phase]) * float((k0 - k[phase]).sum())
     total = float(seconds.sum())
-    return Savings(int(k0), int(k.sum()), int(k0) * len(k), total, max(0.0, total + more))
+    counted = k[steps["drawn"][known] != 0]  # one step of each look
+    return Savings(int(k0), int(counted.sum()), int(k0) * len(counted), total, max(0.0, total + more))
 
 
 def _slope(k: Column, seconds: Column) -> float:

@@ -54,7 +54,10 @@ class Panel:
     unit: str
 
 
-LOSSES = (Panel("train_loss", "Loss on the weights' half", "nats"), Panel("val_loss", "Loss on alpha's half", "nats"))
+LOSSES = (
+    Panel("train_loss", "Loss on the weights' images", "nats"),
+    Panel("val_loss", "Loss on alpha's images", "nats"),
+)
 PANELS = (
     Panel("entropy", "Entropy of the distribution", "nats"),
     Panel("num_samples", "Architectures sampled a step, K", "K"),
@@ -199,8 +202,8 @@ def scatter(runs: Sequence[RunRecord], histories: Sequence[History]) -> Plot | N
     legend = [(str(line["name"]), int(line["colour"])) for line in series] if len(series) > 1 else []
     spec = {"kind": "scatter", "unit": unit, "series": series, "targets": targets}
     note = (
-        "Each dot is an architecture as it was sampled, scored by the shared weights of its moment on one batch: "
-        "later epochs (stronger) score higher as the weights learn, and single scores are noisy. "
+        "Each dot is an architecture as it was sampled and scored, later epochs stronger. Shared weights score by one "
+        "batch, as they are at the moment: higher as they learn, and noisily. "
         "The stepped line is the Pareto front; a solid upright one is a network that was found."
     )
     table = Table(["run", unit, "score", "architecture"], rows)

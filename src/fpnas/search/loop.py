@@ -141,6 +141,8 @@ class Search:
             "cost_mean": None if cost is None else float(cost.mean()),
             "joined": self.joined,
         }
+        if told.looking:
+            metrics["drawn"] = 0  # the K networks count when the look at them ends
         if diverged or told.skipped:
             metrics |= {"diverged": diverged, "skipped": told.skipped}
         epoch, into_epoch = divmod(self.steps_done, self.evaluator.steps_per_epoch)
