@@ -55,8 +55,8 @@ class Panel:
 
 
 LOSSES = (
-    Panel("train_loss", "Loss on the weights' images", "nats"),
-    Panel("val_loss", "Loss on alpha's images", "nats"),
+    Panel("train_loss", "Loss on the weights' half", "nats"),
+    Panel("val_loss", "Loss on alpha's half", "nats"),
 )
 PANELS = (
     Panel("entropy", "Entropy of the distribution", "nats"),
