@@ -191,24 +191,35 @@ def lines(pool: ground.Pool, names: Sequence[str], seeds: int) -> list[str]:
             f"{_mean(own, 'entropy'):.1f}" if searches else "-",
             "-" if name == arms.DEFAULT or not gaps else str(verdict(gaps)),
         ])  # fmt: skip
-    cells += [_of_pool(pool, rows, name, default) for name in (RANDOM, HALVING)]
+    for other in alike(pool):
+        cells += [_of_pool(other, tests, default_seconds(pool), name, default) for name in (RANDOM, HALVING)]
     return results_file.table(head, cells)
 
 
-def _of_pool(pool: ground.Pool, rows: Sequence[ground.Trained], name: str, default: dict[int, float]) -> list[str]:
-    """Random networks, or halving, by many draws from the pool."""
-    time, total = trainings(pool), pool.recipe.epochs
+def alike(pool: ground.Pool) -> list[ground.Pool]:
+    """The pool, and those that differ from it by how their networks are drawn alone."""
+    others = (other for other in ground.POOLS.values() if other.path.exists() and other != pool)
+    here = (pool.data, pool.image_size, pool.target, pool.recipe, pool.space)
+    return [pool, *(p for p in others if (p.data, p.image_size, p.target, p.recipe, p.space) == here)]
+
+
+def _of_pool(
+    pool: ground.Pool, tests: Sequence[float], seconds: float, name: str, default: dict[int, float]
+) -> list[str]:
+    """Random networks, or halving, by many draws from a pool; its place among `tests`."""
+    rows, total = first_seeds(pool), pool.recipe.epochs
+    time = seconds / statistics.fmean(row.seconds for row in rows) + 1
     every = draws(rows, name, time, total, seed=0)
-    tests, found = [row.test for row in rows], [row.test for row, _ in every]
+    found = [row.test for row, _ in every]
     epochs = statistics.fmean(spent for _, spent in every)
-    seconds = epochs / total * statistics.fmean(row.seconds for row in rows)
+    spent = epochs / total * statistics.fmean(row.seconds for row in rows)
     gaps = gaps_to_pool(rows, name, time, total, default)
     return [
-        f"{name}: {epochs / total:.1f} trainings", f"{DRAWS} draws",
+        f"{name} of {pool.name}: {epochs / total:.1f} trainings", f"{DRAWS} draws",
         f"{statistics.fmean(found):.2f} ± {_deviation(found):.2f}",
         f"{statistics.median(standing(test, tests).percentile for test in found):.0f} (-)",
         str(best_of(statistics.fmean(found), tests)), f"{statistics.fmean(row.flops for row, _ in every) / 1e6:.2f}",
-        "0", f"{seconds:,.0f}", "-", "-", str(verdict(gaps)) if gaps else "-",
+        "0", f"{spent:,.0f}", "-", "-", str(verdict(gaps)) if gaps else "-",
     ]  # fmt: skip
 
 
