@@ -168,8 +168,8 @@ def lines(pool: ground.Pool, names: Sequence[str], seeds: int) -> list[str]:
     """The table of what is finished."""
     rows, found = first_seeds(pool), kept(RUNS_AT / f"{pool.name}.jsonl")
     tests = [row.test for row in rows]
-    head = ["arm", "seeds", "test, %", "percentile: median (least)", "best of", "M multiply-adds", "search, s"]
-    head += ["all, s", "K, first to last", "entropy, nats", "first row less this, points"]
+    head = ["arm", "seeds", "M multiply-adds", "search, s", "K, first to last", "entropy, nats", "best of"]
+    head += ["test, %", "percentile: median (least)", "all, s", "first row less this, points"]
     default = {seed: found[arms.DEFAULT, seed].test for seed in range(seeds) if (arms.DEFAULT, seed) in found}
     cells: list[list[str]] = []
     for name in dict.fromkeys([arms.DEFAULT, *names]):
@@ -182,13 +182,13 @@ def lines(pool: ground.Pool, names: Sequence[str], seeds: int) -> list[str]:
         many = best_of(mean, tests)
         searches = name in arms.SEARCHES
         cells.append([
-            name, str(len(own)), f"{mean:.2f} ± {_deviation([row.test for row in own]):.2f}",
-            f"{statistics.median(places):.0f} ({min(places):.0f})", "beyond" if many is None else str(many),
-            f"{statistics.fmean(row.flops for row in own) / 1e6:.2f}",
+            name, str(len(own)), f"{statistics.fmean(row.flops for row in own) / 1e6:.2f}",
             f"{statistics.fmean(row.search_seconds for row in own):,.0f}",
-            f"{statistics.fmean(row.search_seconds + row.train_seconds for row in own):,.0f}",
             f"{_mean(own, 'first_k'):.0f} to {_mean(own, 'last_k'):.0f}" if searches else "-",
-            f"{_mean(own, 'entropy'):.1f}" if searches else "-",
+            f"{_mean(own, 'entropy'):.1f}" if searches else "-", "beyond" if many is None else str(many),
+            f"{mean:.2f} ± {_deviation([row.test for row in own]):.2f}",
+            f"{statistics.median(places):.0f} ({min(places):.0f})",
+            f"{statistics.fmean(row.search_seconds + row.train_seconds for row in own):,.0f}",
             "-" if name == arms.DEFAULT or not gaps else str(verdict(gaps)),
         ])  # fmt: skip
     for other in alike(pool):
@@ -216,10 +216,10 @@ def _of_pool(
     gaps = gaps_to_pool(rows, name, time, total, default)
     return [
         f"{name} of {pool.name}: {epochs / total:.1f} trainings", f"{DRAWS} draws",
-        f"{statistics.fmean(found):.2f} ± {_deviation(found):.2f}",
+        f"{statistics.fmean(row.flops for row, _ in every) / 1e6:.2f}", "0", "-", "-",
+        str(best_of(statistics.fmean(found), tests)), f"{statistics.fmean(found):.2f} ± {_deviation(found):.2f}",
         f"{statistics.median(standing(test, tests).percentile for test in found):.0f} (-)",
-        str(best_of(statistics.fmean(found), tests)), f"{statistics.fmean(row.flops for row, _ in every) / 1e6:.2f}",
-        "0", f"{spent:,.0f}", "-", "-", str(verdict(gaps)) if gaps else "-",
+        f"{spent:,.0f}", str(verdict(gaps)) if gaps else "-",
     ]  # fmt: skip
 
 
