@@ -21,8 +21,10 @@ from fpnas.errors import InputError
 MAX_FILE = 64 * 2**20
 """Bytes of the largest JSON file, and of the longest line of a log."""
 
-FIELDS = ("step", "epoch", "entropy", "num_samples", "drawn", "train_loss", "val_loss", "cost_mean", "lr", "accuracy")
-FIELDS += ("seconds",)
+FIELDS = (
+    *("step", "epoch", "entropy", "num_samples", "drawn", "train_loss", "val_loss"),
+    *("cost_mean", "lr", "accuracy", "seconds"),
+)
 FILES = ("run.json", "metrics.jsonl", "distribution.jsonl", "arch.json", "result.json")
 MAX_ANSWERS = 24
 """Targets of one search that are shown at most."""
