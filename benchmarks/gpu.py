@@ -120,7 +120,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--search-size", type=int, default=64, help="pixels a side of the whole search")
     made.add_argument("--search-images", type=int, default=50_000)
     made.add_argument("--search-batch", type=int, default=256)
-    made.add_argument("--search-epochs", type=int, default=10)
+    made.add_argument("--search-epochs", type=int, default=10, help="0 leaves it out")
     return made
 
 
@@ -131,8 +131,11 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
-    measured = {**memory_figures(options), **speed_figures(options)}
-    searched, log = whole_search(options)
+    measured: dict[str, Any] = {}
+    for part in (memory_figures, speed_figures):
+        measured |= part(options)
+        print(measured, file=sys.stderr, flush=True)  # a lent GPU may be gone before the search ends
+    searched, log = whole_search(options) if options.search_epochs else ({}, "")
     facts = {
         "space": options.space,
         "image_size": options.image_size,
@@ -146,7 +149,7 @@ def main() -> int:
     }
     wanted = {"memory_ratio": 1.15}
     speed.show("A search on a GPU", facts, {**measured, **searched}, options, wanted)
-    if options.results:
+    if options.results and log:
         options.results.with_suffix(".log").write_text(log)
     return 0
 

@@ -34,8 +34,11 @@ def head(title: str, *facts: str, machine: str | None = None) -> list[str]:
 
 @cache
 def commit() -> str:
-    """The checkout's commit, and a + where files of the package or the benchmarks differ from it: as the call began."""
-    known = _git("rev-parse", "--short", "HEAD") or "unknown"
+    """The checkout's commit, and a + where files of the package or the benchmarks differ from it: as the call began.
+
+    Of a copy without git it is what $FPNAS_COMMIT says.
+    """
+    known = _git("rev-parse", "--short", "HEAD") or os.environ.get("FPNAS_COMMIT", "unknown")
     return known + (
         "+" if _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py") else ""
     )

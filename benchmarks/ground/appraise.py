@@ -66,7 +66,7 @@ def appraise(pool: str, choices: Mapping[str, Any], seed: int = 0) -> Appraisal:
     known = next((row for row in rows if (row.arch, row.seed) == (arch, seed)), None)
     row = ground.trained(asked, arch, seed) if known is None else known
     among = [other.test for other in rows if other.seed == 0 and other.arch != arch]
-    return Appraisal(arch, flops, standing(row.test, among), 0.0 if known else row.seconds)
+    return Appraisal(arch, flops, standing(row.test, among), 0.0 if known else row.seconds or 0.0)
 
 
 def _refuse_dear(flops: int, target: float) -> None:

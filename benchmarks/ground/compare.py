@@ -83,9 +83,9 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
         last = ground.trained(pool, arms.by_ridge(pool, few, seed) if few else arms.by_rule(pool), seed)
         # What was trained to fit the ridge is there to be chosen too.
         row = max([*few, last], key=lambda row: row.val[-1])
-        more, seconds = {}, sum(other.seconds for other in [*few, last]) - row.seconds
-    digest = source(pool, arm)
-    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, row.seconds, digest, **more)
+        more, seconds = {}, len(few) * training_seconds(pool) if few else 0.0
+    trained, digest = row.seconds or training_seconds(pool), source(pool, arm)
+    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, trained, digest, **more)
 
 
 def source(pool: ground.Pool, arm: str) -> str:
@@ -107,15 +107,25 @@ def ridge_networks(pool: ground.Pool) -> int:
 
 def trainings(pool: ground.Pool) -> float:
     """How many trainings all arms' time is worth: the default search's and one."""
-    return default_seconds(pool) / statistics.fmean(row.seconds for row in first_seeds(pool)) + 1
+    return default_seconds(pool) / training_seconds(pool) + 1
+
+
+def training_seconds(pool: ground.Pool) -> float:
+    """Of a training: as the pool has it, or the default's answers where the pool was made on a GPU."""
+    return ground.mean_seconds(first_seeds(pool)) or statistics.fmean(row.train_seconds for row in _default(pool))
 
 
 def default_seconds(pool: ground.Pool) -> float:
     """Of the default search, as finished runs took it."""
+    return statistics.fmean(row.search_seconds for row in _default(pool))
+
+
+def _default(pool: ground.Pool) -> list[Outcome]:
+    """The default's finished runs."""
     done = [row for row in kept(RUNS_AT / f"{pool.name}.jsonl").values() if row.arm == arms.DEFAULT]
     if not done:
         raise InputError(f"finished runs of {arms.DEFAULT}", "none of this code", "run that arm first")
-    return statistics.fmean(row.search_seconds for row in done)
+    return done
 
 
 def kept(path: Path) -> dict[tuple[str, int], Outcome]:
@@ -208,11 +218,12 @@ def _of_pool(
 ) -> list[str]:
     """Random networks, or halving, by many draws from a pool; its place among `tests`."""
     rows, total = first_seeds(pool), pool.recipe.epochs
-    time = seconds / statistics.fmean(row.seconds for row in rows) + 1
+    each = training_seconds(pool)
+    time = seconds / each + 1
     every = draws(rows, name, time, total, seed=0)
     found = [row.test for row, _ in every]
     epochs = statistics.fmean(spent for _, spent in every)
-    spent = epochs / total * statistics.fmean(row.seconds for row in rows)
+    spent = epochs / total * each
     gaps = gaps_to_pool(rows, name, time, total, default)
     return [
         f"{name} of {pool.name}: {epochs / total:.1f} trainings", f"{DRAWS} draws",

@@ -68,7 +68,7 @@ def lines(pool: ground.Pool) -> list[str]:
         + f"; of multiply-adds {spearman([row.flops for row in first.values()], tests):.2f}, of parameters "
         f"{spearman([row.params for row in first.values()], tests):.2f}, of groups that aren't skipped "
         f"{spearman([-n for n in skips], tests):.2f}",
-        f"* Processor seconds of a training: {statistics.fmean(row.seconds for row in first.values()):.0f}",
+        f"* Processor seconds of a training: {ground.mean_seconds(first.values()) or math.nan:.0f}",
         "",
     ]
     count = Counter(skips)

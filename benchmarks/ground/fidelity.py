@@ -1,7 +1,7 @@
 """Does a judge know a good network? Scores a pool's networks and compares their ranks with the truth's.
 
     python benchmarks/ground/fidelity.py RUN [--pool cifar10-tiny-3M] [--images 2000] [--half 0|1] [--by val] [--json]
-    python benchmarks/ground/fidelity.py --proxy [--seed 0] [the same]
+    python benchmarks/ground/fidelity.py --proxy [--seed 0] [--device cuda] [the same]
 
 With --proxy each network is trained shortly, as `fpnas search --judge proxy` does; scores are kept in runs/ground, so a
 call that was stopped goes on. Else RUN is a search's folder with its checkpoint, and each network of the pool is scored
@@ -61,9 +61,10 @@ def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator
     return judge
 
 
-def proxies(pool: ground.Pool, seed: int) -> ProxyEvaluator:
+def proxies(pool: ground.Pool, seed: int, device: str = "cpu") -> ProxyEvaluator:
     """A judge by short trainings, with the scores that it has given before."""
-    judge = ProxyEvaluator(ground.fresh_supernet(pool), ground.images(pool.data, pool.image_size).learnt, seed=seed)
+    data = ground.images(pool.data, pool.image_size).learnt
+    judge = ProxyEvaluator(ground.fresh_supernet(pool), data, seed=seed, device=device)
     if _kept(judge).exists():
         judge.load_state_dict(torch.load(_kept(judge), weights_only=True))
     return judge
@@ -132,6 +133,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", nargs="?")
     parser.add_argument("--proxy", action="store_true", help="judge by short trainings")
     parser.add_argument("--seed", type=int, default=0, help="of these")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of these")
     parser.add_argument("--pool", choices=tuple(ground.POOLS), default="cifar10-tiny-3M")
     parser.add_argument("--images", type=int, default=2000, help="of the run's alpha half")
     parser.add_argument("--half", type=int, choices=(0, 1), help="of the pool's networks")
@@ -143,7 +145,7 @@ def main(given: Sequence[str] | None = None) -> int:
     pool = ground.POOLS[asked.pool]
     torch.set_num_threads(1)
     try:
-        judge = proxies(pool, asked.seed) if asked.proxy else judge_of(asked.run, pool, asked.images)
+        judge = proxies(pool, asked.seed, asked.device) if asked.proxy else judge_of(asked.run, pool, asked.images)
         found = fidelity(judge, pool, asked.half, asked.by)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import re
+import statistics
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,7 +111,7 @@ class Trained:
         seed: of weights, order and draws.
         val: accuracy in per cent on the held-back images after each epoch.
         test: on the test images after the last.
-        seconds: of processor time that the training took, the judging after each epoch included.
+        seconds: of processor time that the training took, the judging after each epoch included; None on a GPU.
     """
 
     arch: Arch
@@ -119,7 +120,7 @@ class Trained:
     seed: int
     val: tuple[float, ...]
     test: float
-    seconds: float
+    seconds: float | None
 
 
 # ---------------------------------------------------------------------------------------------------- data and networks
@@ -212,30 +213,33 @@ def plain(arch: Mapping[str, Any], space: fpnas.SearchSpace) -> Arch:
     return Arch(options)
 
 
-def train(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = None) -> Trained:
-    """Trains a network from scratch by the pool's recipe, or another, on one thread."""
+def train(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = None, device: str = "cpu") -> Trained:
+    """Trains a network from scratch by the pool's recipe, or another, on one thread, or on a GPU in full float32."""
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False
     data, codes = images(pool.data, pool.image_size), torch.tensor([supernet(pool).space.encode(arch)])
     flops, params = (round(float(cost(codes))) for cost in costs(pool))
     network = fpnas.from_scratch(supernet(pool), arch, seed)
     start = time.process_time()
-    training = fpnas.Training(network, {}, data.learnt, recipe=recipe or pool.recipe, seed=seed)
+    training = fpnas.Training(network, {}, data.learnt, recipe=recipe or pool.recipe, seed=seed, device=device)
     val: list[float] = []
     while training.steps_done < training.steps_total:
         accurate = training.step().metrics["accuracy"]
         val += [] if accurate is None else [accurate]
-    seconds = time.process_time() - start
-    return Trained(arch, flops, params, seed, tuple(val), accuracy(training.trained, data.test).accuracy, seconds)
+    seconds = time.process_time() - start if device == "cpu" else None
+    test = accuracy(training.trained, data.test, device=device).accuracy
+    return Trained(arch, flops, params, seed, tuple(val), test, seconds)
 
 
-def trained(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = None) -> Trained:
+def trained(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = None, device: str = "cpu") -> Trained:
     """What `train` gives; looked up in runs/ground where this code has trained it on this machine before."""
     recipe = recipe or pool.recipe
     facts = (pool.data, pool.image_size, pool.space, sorted(arch.items()), seed, sorted(recipe.settings().items()))
+    facts = facts if device == "cpu" else (*facts, device)
     name = hashlib.sha256(repr((facts, results_file.source(*TRAINS))).encode()).hexdigest()[:20]
     at = ROOT / "runs" / "ground" / f"{name}.csv"
     if not at.exists():
-        save(at, [], [train(pool, arch, seed, recipe)])
+        save(at, [], [train(pool, arch, seed, recipe, device)])
     return read(at)[1][0]
 
 
@@ -243,26 +247,43 @@ def trained(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = Non
 
 
 def facts(pool: Pool) -> list[str]:
-    """The comment lines that a pool's file begins with; a file is gone on with where all but the last are the same."""
+    """The comment lines that a pool's file begins with: what it is, and the recipe. Those of the machines follow."""
     fields = {k: v for k, v in pool.recipe.settings().items() if v not in (0, "none", False)}
     teacher = ("teacher_weight", "teacher_temperature", "crop_area")
     said = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
                      for key, value in fields.items() if key not in teacher)  # fmt: skip
-    here = f"{platform.machine()}, one thread a training; Python {platform.python_version()}, torch {torch.__version__}"
     drawn = ", each distinct network as probable as another" if pool.distinct else ""
     return [
         f"# {pool.name}: `{pool.space}` at {pool.image_size} px on {Path(pool.data).name}, {BAND:.0%} to 100 % of "
         f"{pool.target:g} multiply-adds{drawn}; val: a tenth of the training images, held back; % after each epoch",
         f"# recipe: {said}",
-        f"# machine: {here}; commit {results_file.commit()}, training code "
-        f"{results_file.source(*TRAINS)}; made by benchmarks/ground/make_pools.py",
     ]
 
 
-def trains_like(comment: str) -> tuple[str, ...] | None:
-    """Of a pool's last comment line, what decides its numbers: torch's version and the digest of the code."""
-    found = re.search(r"torch ([^;]+);.*training code ([0-9a-f]+)", comment)
-    return None if found is None else found.groups()
+def machine(device: str = "cpu") -> str:
+    """The comment line of the machine that rows of a pool were made on: those without seconds on a GPU."""
+    if device == "cpu":
+        here = f"{platform.machine()}, one thread a training"
+    else:
+        here = f"{torch.cuda.get_device_name()}, float32, several trainings at once (rows without seconds)"
+    return (
+        f"# machine: {here}; Python {platform.python_version()}, torch {torch.__version__}; commit "
+        f"{results_file.commit()}, training code "
+        f"{results_file.source(*TRAINS)}; made by benchmarks/ground/make_pools.py"
+    )
+
+
+def made_alike(line: str, other: str) -> bool:
+    """Whether rows of these two machines may stand in one file: the code is the same, and so is torch on one device."""
+    device, torch_, code = (re.findall(pattern, f"{line}\n{other}") for pattern in (
+        r"machine: ([^;]+);", r"torch ([^;]+);", r"training code ([0-9a-f]+)"))  # fmt: skip
+    return len(code) == 2 and len({*code}) == 1 and (len({*device}) == 2 or len({*torch_}) == 1)
+
+
+def mean_seconds(rows: Iterable[Trained]) -> float | None:
+    """Of processor time a training; None where none was timed."""
+    timed = [row.seconds for row in rows if row.seconds is not None]
+    return statistics.fmean(timed) if timed else None
 
 
 def read(path: Path) -> tuple[list[str], list[Trained]]:
@@ -273,7 +294,8 @@ def read(path: Path) -> tuple[list[str], list[Trained]]:
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
         epochs = sorted((name for name in row if name.startswith("val_")), key=lambda name: int(name[4:]))
         val = tuple(float(row.pop(name)) for name in epochs)
-        test, seconds = float(row.pop("test")), float(row.pop("seconds"))
+        test, timed = float(row.pop("test")), row.pop("seconds")
+        seconds = float(timed) if timed else None
         flops, params, seed = (int(row.pop(name)) for name in ("flops", "params", "seed"))
         arch = Arch({name: int(text) if text.isdigit() else text for name, text in row.items()})
         found.append(Trained(arch, flops, params, seed, val, test, seconds))
@@ -290,7 +312,8 @@ def written(comments: Sequence[str], rows: Iterable[Trained]) -> str:
     out.writerow([*rows[0].arch, "flops", "params", "seed", *epochs, "test", "seconds"])
     for row in rows:
         numbers = [f"{value:.2f}" for value in (*row.val, row.test)]
-        out.writerow([*row.arch.values(), row.flops, row.params, row.seed, *numbers, f"{row.seconds:.1f}"])
+        timed = "" if row.seconds is None else f"{row.seconds:.1f}"
+        out.writerow([*row.arch.values(), row.flops, row.params, row.seed, *numbers, timed])
     return text.getvalue()
 
 

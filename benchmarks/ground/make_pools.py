@@ -1,8 +1,9 @@
 """Trains the pools. Goes on where it was stopped, and writes the pool's file anew after each network.
 
-    python benchmarks/ground/make_pools.py [POOL ...] [--minutes M] [--workers N]
+    python benchmarks/ground/make_pools.py [POOL ...] [--minutes M] [--workers N] [--device cuda]
 
-Processes of one thread each, as many as there are cores. With --minutes no training is begun after so many.
+Processes of one thread each, as many as there are cores. With --minutes no training is begun after so many. Rows
+made on a GPU have no seconds: these would say nothing of those on a processor.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ def tasks(pool: ground.Pool) -> list[tuple[Arch, int]]:
     return [*((arch, 0) for arch in drawn), *((arch, 1) for arch in drawn[: pool.twice])]
 
 
-def fill(pool: ground.Pool, workers: int, until: float) -> int:
+def fill(pool: ground.Pool, workers: int, until: float, device: str = "cpu") -> int:
     """Trains what the pool's file lacks; the number of rows that it has then."""
     wanted = tasks(pool)
-    comments = ground.facts(pool)
-    before, rows = ground.read(pool.path) if pool.path.exists() else (comments, [])
-    # The commit may be another, as long as torch and the code that trains are the same.
-    if before[:-1] != comments[:-1] or ground.trains_like(before[-1]) != ground.trains_like(comments[-1]):
+    facts, here = ground.facts(pool), ground.machine(device)
+    before, rows = ground.read(pool.path) if pool.path.exists() else (facts, [])
+    machines = before[len(facts) :]
+    # The commit may be another, as long as the code that trains is the same.
+    if before[: len(facts)] != facts or not all(ground.made_alike(line, here) for line in machines):
         raise SystemExit(f"error: expected the facts of this pool at the head of {pool.path}, got others: move it away")
+    comments = [*facts, *(line for line in machines if line.split(";")[0] != here.split(";")[0]), here]
     found = {(row.arch, row.seed): row for row in rows}
     if set(found) - set(wanted):
         raise SystemExit(f"error: expected networks of this pool in {pool.path}, got others: move it away")
@@ -43,7 +46,7 @@ def fill(pool: ground.Pool, workers: int, until: float) -> int:
         running: set[Future[ground.Trained]] = set()
         while running or (missing and time.monotonic() < until):
             while missing and len(running) < workers and time.monotonic() < until:
-                running.add(processes.submit(ground.trained, pool, *missing.pop(0)))
+                running.add(processes.submit(ground.trained, pool, *missing.pop(0), device=device))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for row in (future.result() for future in done):
                 found[row.arch, row.seed] = row
@@ -58,6 +61,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("pools", nargs="*", metavar="POOL", help=f"of {', '.join(ground.POOLS)}; all by default")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     asked = parser.parse_args(given)
     for name in asked.pools:
         if name not in ground.POOLS:
@@ -66,7 +70,7 @@ def main(given: Sequence[str] | None = None) -> None:
     for name in asked.pools or list(ground.POOLS):
         pool = ground.POOLS[name]
         with FileLock(pool.path.with_suffix(".lock")):  # two callers would train the same networks
-            print(f"{name}: {fill(pool, asked.workers, until)} networks in {pool.path}")
+            print(f"{name}: {fill(pool, asked.workers, until, asked.device)} networks in {pool.path}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Which recipe trains the networks of a pool best? Chosen on the pool's first five, by their held-back images.
 
-    python benchmarks/ground/recipes.py [--pool cifar10-tiny-3M] [--networks 5] [--kept NAME ...] [--results FILE.md]
+    python benchmarks/ground/recipes.py [--pool cifar10-tiny-3M] [--networks 5] [--kept NAME ...] [--device cuda]
+        [--results FILE.md]
 
 All recipes are tried on the first network, those that are kept on the others too. What is finished lies in runs/ground.
 """
@@ -13,6 +14,7 @@ import os
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,11 @@ KEPT = ("SGD 0.8", "SGD 0.4, batches of 64")
 """The best two on the first network."""
 
 
-def one(name: str, recipe: str, number: int) -> ground.Trained:
+def one(name: str, recipe: str, number: int, device: str) -> ground.Trained:
     """A training; what is finished is looked up."""
     pool = ground.POOLS[name]
     changed = pool.recipe.with_fields({"optimiser": "sgd", "weight_decay": None, **RECIPES[recipe]})
-    row = ground.trained(pool, ground.draw(pool)[number], 0, changed)
+    row = ground.trained(pool, ground.draw(pool)[number], 0, changed, device)
     print(f"{recipe} on network {number}: val {row.val[-1]:.2f} %", file=sys.stderr, flush=True)
     return row
 
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--kept", nargs="+", choices=tuple(RECIPES), default=list(KEPT), metavar="NAME")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--results", type=Path)
     asked = parser.parse_args()
     pool_of = ground.POOLS[asked.pool]
@@ -57,13 +60,14 @@ def main() -> None:
     tasks = [(asked.pool, name, 0) for name in RECIPES]
     tasks += [(asked.pool, name, number) for number in range(1, asked.networks) for name in asked.kept]
     with ProcessPoolExecutor(asked.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = dict(zip(tasks, pool.map(one, *zip(*tasks, strict=True)), strict=True))
+        found = dict(zip(tasks, pool.map(one, *zip(*tasks, strict=True), repeat(asked.device)), strict=True))
     rows: list[list[str]] = []
     for name in RECIPES:
         own = [found[task] for task in tasks if task[1] == name]
         vals = ", ".join(f"{row.val[-1]:.2f}" for row in own)
         mean = f"{statistics.fmean(row.val[-1] for row in own):.2f}" if len(own) == asked.networks else "-"
-        rows.append([name, vals, mean, f"{statistics.fmean(row.seconds for row in own):.0f}"])
+        seconds = ground.mean_seconds(own)
+        rows.append([name, vals, mean, "-" if seconds is None else f"{seconds:.0f}"])
     lines = [
         *results_file.head(
             f"Recipes for the pool {asked.pool}",

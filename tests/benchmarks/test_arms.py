@@ -25,7 +25,7 @@ def worth(arch: fpnas.Arch) -> float:
     return 60 + sum(4.0 + 0.5 * arch[f"group{g}.splits"] for g in range(1, 5) if arch[f"group{g}.kernel"] != 0)
 
 
-def trained(pool: Any, arch: fpnas.Arch, seed: int, recipe: Any = None) -> Any:
+def trained(pool: Any, arch: fpnas.Arch, seed: int, recipe: Any = None, device: str = "cpu") -> Any:
     """In place of a training."""
     codes = torch.tensor([ground.supernet(pool).space.encode(arch)])
     value = worth(arch) + 0.1 * seed

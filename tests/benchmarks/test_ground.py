@@ -77,7 +77,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Any:
     before, ground.POOLS_AT = ground.POOLS_AT, tmp_path_factory.mktemp("pools")
     ground.POOLS[POOL.name] = POOL
     threads = torch.get_num_threads()
-    ground.save(POOL.path, ground.facts(POOL), [ground.train(POOL, *task) for task in make_pools.tasks(POOL)])
+    ground.save(
+        POOL.path,
+        [*ground.facts(POOL), ground.machine()],
+        [ground.train(POOL, *task) for task in make_pools.tasks(POOL)],
+    )
     yield POOL
     torch.set_num_threads(threads)
     ground.POOLS_AT = before
@@ -88,7 +92,7 @@ def test_a_pools_file_holds_what_was_trained_and_its_numbers_come_back(pool: Any
     comments, rows = ground.read(pool.path)
     assert [(row.arch, row.seed) for row in rows] == make_pools.tasks(pool)
     assert [row.seed for row in rows] == [0] * 6 + [1] * 2
-    assert comments == ground.facts(pool)
+    assert comments == [*ground.facts(pool), ground.machine()]
     assert "epochs 2" in comments[1]
     assert "commit" in comments[2]
     assert all(len(row.val) == 2 and row.seconds > 0 for row in rows)
@@ -131,7 +135,7 @@ def test_the_kept_pools_are_what_they_say(name: str) -> None:
     if not (KEPT_AT / f"{name}.csv").exists():
         pytest.skip(f"{name}.csv isn't made yet")
     comments, rows = ground.read(KEPT_AT / f"{name}.csv")
-    assert comments[:-1] == ground.facts(kept)[:-1]
+    assert comments[:2] == ground.facts(kept)
     assert all(kept.target * ground.BAND <= row.flops <= kept.target for row in rows)
     assert len({(row.arch, row.seed) for row in rows}) == len(rows)
     assert all(len(row.val) == kept.recipe.epochs for row in rows)
