@@ -3,10 +3,11 @@
     python benchmarks/ground/compare.py [--pool cifar10-tiny-3M] [--arms NAME ...] [--seeds 5] [--results FILE.md]
 
 The time of all is that of a search by short trainings (here the default) and one training. What is finished lies in
-benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of what made it: the package, these scripts, the pool's
-recipe; runs of other code are left there and made anew. Percentiles are by test accuracy. A verdict compares the
-default with an arm, seed by seed. Random networks and halving are draws from the pool; for a verdict the pool is dealt
-out to the seeds, and each is compared with the mean of many draws from its own part, so that the pool's chance counts.
+benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of what made it: the package's code that searches and
+trains, arms.py, the pool's recipe; runs of other code are left there and made anew. Percentiles are by test accuracy.
+A verdict compares the default with an arm, seed by seed. Random networks and halving are draws from the pool; for a
+verdict the pool is dealt out to the seeds, and each is compared with the mean of many draws from its own part, so that
+the pool's chance counts.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ RUNS_AT = Path(__file__).parent / "runs"
 DRAWS = 2000
 RULE, RIDGE, RANDOM, HALVING = "rule: depth, splits, width", "ridge on a few", "best of random", "successive halving"
 OTHERS = (RULE, RIDGE, RANDOM, HALVING)
+SEARCHES_WITH = (
+    *("search", "evaluators", "cost", "estimators.py", "distribution.py", "memory.py", "gaussian.py", "space.py"),
+    *("parallel.py", "bench/contest.py", *ground.TRAINS),
+)
+"""The parts of the package that a search, and the training of its answer, consist of."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,8 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
 
 def source(pool: ground.Pool, arm: str) -> str:
     """A digest of all that a run of an arm hangs on."""
-    here = Path(__file__).parent
-    beside: list[Path | str] = [here / "arms.py", here / "ground.py", repr(pool)]
-    return results_file.source(beside=[*beside, pool.path] if arm == RIDGE else beside)
+    beside: list[Path | str] = [Path(__file__).parent / "arms.py", repr(pool)]
+    return results_file.source(*SEARCHES_WITH, beside=[*beside, pool.path] if arm == RIDGE else beside)
 
 
 def first_seeds(pool: ground.Pool) -> list[ground.Trained]:

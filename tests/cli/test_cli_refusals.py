@@ -20,7 +20,7 @@ SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     "a method that knows no short trainings": (("--judge", "proxy", "--method", "random", *OUT), "--method fpnas with"),
     "short trainings for several targets": (
         ("--judge", "proxy", "--target-flops", "1M,2M", *OUT),
-        "expected one budget, got several",
+        "expected one target with --judge proxy, got several",
     ),
     "unknown device": (("--device", "tpu", *OUT), "tpu"),
     "unknown precision": (("--precision", "fp8", *OUT), "fp8"),

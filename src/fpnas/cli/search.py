@@ -131,8 +131,11 @@ def search(
         raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
-    if any(len(many) > 1 for many in given.values()) and method != "fpnas":
-        raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
+    if any(len(many) > 1 for many in given.values()):
+        if method != "fpnas":
+            raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
+        if judge == "proxy":
+            raise InputError("one target with --judge proxy", "several", "give one target, or --judge shared")
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:

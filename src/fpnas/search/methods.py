@@ -45,7 +45,7 @@ def fpnas(
     cooling: float = 1.0,
     baseline: Baseline = "mean",
     lr: float = ALPHA_LR,
-    warmup: float = WARMUP,
+    warmup: float | None = None,
     warm_samples: int | None = None,
     within: bool | None = None,
     prior: Prior | None = None,
@@ -71,7 +71,8 @@ def fpnas(
             Below 1 the entropy falls further, so fewer are sampled, and what is found is worse.
         baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         lr: of alpha, with "eq7" (ours).
-        warmup: fraction of the epochs with weights only (ours).
+        warmup: fraction of the epochs with weights only (ours); by default 0.3, and 0 where a look takes many steps:
+            then no weights outlast it.
         warm_samples: the most architectures of a step there (ours); by default 2 with "posterior" on supernets,
             else as many as later.
         within: draw only architectures within the budget (ours); by default with "posterior" alone. With "eq7" alpha
@@ -105,8 +106,11 @@ def fpnas(
         strategy = Thompson(
             first or ArchDistribution(evaluator.space), size, join_at=join_at, least=LEAST_COST if gradual else 0.0
         )
-        warmup = 0.0 if gradual else warmup
+        if gradual and warmup:
+            raise InputError("no warm-up of a judge whose looks take many steps", f"{warmup:g}", "leave warmup out")
+        warmup = 0.0 if gradual else WARMUP if warmup is None else warmup
         return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
+    warmup = WARMUP if warmup is None else warmup
     if warm_samples is None and update == "posterior" and not evaluator.stationary:
         warm_samples = max(WARM_SAMPLES, at_least)
 
