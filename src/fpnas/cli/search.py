@@ -44,7 +44,8 @@ from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
 LAM, JOIN_AT, BETA = 0.25, 0.45, 0.3
-JUDGES = ("shared", "proxy")
+EPOCHS = {"shared": 10, "proxy": 4}
+"""By judge: passes over the images, or looks at K networks."""
 WITH_COST_TERM = ("parsec", "reinforce")
 """The methods that `--beta` is for: the others have no cost term, and answer within the budget."""
 
@@ -55,13 +56,13 @@ def search(
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
     method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     judge: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--judge",
-            help="shared: a supernet's weights, one set for all networks; proxy: a short training of each, on "
-            "smaller images.",
+            help="proxy: a short training of each network, on smaller images (the default for fpnas and one target); "
+            "shared: a supernet's weights, one set for all networks.",
         ),
-    ] = "shared",
+    ] = None,
     target_flops: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +77,12 @@ def search(
     ] = None,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the search.")] = 10,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="Length of the search: epochs of shared weights (10), or looks of proxies (4)."
+        ),
+    ] = None,
     lam: Annotated[
         float, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy.")
     ] = LAM,
@@ -125,17 +131,9 @@ def search(
     callbacks = trackers_by_name(log)
     if method not in methods.METHODS:
         raise unknown_name("method", method, methods.METHODS)
-    if judge not in JUDGES:
-        raise unknown_name("judge", judge, JUDGES)
-    if judge == "proxy" and method != "fpnas":
-        raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
-    if any(len(many) > 1 for many in given.values()):
-        if method != "fpnas":
-            raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
-        if judge == "proxy":
-            raise InputError("one target with --judge proxy", "several", "give one target, or --judge shared")
+    judge = _judge(judge, method, several=any(len(many) > 1 for many in given.values()))
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
@@ -174,7 +172,7 @@ def search(
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
             budgets = [Budget(cost, target, beta) for target in wanted]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
-        job = methods.METHODS[method](task, budget, epochs=epochs, seed=seed, **options)
+        job = methods.METHODS[method](task, budget, epochs=epochs or EPOCHS[judge], seed=seed, **options)
         warn_of_data(images, workers, skip_corrupt)
         idle = _Idle(budgets, None if beta == BETA or method in WITH_COST_TERM else method)
         if dry_run:
@@ -185,6 +183,19 @@ def search(
         run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
         if parallel.rank() == 0:
             say_found(out)
+
+
+def _judge(asked: str | None, method: str, several: bool) -> str:
+    """What judges networks: what is asked for, where the method and the targets allow it."""
+    if asked is not None and asked not in EPOCHS:
+        raise unknown_name("judge", asked, tuple(EPOCHS))
+    if several and method != "fpnas":
+        raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
+    if asked == "proxy" and method != "fpnas":
+        raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
+    if asked == "proxy" and several:
+        raise InputError("one target with --judge proxy", "several", "give one target, or --judge shared")
+    return asked or ("proxy" if method == "fpnas" and not several else "shared")
 
 
 class _Idle(Callback):

@@ -72,9 +72,10 @@ class Savings:
 
 
 def savings(steps: Steps) -> Savings | None:
-    """None where the log says nothing of K."""
+    """None where the log says nothing of K, or no look has ended yet."""
     known = np.isfinite(steps["num_samples"])
-    if not known.any():
+    counted = steps["num_samples"][known & (steps["drawn"] != 0)]  # one step of each look
+    if not len(counted):
         return None
     k, seconds = steps["num_samples"][known], np.nan_to_num(steps["seconds"][known])
     moving = np.isfinite(steps["val_loss"][known])
@@ -82,7 +83,6 @@ def savings(steps: Steps) -> Savings | None:
     for phase in (moving, ~moving):
         more += _slope(k[phase], seconds[phase]) * float((k0 - k[phase]).sum())
     total = float(seconds.sum())
-    counted = k[steps["drawn"][known] != 0]  # one step of each look
     return Savings(int(k0), int(counted.sum()), int(k0) * len(counted), total, max(0.0, total + more))
 
 
