@@ -77,6 +77,7 @@ class Outcome:
 def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
     """One run of an arm that searches, or of one that trains by a rule."""
     pool = ground.POOLS[name]
+    digest = source(pool, arm)  # of the code as it is when the run begins
     if arm in arms.SEARCHES:
         found = arms.searched(pool, arm, seed, steps)
         row = ground.trained(pool, found.arch, seed)
@@ -90,7 +91,7 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
         # What was trained to fit the ridge is there to be chosen too.
         row = max([*few, last], key=lambda row: row.val[-1])
         more, seconds = {}, len(few) * training_seconds(pool) if few else 0.0
-    trained, digest = row.seconds or training_seconds(pool), source(pool, arm)
+    trained = row.seconds or training_seconds(pool)
     return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, trained, digest, **more)
 
 

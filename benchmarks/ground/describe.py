@@ -56,6 +56,7 @@ def lines(pool: ground.Pool) -> list[str]:
     codes = torch.tensor([space.encode(arch) for arch in first])
     skips = skipped(space, codes).tolist()
     seeds = f"{math.sqrt(statistics.fmean(d * d for d in twice) / 2):.2f} points" if twice else "not known yet"
+    seconds = ground.mean_seconds(first.values())
     text = [
         f"## {pool.name}",
         "",
@@ -68,7 +69,7 @@ def lines(pool: ground.Pool) -> list[str]:
         + f"; of multiply-adds {spearman([row.flops for row in first.values()], tests):.2f}, of parameters "
         f"{spearman([row.params for row in first.values()], tests):.2f}, of groups that aren't skipped "
         f"{spearman([-n for n in skips], tests):.2f}",
-        f"* Processor seconds of a training: {ground.mean_seconds(first.values()) or math.nan:.0f}",
+        f"* Processor seconds of a training: {'not timed' if seconds is None else f'{seconds:.0f}'}",
         "",
     ]
     count = Counter(skips)

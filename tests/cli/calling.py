@@ -30,8 +30,6 @@ SEARCH = (
     "digits",
     "--image-size",
     "16",
-    "--judge",
-    "shared",
     "--batch-size",
     "32",
     "--max-steps",

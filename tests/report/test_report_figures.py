@@ -111,6 +111,8 @@ def test_networks_whose_look_takes_many_steps_count_once(tmp_path: Path) -> None
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert (saved.k0, saved.samples, saved.samples_fixed) == (5, 8, 10)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
+    assert savings(read_run(tmp_path).steps) is None
 
 
 def test_blocks_of_the_network() -> None:

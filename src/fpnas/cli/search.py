@@ -56,13 +56,13 @@ def search(
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
     method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     judge: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--judge",
-            help="proxy: a short training of each network, on smaller images (the default for fpnas and one target); "
-            "shared: a supernet's weights, one set for all networks.",
+            help="shared: a supernet's weights, one set for all networks; proxy: a short training of each, on "
+            "smaller images.",
         ),
-    ] = None,
+    ] = "shared",
     target_flops: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +133,7 @@ def search(
         raise unknown_name("method", method, methods.METHODS)
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
-    judge = _judge(judge, method, several=any(len(many) > 1 for many in given.values()))
+    _check_judge(judge, method, several=any(len(many) > 1 for many in given.values()))
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
@@ -185,17 +185,16 @@ def search(
             say_found(out)
 
 
-def _judge(asked: str | None, method: str, several: bool) -> str:
-    """What judges networks: what is asked for, where the method and the targets allow it."""
-    if asked is not None and asked not in EPOCHS:
-        raise unknown_name("judge", asked, tuple(EPOCHS))
+def _check_judge(judge: str, method: str, several: bool) -> None:
+    """`InputError` where the method or the number of targets doesn't go with it."""
+    if judge not in EPOCHS:
+        raise unknown_name("judge", judge, tuple(EPOCHS))
     if several and method != "fpnas":
         raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
-    if asked == "proxy" and method != "fpnas":
+    if judge == "proxy" and method != "fpnas":
         raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
-    if asked == "proxy" and several:
+    if judge == "proxy" and several:
         raise InputError("one target with --judge proxy", "several", "give one target, or --judge shared")
-    return asked or ("proxy" if method == "fpnas" and not several else "shared")
 
 
 class _Idle(Callback):
