@@ -55,7 +55,10 @@ def lines(pool: ground.Pool) -> list[str]:
     space = ground.supernet(pool).space
     codes = torch.tensor([space.encode(arch) for arch in first])
     skips = skipped(space, codes).tolist()
-    seeds = f"{math.sqrt(statistics.fmean(d * d for d in twice) / 2):.2f} points" if twice else "not known yet"
+    seeds = "not known yet"
+    if len(twice) > 1:
+        seeds = f"{math.sqrt(statistics.fmean(d * d for d in twice) / 2):.2f} points; the second less the first: "
+        seeds += f"{statistics.fmean(twice):+.2f} ± {statistics.stdev(twice) / math.sqrt(len(twice)):.2f} on average"
     seconds = ground.mean_seconds(first.values())
     text = [
         f"## {pool.name}",

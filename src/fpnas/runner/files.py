@@ -189,7 +189,11 @@ def inherit_weights(supernet: Supernet, folder: str | Path) -> None:
     state = load_checkpoint(Path(folder))
     weights = None if state is None else state.get("job", {}).get("evaluator", {}).get("supernet")
     if weights is None:
-        raise RunFolderError("a search's folder with a checkpoint to inherit from", str(folder), "train from scratch")
+        raise RunFolderError(
+            "the folder of a search on shared weights, with its checkpoint, to inherit from",
+            str(folder),
+            "train from scratch",
+        )
     try:
         supernet.load_state_dict(weights)
     except RuntimeError as error:
