@@ -1,6 +1,7 @@
 """Does a judge know a good network? Scores a pool's networks and compares their ranks with the truth's.
 
     python benchmarks/ground/fidelity.py RUN [--pool cifar10-tiny-3M] [--images 2000] [--half 0|1] [--by val] [--json]
+        [--results FILE.md]
     python benchmarks/ground/fidelity.py --proxy [--seed 0] [--device cuda] [the same]
 
 With --proxy each network is trained shortly, as `fpnas search --judge proxy` does; scores are kept in runs/ground, so a
@@ -124,6 +125,23 @@ def beyond(values: Sequence[float], archs: Sequence[Arch]) -> list[float]:
     return [value - means[d] for value, d in zip(values, depths, strict=True)]
 
 
+def lines(found: dict[str, Any], pool: ground.Pool) -> list[str]:
+    """What `fidelity` gives, to be read."""
+    options = sorted(found["options"].items(), key=lambda item: item[1]["mean"])
+    return [
+        f"* Spearman {found['spearman']:.2f} by {found['by']}; its standard error by chance {found['error']:.2f}",
+        f"* Depth alone: {found['depth']:.2f}; among networks of the same depth: {found['beyond_depth']:.2f}",
+        f"* {found['networks']} of {found['of']} networks of {pool.name}, {found['images']} images each",
+        "",
+        "Ranks of 100 by score, less what the true ranks let expect: below 0 an option's networks are judged too low.",
+        "",
+        *results_file.table(
+            ["option", "ranks", "networks"],
+            [[name, f"{o['mean']:+.1f} ± {o['error']:.1f}", o["networks"]] for name, o in options],
+        ),
+    ]
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -139,6 +157,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", type=int, choices=(0, 1), help="of the pool's networks")
     parser.add_argument("--by", choices=("test", "val"), default="test", help="which accuracy is the truth")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--results", type=Path)
     asked = parser.parse_args(given)
     if (asked.run is None) != asked.proxy:
         parser.error("give either RUN or --proxy")
@@ -153,12 +172,10 @@ def main(given: Sequence[str] | None = None) -> int:
     if asked.json:
         print(json.dumps(found, indent=2))
         return 0
-    print(f"Spearman {found['spearman']:.2f} (standard error where there is none: {found['error']:.2f})")
-    print(f"Depth alone: {found['depth']:.2f}; among networks of the same depth: {found['beyond_depth']:.2f}")
-    print(f"{found['networks']} of {found['of']} networks of {pool.name}, {found['images']} images each")
-    print("Ranks of 100 by score, less what the true ranks let expect, by option: below 0 is judged too low")
-    for name, option in sorted(found["options"].items(), key=lambda item: item[1]["mean"]):
-        print(f"  {name:24} {option['mean']:+6.1f} ± {option['error']:.1f}  ({option['networks']} networks)")
+    judged = f"short trainings, seed {asked.seed}" if asked.proxy else str(asked.run)
+    text = [*results_file.head(f"How {judged} rank the pool {pool.name}"), *lines(found, pool)]
+    print("\n".join(lines(found, pool)))
+    results_file.write(asked.results, text)
     return 0
 
 

@@ -335,7 +335,10 @@ def test_fidelity_of_a_run(pool: Any, tmp_path: Path, capsys: Any) -> None:
     assert judge._judged.tolist() == fpnas.SupernetEvaluator(net, data, seed=3, judged_on=100)._judged.tolist()
     for key, value in task.supernet.state_dict().items():
         assert torch.equal(value, judge.supernet.state_dict()[key])
-    assert fidelity.main([str(tmp_path / "run"), "--pool", "digits", "--half", "1"]) == 0
-    assert "3 of 3 networks of digits" in capsys.readouterr().out
+    kept = tmp_path / "fidelity.md"
+    assert fidelity.main([str(tmp_path / "run"), "--pool", "digits", "--half", "1", "--results", str(kept)]) == 0
+    told = capsys.readouterr().out
+    assert "3 of 3 networks of digits" in told
+    assert kept.read_text().endswith(told)
     assert fidelity.main([str(tmp_path), "--pool", "digits"]) == 2
     assert "a search's folder with its checkpoint" in capsys.readouterr().err
