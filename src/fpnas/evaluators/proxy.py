@@ -22,16 +22,13 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from fpnas import parallel
-from fpnas.allocator import keep_memory
-from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Batches, Data, EpochOrder, ImageData, LabelledSet, stratified_split
 from fpnas.elastic import Supernet, initialise
 from fpnas.errors import InputError
 from fpnas.evaluators.base import Learned
-from fpnas.evaluators.distinct import canonical, distinct_logits
-from fpnas.evaluators.fit import check_classes, check_fit, facts_of, own_space
+from fpnas.evaluators.fit import check_classes
+from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.rehearsal import rehearse
-from fpnas.space import Arch, SearchSpace
 from fpnas.streams import as_global, generator
 
 STEPS = 300
@@ -56,7 +53,7 @@ class _Run:
     optimiser: torch.optim.SGD
 
 
-class ProxyEvaluator:
+class ProxyEvaluator(OfSupernet):
     """Judges architectures by short trainings from scratch.
 
     Letters: K architectures, V choices.
@@ -106,15 +103,13 @@ class ProxyEvaluator:
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
-        check_fit(supernet, data)
+        super().__init__(supernet, data, device, precision)
         if batch_size < 2:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if steps is not None and steps < 1:
             raise InputError("1 step or more", str(steps), "use the default")
         if not (math.isfinite(lr) and lr > 0):
             raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
-        keep_memory()
-        self.supernet, self.data, self.device, self.precision = supernet, data, device, precision
         self.image_size = _size(supernet, data, image_size)
         self.batch_size, self.lr, self.weight_decay = batch_size, lr, weight_decay
         self.label_smoothing, self.clip, self.held_back, self.seed = label_smoothing, clip, held_back, seed
@@ -132,14 +127,7 @@ class ProxyEvaluator:
         self._runs: list[_Run] = []
         self._step = 0
         self._scores: dict[tuple[int, ...], float] = {}
-        self._canonical = canonical(supernet)
-        example = data.input_shape, data.input_dtype
-        self._costs = Flops(supernet, *example), Params(supernet, *example)
         check_classes(supernet, data, self._batch(self._order.batch(0)[:2])[0].cpu())
-
-    @property
-    def space(self) -> SearchSpace:
-        return self.supernet.space
 
     @property
     def steps_per_epoch(self) -> int:
@@ -170,14 +158,6 @@ class ProxyEvaluator:
         self._scores |= {run.code: parallel.broadcast(self._loglik(run.network)) for run in self._runs}
         self._runs = []
         return torch.tensor([self._scores[tuple(row)] for row in codes.tolist()], dtype=torch.float64)
-
-    def canonical(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K V"]:
-        """The same networks, with the first option of each choice that has no effect; see `distinct.canonical`."""
-        return self._canonical(codes)
-
-    def distinct_logits(self) -> Float64[Tensor, "V O"]:
-        """The logits under which distinct networks are equally probable; see `distinct`."""
-        return distinct_logits(self.supernet)
 
     def _take_up(self, codes: Tensor) -> None:
         """The networks of those that have no score yet; they go on where they are already in training."""
@@ -221,9 +201,6 @@ class ProxyEvaluator:
         self._step += 1
         return Learned(float(parallel.total(torch.stack(losses).mean())))
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
-
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = self._batches.at(self._train[chosen])
         return self.data.normalise(images), labels
@@ -250,20 +227,10 @@ class ProxyEvaluator:
 
         return rehearse(loss_of, list(network.parameters()), len(labels), room)
 
-    def describe(self, arch: Arch) -> dict[str, Any]:
-        """Space, input, choices, FLOPs and parameters, at the data's own size."""
-        return facts_of(self.supernet, self.data, self._costs, arch)
-
-    def layers(self, arch: Arch) -> dict[str, Any]:
-        """What each layer costs, for layers.json."""
-        return layer_table(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
-
     def settings(self) -> dict[str, Any]:
         """What decides its scores, beside the machine."""
         return {
-            "space": self.supernet.name,
-            **own_space(self.supernet, self.data.input_shape, self.data.input_dtype),
-            **self.data.settings(),
+            **self._space_settings(),
             "judge": "proxy",
             "proxy_size": self.image_size,
             "proxy_steps": self.steps_per_look,

@@ -8,7 +8,7 @@ ranks share each step, see `ranks`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,30 +18,27 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas import parallel
-from fpnas.allocator import keep_memory
-from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Batches, Data, EpochOrder, halves
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.elastic.gathered import Gathered
 from fpnas.errors import InputError
 from fpnas.estimators import Temperature, divisor
 from fpnas.evaluators.base import Learned
-from fpnas.evaluators.distinct import canonical, distinct_logits
-from fpnas.evaluators.fit import check_classes, check_fit, check_ranks, facts_of, own_space
+from fpnas.evaluators.fit import check_classes, check_ranks
 from fpnas.evaluators.gradients import OnlineWeights
+from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.optimiser import WeightsOptimiser
 from fpnas.evaluators.prefixes import Chain, Walk
 from fpnas.evaluators.racing import Racing, race
 from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
-from fpnas.space import Arch, SearchSpace
 from fpnas.streams import generator
 
 JUDGED_AT_ONCE = 250
 """Images that share their batch statistics where architectures are judged on many."""
 
 
-class SupernetEvaluator:
+class SupernetEvaluator(OfSupernet):
     """Judges architectures by a supernet's shared weights.
 
     Letters: K architectures, V choices, B images of a batch.
@@ -84,16 +81,14 @@ class SupernetEvaluator:
         split: Split = "data",
         judged_on: int = 1000,
     ) -> None:
-        check_fit(supernet, data)
+        super().__init__(supernet, data, device, precision)
         if batch_size < 2:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if judged_on < 2:
             raise InputError("2 images or more to judge on", str(judged_on), "use the default")
         if racing is not None:
             racing.check(batch_size)
-        keep_memory()
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
-        self.data, self.device, self.precision = data, device, precision
         self.batch_size = batch_size
         self.temperature: Temperature = temperature
         self.negligible, self.racing, self.seed = negligible, racing, seed
@@ -112,15 +107,8 @@ class SupernetEvaluator:
         self._judged = second[chosen.sort().values]
         self.split: Split = split
         check_ranks(split, (self._train_order, self._val_order), racing)
-        example = data.input_shape, data.input_dtype
-        self._costs = Flops(supernet, *example), Params(supernet, *example)
-        self._canonical: Callable[[Tensor], Tensor] | None = None
         divisor(temperature, batch_size)
         check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
-
-    @property
-    def space(self) -> SearchSpace:
-        return self.supernet.space
 
     @property
     def steps_per_epoch(self) -> int:
@@ -189,9 +177,6 @@ class SupernetEvaluator:
         batch = self._batch(self._train, self._train_order)
         self._steps += 1
         return batch
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
     @torch.no_grad()
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
@@ -269,29 +254,10 @@ class SupernetEvaluator:
 
         return rehearse(loss_of, self._parameters, len(labels), room)
 
-    def canonical(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K V"]:
-        """The same networks, with the first option of each choice that has no effect; see `distinct.canonical`."""
-        self._canonical = self._canonical or canonical(self.supernet)
-        return self._canonical(codes)
-
-    def distinct_logits(self) -> Float64[Tensor, "V O"]:
-        """The logits under which distinct networks are equally probable; see `distinct`."""
-        return distinct_logits(self.supernet)
-
-    def describe(self, arch: Arch) -> dict[str, Any]:
-        """Space, input, choices, FLOPs and parameters."""
-        return facts_of(self.supernet, self.data, self._costs, arch)
-
-    def layers(self, arch: Arch) -> dict[str, Any]:
-        """What each layer costs, for layers.json."""
-        return layer_table(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
-
     def settings(self) -> dict[str, Any]:
         """What decides a trajectory, beside the machine."""
         return {
-            "space": self.supernet.name,
-            **own_space(self.supernet, self.data.input_shape, self.data.input_dtype),
-            **self.data.settings(),
+            **self._space_settings(),
             "batch_size": self.batch_size,
             **self._weights.settings(),
             "weight_temperature": self.temperature,
