@@ -24,7 +24,7 @@ from fpnas.cli.options import (
     warn_of_data,
 )
 from fpnas.cli.output import print_json
-from fpnas.evaluators.supernet import check_fit
+from fpnas.evaluators.fit import check_fit
 from fpnas.runner import load, read_arch, trained_folder
 from fpnas.train import accuracy
 

@@ -35,7 +35,7 @@ from fpnas.cli.options import (
 from fpnas.cli.quantity import short
 from fpnas.cost import Flops, Params
 from fpnas.data import ImageData
-from fpnas.evaluators.supernet import check_fit
+from fpnas.evaluators.fit import check_fit
 from fpnas.runner import inherit_weights, load, read_arch, run, trackers_by_name, trained_folder
 from fpnas.runner.folder import read_json
 from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited
