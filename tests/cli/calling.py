@@ -30,6 +30,8 @@ SEARCH = (
     "digits",
     "--image-size",
     "16",
+    "--judge",
+    "shared",
     "--batch-size",
     "32",
     "--max-steps",

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import helpers_run as h
 import pytest
 import torch
-from calling import SEARCH, TRAIN, Found, assert_inherited, call, refused, working_in
+from calling import SEARCH, TRAIN, Found, assert_inherited, call, document, refused, working_in
 from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
@@ -275,10 +275,11 @@ def test_a_setting_without_effect_is_warned_about(small: Found) -> None:
     assert "warning: --rank-timeout has no effect on one process" in called.err
 
 
-def test_a_default_search_of_an_epoch_is_quick(tmp_path: Path) -> None:
+def test_a_search_of_an_epoch_on_shared_weights_is_quick(tmp_path: Path) -> None:
     """ "Ends within 40 s" on two cores: it takes less than 80 seconds of processor time, however busy they are."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "fpnas", "search", "--data", "digits", "--out", "run", "--epochs", "1"]
+    command = [sys.executable, "-m", "fpnas", "search", "--data", "digits", "--judge", "shared", "--epochs", "1"]
+    command += ["--out", "run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -310,6 +311,19 @@ def test_quantities_are_read_as_people_write_them(text: str, value: float | None
             parse_quantity(text, "--flag")
     else:
         assert parse_quantity(text, "--flag") == pytest.approx(value)
+
+
+def test_short_trainings_judge_where_they_can() -> None:
+    options = {"--judge": "shared"}  # what SEARCH asks for
+    words = [word for word in SEARCH if word not in {*options, *options.values()}]
+    dry = ("--dry-run", "--json", "--out", "unused")
+    assert document(call(*words, *dry), "search")["steps"] == 2
+    for more in ((), ("--epochs", "2")):
+        line = [word for word in words if word not in ("--max-steps", "2")]
+        found = document(call(*line, *more, *dry), "search")
+        assert found["steps"] == 300 * (2 if more else 4)
+    for more in (("--target-flops", "200k,400k"), ("--method", "parsec")):
+        assert document(call(*line, *more, *dry), "search")["steps"] == 10 * math.ceil(1437 / 2 / 32)
 
 
 def test_quantities_are_shown_as_people_write_them() -> None:

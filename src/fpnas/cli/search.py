@@ -56,13 +56,13 @@ def search(
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
     method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
     judge: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--judge",
-            help="shared: a supernet's weights, one set for all networks; proxy: a short training of each, on "
-            "smaller images.",
+            help="proxy: a short training of each network, on smaller images; shared: a supernet's weights, one set "
+            "for all. By default proxy for fpnas and one target, else shared.",
         ),
-    ] = "shared",
+    ] = None,
     target_flops: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +80,7 @@ def search(
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", min=1, help="Length of the search: epochs of shared weights (10), or looks of proxies (4)."
+            "--epochs", min=1, help="Length of the search: looks of proxies (4), or epochs of shared weights (10)."
         ),
     ] = None,
     lam: Annotated[
@@ -133,7 +133,7 @@ def search(
         raise unknown_name("method", method, methods.METHODS)
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
-    _check_judge(judge, method, several=any(len(many) > 1 for many in given.values()))
+    judge = _judge(judge, method, several=any(len(many) > 1 for many in given.values()))
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
@@ -185,16 +185,17 @@ def search(
             say_found(out)
 
 
-def _check_judge(judge: str, method: str, several: bool) -> None:
-    """`InputError` where the method or the number of targets doesn't go with it."""
-    if judge not in EPOCHS:
-        raise unknown_name("judge", judge, tuple(EPOCHS))
+def _judge(asked: str | None, method: str, several: bool) -> str:
+    """What is asked for, where it goes with the method and the number of targets; by default short trainings."""
+    if asked is not None and asked not in EPOCHS:
+        raise unknown_name("judge", asked, tuple(EPOCHS))
     if several and method != "fpnas":
         raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
-    if judge == "proxy" and method != "fpnas":
+    if asked == "proxy" and method != "fpnas":
         raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
-    if judge == "proxy" and several:
+    if asked == "proxy" and several:
         raise InputError("one target with --judge proxy", "several", "give one target, or --judge shared")
+    return asked or ("shared" if method != "fpnas" or several else "proxy")
 
 
 class _Idle(Callback):
