@@ -5,8 +5,9 @@
     python benchmarks/ground/fidelity.py --proxy [--seed 0] [--device cuda] [the same]
 
 With --proxy each network is trained shortly, as `fpnas search --judge proxy` does; scores are kept in runs/ground, so a
-call that was stopped goes on. Else RUN is a search's folder with its checkpoint, and each network of the pool is scored
-on the same images of the run's own alpha half, the weights as they are.
+call that was stopped goes on. RUN is a search's folder with its checkpoint, and each network of the pool is scored
+on the same images of the run's own alpha half, the weights as they are. With both a network's score is the sum of the
+two, each less its mean and over its standard deviation.
 
 Fidelity is Spearman's rank correlation of scores and accuracies within the pool, whose networks are of one cost. To
 count the blocks that run is a judge too, and no bad one: beside the fidelity stands that of depth alone, and what the
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -37,6 +39,8 @@ from fpnas import InputError, SupernetEvaluator
 from fpnas.evaluators import ProxyEvaluator
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
+
+Judge = SupernetEvaluator | ProxyEvaluator
 
 
 def judge_of(run: Path, pool: ground.Pool, num_images: int) -> SupernetEvaluator:
@@ -76,7 +80,7 @@ def _kept(judge: ProxyEvaluator) -> Path:
     return ground.ROOT / "runs" / "ground" / f"proxy_{hashlib.sha256(facts.encode()).hexdigest()[:20]}.pt"
 
 
-def scores_of(judge: SupernetEvaluator | ProxyEvaluator, codes: torch.Tensor) -> tuple[list[float], int]:
+def scores_of(judge: Judge, codes: torch.Tensor) -> tuple[list[float], int]:
     """Mean log-likelihoods an image, and of how many images."""
     found: list[torch.Tensor] = []
     for part in codes.split(8):
@@ -90,16 +94,18 @@ def scores_of(judge: SupernetEvaluator | ProxyEvaluator, codes: torch.Tensor) ->
     return (torch.cat(found) / images).tolist(), images
 
 
-def fidelity(
-    judge: SupernetEvaluator | ProxyEvaluator, pool: ground.Pool, half: int | None = None, by: str = "test"
-) -> dict[str, Any]:
-    """Spearman and the options' rank errors, of the pool's networks or of every other one."""
+def fidelity(judges: Sequence[Judge], pool: ground.Pool, half: int | None = None, by: str = "test") -> dict[str, Any]:
+    """Spearman and the options' rank errors, of the pool's networks or of every other one.
+
+    Several judges have equal say: standardised over these networks, their scores are added.
+    """
     rows = ground.read(pool.path)[1]
     archs = list(dict.fromkeys(row.arch for row in rows))
     archs = archs if half is None else archs[half::2]
     truth = [_mean([row.test if by == "test" else row.val[-1] for row in rows if row.arch == arch]) for arch in archs]
-    codes = torch.tensor([judge.space.encode(arch) for arch in archs])
-    scores, images = scores_of(judge, codes)
+    codes = torch.tensor([judges[0].space.encode(arch) for arch in archs])
+    told = [scores_of(judge, codes) for judge in judges]
+    scores = [sum(parts) for parts in zip(*(_standardised(values) for values, _ in told), strict=True)]
     return {
         "spearman": spearman(scores, truth),
         "depth": spearman([depth(arch) for arch in archs], truth),
@@ -108,7 +114,7 @@ def fidelity(
         "networks": len(archs),
         "of": pool.count if half is None else pool.count // 2,
         "by": by,
-        "images": images,
+        "images": told[0][1],
         "options": {name: asdict(found) for name, found in misjudged(archs, scores, truth).items()},
     }
 
@@ -142,6 +148,11 @@ def lines(found: dict[str, Any], pool: ground.Pool) -> list[str]:
     ]
 
 
+def _standardised(values: Sequence[float]) -> list[float]:
+    """Less their mean, over their standard deviation; as they are where they don't differ."""
+    return [(value - statistics.fmean(values)) / (statistics.pstdev(values) or 1.0) for value in values]
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -159,21 +170,23 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--results", type=Path)
     asked = parser.parse_args(given)
-    if (asked.run is None) != asked.proxy:
-        parser.error("give either RUN or --proxy")
+    if asked.run is None and not asked.proxy:
+        parser.error("give RUN, --proxy or both")
     pool = ground.POOLS[asked.pool]
     torch.set_num_threads(1)
     try:
-        judge = proxies(pool, asked.seed, asked.device) if asked.proxy else judge_of(asked.run, pool, asked.images)
-        found = fidelity(judge, pool, asked.half, asked.by)
+        judges: list[Judge] = [] if asked.run is None else [judge_of(asked.run, pool, asked.images)]
+        judges += [proxies(pool, asked.seed, asked.device)] if asked.proxy else []
+        found = fidelity(judges, pool, asked.half, asked.by)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if asked.json:
         print(json.dumps(found, indent=2))
         return 0
-    judged = f"short trainings, seed {asked.seed}" if asked.proxy else str(asked.run)
-    text = [*results_file.head(f"How {judged} rank the pool {pool.name}"), *lines(found, pool)]
+    names = [] if asked.run is None else [f"the weights of {asked.run}"]
+    names += [f"short trainings of seed {asked.seed}"] if asked.proxy else []
+    text = [*results_file.head(f"How {' and '.join(names)} rank the pool {pool.name}"), *lines(found, pool)]
     print("\n".join(lines(found, pool)))
     results_file.write(asked.results, text)
     return 0
