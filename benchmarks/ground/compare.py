@@ -4,7 +4,8 @@
 
 The time of all is that of a search by short trainings (here the default) and one training. What is finished lies in
 benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of what made it: the package's code that searches and
-trains, arms.py, the pool's recipe; runs of other code are left there and made anew. Percentiles are by test accuracy.
+trains, arms.py and ground.py, the pool's recipe; runs of other code are left there and made anew. Percentiles are by
+test accuracy.
 A verdict compares the default with an arm, seed by seed. Random networks and halving are draws from the pool; for a
 verdict the pool is dealt out to the seeds, and each is compared with the mean of many draws from its own part, so that
 the pool's chance counts.
@@ -97,7 +98,8 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
 
 def source(pool: ground.Pool, arm: str) -> str:
     """A digest of all that a run of an arm hangs on."""
-    beside: list[Path | str] = [Path(__file__).parent / "arms.py", repr(pool)]
+    here = Path(__file__).parent
+    beside: list[Path | str] = [here / "arms.py", here / "ground.py", repr(pool)]
     return results_file.source(*SEARCHES_WITH, beside=[*beside, pool.path] if arm == RIDGE else beside)
 
 

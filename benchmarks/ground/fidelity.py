@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import ground
+import numpy as np
 import results_file
 import torch
 from standing import misjudged, spearman
@@ -105,7 +105,7 @@ def fidelity(judges: Sequence[Judge], pool: ground.Pool, half: int | None = None
     truth = [_mean([row.test if by == "test" else row.val[-1] for row in rows if row.arch == arch]) for arch in archs]
     codes = torch.tensor([judges[0].space.encode(arch) for arch in archs])
     told = [scores_of(judge, codes) for judge in judges]
-    scores = [sum(parts) for parts in zip(*(_standardised(values) for values, _ in told), strict=True)]
+    scores = told[0][0] if len(told) == 1 else np.sum([_standardised(values) for values, _ in told], axis=0).tolist()
     return {
         "spearman": spearman(scores, truth),
         "depth": spearman([depth(arch) for arch in archs], truth),
@@ -148,9 +148,11 @@ def lines(found: dict[str, Any], pool: ground.Pool) -> list[str]:
     ]
 
 
-def _standardised(values: Sequence[float]) -> list[float]:
-    """Less their mean, over their standard deviation; as they are where they don't differ."""
-    return [(value - statistics.fmean(values)) / (statistics.pstdev(values) or 1.0) for value in values]
+def _standardised(values: Sequence[float]) -> np.ndarray:
+    """Less their mean, over their standard deviation; of a network that diverged as the worst of the others."""
+    finite = np.array(values)
+    finite = np.maximum(finite, finite[np.isfinite(finite)].min())
+    return (finite - finite.mean()) / (finite.std() or 1.0)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -186,9 +188,11 @@ def main(given: Sequence[str] | None = None) -> int:
         return 0
     names = [] if asked.run is None else [f"the weights of {asked.run}"]
     names += [f"short trainings of seed {asked.seed}"] if asked.proxy else []
-    text = [*results_file.head(f"How {' and '.join(names)} rank the pool {pool.name}"), *lines(found, pool)]
-    print("\n".join(lines(found, pool)))
-    results_file.write(asked.results, text)
+    text = lines(found, pool)
+    print("\n".join(text))
+    results_file.write(
+        asked.results, [*results_file.head(f"How {' and '.join(names)} rank the pool {pool.name}"), *text]
+    )
     return 0
 
 

@@ -273,11 +273,10 @@ def machine(device: str = "cpu") -> str:
     )
 
 
-def made_alike(line: str, other: str) -> bool:
-    """Whether rows of these two machines may stand in one file: the code is the same, and so is torch on one device."""
-    device, torch_, code = (re.findall(pattern, f"{line}\n{other}") for pattern in (
-        r"machine: ([^;]+);", r"torch ([^;]+);", r"training code ([0-9a-f]+)"))  # fmt: skip
-    return len(code) == 2 and len({*code}) == 1 and (len({*device}) == 2 or len({*torch_}) == 1)
+def made_on(line: str) -> tuple[str, str, str]:
+    """Of a machine's comment line: the device, torch's version and the digest of the code that trained."""
+    found = re.match(r"# machine: ([^;]+);.*torch ([^;]+);.*training code ([0-9a-f]+)", line)
+    return ("", "", "") if found is None else (found[1], found[2], found[3])
 
 
 def mean_seconds(rows: Iterable[Trained]) -> float | None:

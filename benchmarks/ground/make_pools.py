@@ -28,16 +28,22 @@ def tasks(pool: ground.Pool) -> list[tuple[Arch, int]]:
     return [*((arch, 0) for arch in drawn), *((arch, 1) for arch in drawn[: pool.twice])]
 
 
+def head(pool: ground.Pool, before: Sequence[str], here: str) -> list[str]:
+    """The comment lines of a pool's file that is gone on with: its facts, and a line for each machine."""
+    facts, own = ground.facts(pool), ground.made_on(here)
+    machines = {line: ground.made_on(line) for line in before[len(facts) :]}
+    # The commit may be another, as long as the code that trains is the same, and so is torch on one device.
+    alike = all(made == own if made[0] == own[0] else made[2] == own[2] for made in machines.values())
+    if list(before[: len(facts)]) != facts or not alike:
+        raise SystemExit(f"error: expected the facts of this pool at the head of {pool.path}, got others: move it away")
+    return [*facts, *(line for line, made in machines.items() if made[0] != own[0]), here]
+
+
 def fill(pool: ground.Pool, workers: int, until: float, device: str = "cpu") -> int:
     """Trains what the pool's file lacks; the number of rows that it has then."""
     wanted = tasks(pool)
-    facts, here = ground.facts(pool), ground.machine(device)
-    before, rows = ground.read(pool.path) if pool.path.exists() else (facts, [])
-    machines = before[len(facts) :]
-    # The commit may be another, as long as the code that trains is the same.
-    if before[: len(facts)] != facts or not all(ground.made_alike(line, here) for line in machines):
-        raise SystemExit(f"error: expected the facts of this pool at the head of {pool.path}, got others: move it away")
-    comments = [*facts, *(line for line in machines if line.split(";")[0] != here.split(";")[0]), here]
+    before, rows = ground.read(pool.path) if pool.path.exists() else (ground.facts(pool), [])
+    comments = head(pool, before, ground.machine(device))
     found = {(row.arch, row.seed): row for row in rows}
     if set(found) - set(wanted):
         raise SystemExit(f"error: expected networks of this pool in {pool.path}, got others: move it away")

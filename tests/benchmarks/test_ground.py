@@ -121,6 +121,33 @@ def test_a_whole_pool_is_left_as_it_is_and_another_recipes_refused(pool: Any) ->
         make_pools.fill(other, 1, float("inf"))
 
 
+def test_a_pool_goes_on_on_another_device_but_not_by_other_code(pool: Any) -> None:
+    """The other machine's line stays beside this one's."""
+    facts, here = ground.facts(pool), ground.machine()
+    device, torch_, code = ground.made_on(here)
+    assert (torch_, len(code)) == (torch.__version__, 16)
+    there = here.replace(device, "A GPU, float32").replace(torch_, "2.0.0")
+    assert make_pools.head(pool, facts, here) == [*facts, here]
+    assert make_pools.head(pool, [*facts, there], here) == [*facts, there, here]
+    assert make_pools.head(pool, [*facts, here.replace("commit", "commit 1234567 not"), there], here) == [
+        *facts,
+        there,
+        here,
+    ]
+    for line in (there.replace(code, 16 * "0"), here.replace(torch_, "2.0.0"), "# machine: unknown"):
+        with pytest.raises(SystemExit, match="expected the facts of this pool"):
+            make_pools.head(pool, [*facts, line], here)
+
+
+def test_a_row_made_on_a_gpu_has_no_seconds(pool: Any, tmp_path: Path) -> None:
+    comments, rows = ground.read(pool.path)
+    made = ground.Trained(**{**vars(rows[0]), "seconds": None})
+    ground.save(tmp_path / "pool.csv", comments, [made, *rows[1:]])
+    assert ground.read(tmp_path / "pool.csv") == (comments, [made, *rows[1:]])
+    assert ground.mean_seconds([made]) is None
+    assert ground.mean_seconds([made, rows[1]]) == rows[1].seconds
+
+
 def test_a_pool_is_a_table_for_bench(pool: Any) -> None:
     """As far as its rows go: so few are too few for a surrogate, and that is what is said."""
     options = {"metric": ["val_2"], "truth": "test", "seed": "seed", "partial": True}
@@ -346,6 +373,7 @@ def test_fidelity_of_a_run(pool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path:
     judges = [judge, fidelity.proxies(pool, 0)]
     codes = torch.tensor([judge.space.encode(row.arch) for row in ground.read(pool.path)[1] if row.seed == 0])
     scores = np.array([fidelity.scores_of(one, codes)[0] for one in judges])
+    assert fidelity._standardised([1.0, -np.inf, 3.0]).tolist() == fidelity._standardised([1.0, 1.0, 3.0]).tolist()
     both = ((scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)).sum(axis=0)
     truth = [fidelity._mean([r.test for r in ground.read(pool.path)[1] if r.arch == a]) for a in ground.draw(pool)]
     asked = [str(tmp_path / "run"), "--proxy", "--pool", "digits", "--images", "100", "--json"]

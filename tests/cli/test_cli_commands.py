@@ -313,17 +313,22 @@ def test_quantities_are_read_as_people_write_them(text: str, value: float | None
         assert parse_quantity(text, "--flag") == pytest.approx(value)
 
 
-def test_short_trainings_judge_where_they_can() -> None:
-    options = {"--judge": "shared"}  # what SEARCH asks for
-    words = [word for word in SEARCH if word not in {*options, *options.values()}]
-    dry = ("--dry-run", "--json", "--out", "unused")
-    assert document(call(*words, *dry), "search")["steps"] == 2
-    for more in ((), ("--epochs", "2")):
-        line = [word for word in words if word not in ("--max-steps", "2")]
-        found = document(call(*line, *more, *dry), "search")
-        assert found["steps"] == 300 * (2 if more else 4)
-    for more in (("--target-flops", "200k,400k"), ("--method", "parsec")):
-        assert document(call(*line, *more, *dry), "search")["steps"] == 10 * math.ceil(1437 / 2 / 32)
+SHARED_STEPS = 10 * math.ceil(1437 / 2 / 32)
+"""Of ten epochs on one half of the digits, in batches of 32."""
+
+
+@pytest.mark.parametrize(
+    ("more", "steps"),
+    [
+        ((), 4 * 300),
+        (("--epochs", "2"), 2 * 300),
+        (("--target-flops", "200k,400k"), SHARED_STEPS),
+        (("--method", "parsec"), SHARED_STEPS),
+    ],
+)
+def test_short_trainings_judge_where_they_can(more: tuple[str, ...], steps: int) -> None:
+    asked = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1", *more)
+    assert document(call("search", *asked, "--dry-run", "--json", "--out", "unused"), "search")["steps"] == steps
 
 
 def test_quantities_are_shown_as_people_write_them() -> None:

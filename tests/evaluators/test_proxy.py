@@ -122,6 +122,9 @@ def test_a_look_takes_many_steps_and_counts_once() -> None:
         assert len({line["num_samples"] for line in lines[start : start + 4]}) == 1
     assert job.result().num_samples_total == sum(line["num_samples"] for line in lines[3::4])
     assert job.warmup == 0
+    assert search(warmup=0.0).settings() == job.settings()
+    with pytest.raises(InputError, match="no warm-up of a judge whose looks take many steps"):
+        search(warmup=0.3)
     assert job.settings()["judge"] == "proxy"
     assert job.answer().cost <= 6e3
 
