@@ -1,11 +1,11 @@
-"""The main job, `make run`: does the network that FP-NAS finds beat random ones of its budget?
+"""The main job, `make run`: what is the network worth that a default search finds, beside random ones of its cost?
 
-Searches `tiny` on Fashion-MNIST under a FLOPs target, trains the found network from scratch, trains three random
-architectures whose FLOPs lie within 5 % of the found one's by the same recipe, and prints one table. The search sees
-each training image at least once, half of them for the weights and half for alpha; each training sees all of them.
-Accuracy is the last epoch's on the test images, which the search never sees. At last the first seed's found network is
-exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search lies in
-seedN/search, the trainings in sub-folders of it, so that `fpnas report` and its kin know them.
+Searches `tiny` on Fashion-MNIST under a FLOPs target as `fpnas search` does, by short trainings; trains the network that
+it finds from scratch; and says where it stands among the random networks of the pool `fashion-mnist-tiny-2.5M`. These
+are of the same cost and were trained by the same recipe on the same images: nine tenths of the training images, and
+the search sees no others either. Accuracy is the last epoch's on the test images. At last the first seed's network is
+exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search lies in seedN/search,
+the training in train/ therein, so that `fpnas report` and its kin know them.
 
     python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
 """
@@ -15,58 +15,66 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import results_file
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parent / "ground"))
+
+import ground
+import results_file
+from standing import Standing, expected_best, standing
+
 import fpnas
 from fpnas.data import ImageData
 from fpnas.data.fashion_mnist import folders
 from fpnas.runner.folder import read_json
-from fpnas.streams import generator
 
-TARGET_FLOPS = 2.5e6
-EPOCHS = {"fashion-mnist": (2, 1), "digits": (20, 20)}
-"""Of the search and of each training."""
-PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0}
-"""Each training sees an image once: nothing to augment against, and few steps to average over."""
+POOL = ground.POOLS["fashion-mnist-tiny-2.5M"]
+EPOCHS = 4
+"""Of the search: looks at K networks each."""
 NUM_RANDOM = 3
-WITHIN = 0.05
+"""Random networks of which the best is what a found one has to beat: about what a search and a training take."""
 NUM_PREDICTED = 4
+COLUMNS = (
+    *("seed", "MFLOPs", "of target", "parameters", "networks", "search s", "train s"),
+    *("test accuracy", "percentile", "as the best of"),
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trained network in the table."""
+    """A found network in the table; `networks` is how many the search trained shortly."""
 
     seed: int
-    name: str
     flops: int
     params: int
-    samples: int | None
-    search_seconds: float | None
+    networks: int
+    search_seconds: float
     train_seconds: float
-    accuracy: float
+    place: Standing
     arch: str
 
 
-def get_data() -> ImageData:
+def get_data() -> None:
     """Fashion-MNIST: as it lies here, else from Debian's package, else from the official place.
 
-    Where none of these is to be had, the digits that come with scikit-learn.
+    Raises:
+        InputError: none of these is to be had.
     """
     try:
-        return fpnas.data.load("fashion-mnist")
+        fpnas.data.load(POOL.data)
+        return
     except fpnas.InputError:
         pass
     print("Fashion-MNIST is not here; trying Debian's package, then the official download", flush=True)
@@ -75,60 +83,44 @@ def get_data() -> ImageData:
         subprocess.run(["apt-get", "update"], check=False, **quiet)
         subprocess.run(["apt-get", "install", "-y", "dataset-fashion-mnist"], check=False, **quiet)
     try:
-        return fpnas.data.load("fashion-mnist", download=True)
+        fpnas.data.load(POOL.data, download=True)
     except fpnas.InputError:
-        print(f"Fashion-MNIST can't be had (its four files go into {folders()[0]}), so this is done on digits instead")
-        return fpnas.data.load("digits")
+        fix = f"put its four files into {folders()[0]}"
+        raise fpnas.InputError("Fashion-MNIST", "no copy here, and no network", fix) from None
 
 
-def one_seed(data: ImageData, seed: int, out: Path) -> list[Row]:
-    """Searches and trains with one seed; the rows of the table, the found network first."""
-    supernet = fpnas.spaces.tiny(num_classes=data.num_classes, in_channels=data.in_channels, seed=seed)
-    shape = (data.in_channels, data.image_size, data.image_size)
-    flops = fpnas.Flops(supernet, shape)
-    params = fpnas.Params(supernet, shape)
-    task = fpnas.SupernetEvaluator(supernet, data, seed=seed)
-    search = fpnas.methods.fpnas(task, fpnas.Budget(flops, TARGET_FLOPS), epochs=EPOCHS[data.name][0], seed=seed)
-    print(f"seed {seed}: searching {supernet.space.size:.2e} architectures on {data.name}", flush=True)
+def pool_tests() -> list[float]:
+    """Test accuracies of the pool's random networks."""
+    return [row.test for row in ground.read(POOL.path)[1] if row.seed == 0]
+
+
+def one_seed(seed: int, out: Path) -> Row:
+    """Searches and trains with one seed."""
+    images = ground.images(POOL.data, POOL.image_size)
+    supernet = ground.fresh_supernet(POOL, seed)
+    flops, params = ground.costs(POOL)
+    judge = fpnas.ProxyEvaluator(supernet, images.learnt, seed=seed)
+    search = fpnas.methods.fpnas(judge, fpnas.Budget(flops, POOL.target), epochs=EPOCHS, seed=seed)
+    print(f"seed {seed}: searching {supernet.space.size:.2e} architectures on {POOL.data}", flush=True)
     fpnas.run(search, out / "search")
     record, result = read_json(out / "search" / "arch.json"), read_json(out / "search" / "result.json")
     found = fpnas.Arch.from_mapping(record["choices"])
-    candidates = [("found", found), *((f"random {n + 1}", arch) for n, arch in enumerate(peers(flops, found, seed)))]
-    rows: list[Row] = []
-    for name, arch in candidates:
-        print(f"seed {seed}: training the {name} one, {flops.of(arch) / 1e6:.2f} MFLOPs", flush=True)
-        facts = {**task.describe(arch), "name": name}
-        recipe = fpnas.Recipe(epochs=EPOCHS[data.name][1], **PLAIN)
-        job = fpnas.Training(fpnas.from_scratch(supernet, arch, seed), facts, data, recipe=recipe, seed=seed)
-        is_found = name == "found"
-        folder = out / "search" / ("train" if is_found else name.replace(" ", "-"))
-        accuracy = fpnas.run(job, folder).accuracy
-        rows.append(
-            Row(
-                seed,
-                name,
-                flops.of(arch),
-                params.of(arch),
-                result["num_samples_total"] if is_found else None,
-                result["seconds"] if is_found else None,
-                read_json(folder / "result.json")["seconds"],
-                accuracy,
-                describe(arch),
-            )
-        )
-    return rows
-
-
-def peers(flops: fpnas.Flops, found: fpnas.Arch, seed: int) -> list[fpnas.Arch]:
-    """Uniformly random architectures whose FLOPs lie within 5 % of the found one's."""
-    uniform = fpnas.ArchDistribution(flops.space)
-    codes = uniform.sample(50_000, generator(seed, "random peers"))
-    near = codes[(flops(codes) / flops.of(found) - 1).abs() <= WITHIN]
-    if len(near) < NUM_RANDOM:
-        raise fpnas.InputError(
-            f"{NUM_RANDOM} random architectures near the found one", str(len(near)), "move the target"
-        )
-    return [flops.space.decode(row) for row in near[:NUM_RANDOM].tolist()]
+    print(f"seed {seed}: training the found one, {flops.of(found) / 1e6:.2f} MFLOPs", flush=True)
+    facts = {**judge.describe(found), "name": "found"}
+    network = fpnas.from_scratch(supernet, found, seed)
+    job = fpnas.Training(network, facts, images.test, recipe=POOL.recipe, seed=seed)
+    folder = out / "search" / "train"
+    accuracy = fpnas.run(job, folder).accuracy
+    return Row(
+        seed,
+        flops.of(found),
+        params.of(found),
+        result["num_samples_total"],
+        result["seconds"],
+        read_json(folder / "result.json")["seconds"],
+        standing(accuracy, pool_tests()),
+        describe(found),
+    )
 
 
 def describe(arch: fpnas.Arch) -> str:
@@ -158,73 +150,73 @@ def ship(data: ImageData, folder: Path) -> list[str]:
     return lines
 
 
-def print_table(rows: list[Row], data: ImageData) -> None:
+def print_table(rows: Sequence[Row]) -> None:
     """The one table that the README promises."""
-    table = Table(title=caption(data), title_justify="left")
-    table.add_column("seed", justify="right")
-    table.add_column("network")
-    for column in ("MFLOPs", "of target", "parameters", "samples", "search s", "train s", "test accuracy"):
+    table = Table(title=caption(), title_justify="left")
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     for row in rows:
-        style = "bold" if row.name == "found" else None
-        table.add_row(*cells(row), style=style, end_section=row.name == f"random {NUM_RANDOM}")
+        table.add_row(*cells(row))
     Console(width=None if sys.stdout.isatty() else 130).print(table)
     print("kernel/activation/splits/expansion/channels of each group:")
     for row in rows:
-        print(f"  seed {row.seed} {row.name:9} {row.arch}")
+        print(f"  seed {row.seed} {row.arch}")
     for line in verdicts(rows):
         print(line)
 
 
-def caption(data: ImageData) -> str:
+def caption() -> str:
     """What was run."""
-    searching, training = EPOCHS[data.name]
-    epochs = f"epochs: {searching} of search, {training} of training"
-    return f"{data.name}: `tiny` under {TARGET_FLOPS / 1e6:.2f} MFLOPs, {epochs}"
+    epochs = f"epochs: {EPOCHS} of search, {POOL.recipe.epochs} of training"
+    return f"{POOL.data}: `{POOL.space}` under {POOL.target / 1e6:.2f} MFLOPs, {epochs}"
 
 
 def cells(row: Row) -> list[str]:
     """A row of the table as text."""
     return [
         str(row.seed),
-        row.name,
         f"{row.flops / 1e6:.2f}",
-        f"{100 * row.flops / TARGET_FLOPS:.0f} %",
+        f"{100 * row.flops / POOL.target:.0f} %",
         f"{row.params:,}",
-        "" if row.samples is None else f"{row.samples:,}",
-        "" if row.search_seconds is None else f"{row.search_seconds:.0f}",
+        str(row.networks),
+        f"{row.search_seconds:.0f}",
         f"{row.train_seconds:.0f}",
-        f"{row.accuracy:.2f} %",
+        f"{row.place.accuracy:.2f} %",
+        f"{row.place.percentile:.0f}",
+        "beyond" if row.place.best_of is None else f"{row.place.best_of} random",
     ]
 
 
-def verdicts(rows: list[Row]) -> list[str]:
-    """For each seed, by how much the found network beats the mean of the random ones, as measured."""
-    lines: list[str] = []
-    margins: list[float] = []
-    for seed in sorted({row.seed for row in rows}):
-        own = [row.accuracy for row in rows if row.seed == seed]
-        margins.append(own[0] - sum(own[1:]) / len(own[1:]))
-        word = "ahead of" if margins[-1] > 0 else "BEHIND"
-        lines.append(
-            f"seed {seed}: the found network is {abs(margins[-1]):.2f} points {word} the mean of the random ones"
-        )
+def verdicts(rows: Sequence[Row]) -> list[str]:
+    """The random networks, and by how much each found one beats the best of a few, as measured."""
+    tests = pool_tests()
+    best = expected_best(tests, NUM_RANDOM)
+    lines = [
+        f"{len(tests)} random networks: {statistics.fmean(tests):.2f} ± {statistics.stdev(tests):.2f} %, at most "
+        f"{max(tests):.2f} %; the best of {NUM_RANDOM} is expected to have {best:.2f} %"
+    ]
+    margins = [row.place.accuracy - best for row in rows]
+    for row, margin in zip(rows, margins, strict=True):
+        word = "ahead of" if margin > 0 else "BEHIND"
+        said = f"{abs(margin):.2f} points {word} the best of {NUM_RANDOM} random ones"
+        lines.append(f"seed {row.seed}: the found network is {said}, at percentile {row.place.percentile:.0f}")
     if len(margins) > 1:
         wins = sum(margin > 0 for margin in margins)
-        lines.append(f"ahead in {wins} of {len(margins)} seeds, by {sum(margins) / len(margins):.2f} points on average")
+        lines.append(f"ahead in {wins} of {len(margins)} seeds, by {statistics.fmean(margins):.2f} points on average")
     return lines
 
 
-def results(rows: list[Row], data: ImageData, seconds: float) -> list[str]:
+def results(rows: Sequence[Row], seconds: float) -> list[str]:
     """The results file, with hardware, date, seeds, command and figures."""
-    columns = ["seed", "network", "MFLOPs", "of target", "parameters", "samples", "search s", "train s"]
+    images = ground.images(POOL.data, POOL.image_size)
     return [
         *results_file.head(
-            "The main job: found against random networks of its budget",
-            f"Data: {data.name}, {len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images",
-            f"{caption(data)}; {seconds:.0f} s in all",
+            "The main job: found networks beside random ones of their budget",
+            f"Data: {POOL.data}, {len(images.test.train):,} training and {len(images.test.heldout):,} test images",
+            f"{caption()}; {seconds:.0f} s in all",
+            f"Percentiles and best-of-N among the networks of {POOL.path.relative_to(ground.ROOT)}",
         ),
-        *results_file.table([*columns, "test accuracy", "architecture"], [[*cells(row), row.arch] for row in rows]),
+        *results_file.table([*COLUMNS, "architecture"], [[*cells(row), row.arch] for row in rows]),
         "",
         *(f"* {line}" for line in verdicts(rows)),
         "",
@@ -243,16 +235,17 @@ def main() -> int:
         torch.set_num_threads(arguments.threads)
     started = time.perf_counter()
     try:
-        data = get_data()
-        rows = [row for seed in arguments.seeds for row in one_seed(data, seed, arguments.out / f"seed{seed}")]
-        print_table(rows, data)
+        get_data()
+        rows = [one_seed(seed, arguments.out / f"seed{seed}") for seed in arguments.seeds]
+        print_table(rows)
+        data = ground.images(POOL.data, POOL.image_size).test
         print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "search" / "train")))
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     seconds = time.perf_counter() - started
     print(f"{seconds:.0f} s in all; runs in {arguments.out}")
-    results_file.write(arguments.results, results(rows, data, seconds))
+    results_file.write(arguments.results, results(rows, seconds))
     return 0
 
 

@@ -13,7 +13,7 @@ from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
-from fpnas.evaluators import Evaluator, SupernetEvaluator, TableEvaluator
+from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
 from fpnas.runner import Callback, export, latency_table, load, load_fbnet_latency, predict, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
@@ -32,6 +32,7 @@ __all__ = [
     "Latency",
     "LatencyTable",
     "Params",
+    "ProxyEvaluator",
     "Recipe",
     "SampleSize",
     "Search",
