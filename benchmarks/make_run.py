@@ -1,10 +1,10 @@
 """The main job, `make run`: what is the network worth that a default search finds, beside random ones of its cost?
 
-Searches `tiny` on Fashion-MNIST under a FLOPs target as `fpnas search` does, by short trainings; trains the network that
+Searches `tiny` on Fashion-MNIST under a target as `fpnas search` does, by short trainings; trains the network that
 it finds from scratch; and says where it stands among the random networks of the pool `fashion-mnist-tiny-2.5M`. These
 are of the same cost and were trained by the same recipe on the same images: nine tenths of the training images, and
 the search sees no others either. Accuracy is the last epoch's on the test images. At last the first seed's network is
-exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search lies in seedN/search,
+exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search is in seedN/search,
 the training in train/ therein, so that `fpnas report` and its kin know them.
 
     python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
