@@ -146,7 +146,7 @@ def one(asked: argparse.Namespace) -> list[Row]:
     net = fpnas.spaces.tiny(num_classes=data.num_classes, in_channels=data.in_channels, seed=asked.seed)
     task = fpnas.SupernetEvaluator(net, data, seed=asked.seed)
     budget = fpnas.Budget(fpnas.Flops(net, data.input_shape), asked.target)
-    search = fpnas.methods.fpnas(task, budget, epochs=asked.search_epochs, seed=asked.seed)
+    search = fpnas.methods.fpnas_posterior(task, budget, epochs=asked.search_epochs, seed=asked.seed)
     start = time.process_time()
     fpnas.run(search, folder / "search")
     searched = time.process_time() - start

@@ -21,8 +21,9 @@ import results_file
 import torch
 
 import fpnas
-from fpnas.cost.budget import Estimator
 from fpnas.evaluators import Learned
+from fpnas.search import CostTerm
+from fpnas.search.cost_term import Estimator
 
 TABLE = Path(__file__).parents[2] / "shared" / "data" / "nas-bench-macro_cifar10.npz"
 TARGET = 50e6
@@ -100,9 +101,9 @@ def main() -> int:
             reward = seed % 3
             truth = np.delete(accuracies, reward, axis=1).mean(axis=1)
             task = Table(supernet.space, accuracies[:, reward], arguments.steps)
-            budget = fpnas.Budget(flops, TARGET, beta=arguments.beta, floor=floor, estimator=estimator)
-            settings: dict[str, Any] = {"update": "eq7", "lam": 1.0, "join_at": 1.0, "temperature": 1.0, "lr": 0.1}
-            search = fpnas.methods.fpnas(task, budget, epochs=1, seed=seed, warmup=0.0, **settings)
+            budget, term = fpnas.Budget(flops, TARGET), CostTerm(arguments.beta, floor, estimator)
+            settings: dict[str, Any] = {"baseline": "mean", "lam": 1.0, "join_at": 1.0, "temperature": 1.0, "lr": 0.1}
+            search = fpnas.methods.fpnas(task, budget, epochs=1, seed=seed, warmup=0.0, cost_term=term, **settings)
             while search.steps_done < search.steps_total:
                 search.step()
             result = search.result()

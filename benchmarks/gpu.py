@@ -101,7 +101,9 @@ def whole_search(options: Namespace) -> tuple[dict[str, Any], str]:
     task = fpnas.SupernetEvaluator(supernet, data, batch_size=options.search_batch, device=options.device)
     cost = fpnas.Flops(supernet, data.input_shape)
     least, most = cost.bounds()
-    search = fpnas.methods.fpnas(task, fpnas.Budget(cost, least + (most - least) / 4), epochs=options.search_epochs)
+    search = fpnas.methods.fpnas_posterior(
+        task, fpnas.Budget(cost, least + (most - least) / 4), epochs=options.search_epochs
+    )
     log = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         progress = LineProgress(Console(file=log, width=160))

@@ -29,18 +29,17 @@ import results_file
 import torch
 
 import fpnas
-from fpnas.bench.contest import to_the_letter
 from fpnas.search import Search, methods
 from fpnas.streams import generator
 
 TARGET = 50e6
 ARMS: dict[str, Callable[..., Search]] = {
-    "ours": methods.fpnas,
-    "cooled to 0.03": partial(methods.fpnas, cooling=0.03),
-    "temperature 0.1 throughout": partial(methods.fpnas, temperature=0.1),
-    "warm-up 0.15": partial(methods.fpnas, warmup=0.15),
-    "eq. 7, draws within the budget, 1/K taken off": partial(methods.fpnas, update="eq7", within=True),
-    "eq. 7 to the letter": to_the_letter,
+    "ours": methods.fpnas_posterior,
+    "cooled to 0.03": partial(methods.fpnas_posterior, cooling=0.03),
+    "temperature 0.1 throughout": partial(methods.fpnas_posterior, temperature=0.1),
+    "warm-up 0.15": partial(methods.fpnas_posterior, warmup=0.15),
+    "eq. 7, draws within the budget, 1/K taken off": partial(methods.fpnas, cost_term=None, baseline="mean"),
+    "eq. 7 to the letter": methods.fpnas,
 }
 JUDGED = 200
 LAMBDA = 1.0

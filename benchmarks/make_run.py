@@ -100,7 +100,7 @@ def one_seed(seed: int, out: Path) -> Row:
     supernet = ground.fresh_supernet(POOL, seed)
     flops, params = ground.costs(POOL)
     judge = fpnas.ProxyEvaluator(supernet, images.learnt, seed=seed)
-    search = fpnas.methods.fpnas(judge, fpnas.Budget(flops, POOL.target), epochs=EPOCHS, seed=seed)
+    search = fpnas.methods.fpnas_thompson(judge, fpnas.Budget(flops, POOL.target), epochs=EPOCHS, seed=seed)
     print(f"seed {seed}: searching {supernet.space.size:.2e} architectures on {POOL.data}", flush=True)
     fpnas.run(search, out / "search")
     record, result = read_json(out / "search" / "arch.json"), read_json(out / "search" / "result.json")

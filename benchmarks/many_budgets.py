@@ -25,30 +25,15 @@ from fpnas.tables import KnownTable
 TARGETS = (40e6, 50e6, 60e6)
 SHARE = 1.5
 """Looks of the shared search over those of one."""
-UPDATES = ("posterior", "eq7")
-SETTINGS = {
-    "posterior": {"lam": 1.0},
-    "eq7": {"lam": 2.0, "lr": 0.1, "temperature": "product"},
-}
-"""As in `fpnas.bench`."""
 PATIENCE = 100
 
 
-def regrets(
-    table: KnownTable, update: str, targets: Sequence[float], queries: int, rotation: int, seed: int
-) -> list[float]:
+def regrets(table: KnownTable, targets: Sequence[float], queries: int, rotation: int, seed: int) -> list[float]:
     """Points of accuracy that the answers fall short of the best within each target."""
     judge = fpnas.TableEvaluator(table, rotation=rotation, steps_per_epoch=1)
-    budgets = [fpnas.Budget(table.cost(None), target, num_samples=2048) for target in targets]
-    search = methods.fpnas(
-        judge,
-        budgets if len(budgets) > 1 else budgets[0],
-        update=update,  # pyright: ignore[reportArgumentType]
-        epochs=queries,
-        seed=seed,
-        warmup=0.0,
-        **SETTINGS[update],
-    )
+    budgets = [fpnas.Budget(table.cost(None), target) for target in targets]
+    wanted = budgets if len(budgets) > 1 else budgets[0]
+    search = methods.fpnas_posterior(judge, wanted, lam=1.0, epochs=queries, seed=seed, warmup=0.0)
     quiet = 0
     while judge.queries < queries and search.steps_done < search.steps_total and quiet < PATIENCE:
         before = judge.queries
@@ -60,20 +45,18 @@ def regrets(
     return [100 * (top - found) for top, found in zip(best, judge.truth(codes).tolist(), strict=True)]
 
 
-def figures(table: KnownTable, update: str, queries: int, seeds: int) -> dict[str, list[float]]:
+def figures(table: KnownTable, queries: int, seeds: int) -> dict[str, list[float]]:
     """Median regret in each target, mean over rotations: of own searches, and of the shared one."""
     rotations = range(len(table.rotations))
     shared = round(SHARE * queries)
     own = [
         statistics.fmean(
-            statistics.median(regrets(table, update, [target], queries, rotation, seed)[0] for seed in range(seeds))
+            statistics.median(regrets(table, [target], queries, rotation, seed)[0] for seed in range(seeds))
             for rotation in rotations
         )
         for target in TARGETS
     ]
-    runs = [
-        [regrets(table, update, TARGETS, shared, rotation, seed) for seed in range(seeds)] for rotation in rotations
-    ]
+    runs = [[regrets(table, TARGETS, shared, rotation, seed) for seed in range(seeds)] for rotation in rotations]
     together = [
         statistics.fmean(statistics.median(run[index] for run in rows) for rows in runs)
         for index in range(len(TARGETS))
@@ -91,24 +74,21 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     table = fpnas.tables.load(asked.data / "nas-bench-macro_cifar10.npz")
-    found = {update: figures(table, update, asked.queries, asked.seeds) for update in UPDATES}
+    found = figures(table, asked.queries, asked.seeds)
     if asked.json:
         print(json.dumps(found))
         return
-    rows: list[list[str]] = []
-    for update, own in found.items():
-        looks = f"{len(TARGETS)} x {asked.queries}", f"{round(SHARE * asked.queries)}"
-        for name, many, values in zip(
-            ("one for each target", "one for all"), looks, (own["own"], own["together"]), strict=True
-        ):
-            rows.append([update, name, many, *(f"{value:.2f}" for value in values)])
+    rows = [
+        ["one for each target", f"{len(TARGETS)} x {asked.queries}", *(f"{value:.2f}" for value in found["own"])],
+        ["one for all", f"{round(SHARE * asked.queries)}", *(f"{value:.2f}" for value in found["together"])],
+    ]
     text = [
         *results_file.head(
             "Several budgets from one search",
             f"NAS-Bench-Macro; simple regret in points of accuracy, median over {asked.seeds} seeds, mean of 3"
             " rotations",
         ),
-        *results_file.table(["update of alpha", "search", "looks", *(f"{t / 1e6:.0f} M" for t in TARGETS)], rows),
+        *results_file.table(["search", "looks", *(f"{t / 1e6:.0f} M" for t in TARGETS)], rows),
     ]
     print("\n".join(text))
     results_file.write(asked.results, text)

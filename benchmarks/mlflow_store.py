@@ -34,7 +34,7 @@ def search() -> fpnas.Search:
     data = fpnas.data.load("digits", image_size=16)
     supernet = fpnas.spaces.tiny(num_classes=data.num_classes, in_channels=data.in_channels)
     task = fpnas.SupernetEvaluator(supernet, data, batch_size=32)
-    return fpnas.methods.fpnas(task, None, epochs=1, warmup=0.0)
+    return fpnas.methods.fpnas_posterior(task, None, epochs=1, warmup=0.0)
 
 
 def main() -> int:

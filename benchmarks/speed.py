@@ -26,6 +26,7 @@ from fpnas.data.decode import decode
 from fpnas.data.parquet import read_parquet_folder
 from fpnas.data.request import Encoded
 from fpnas.estimators import Temperature
+from fpnas.search import CostTerm
 from fpnas.spaces import by_name
 from fpnas.streams import generator
 
@@ -92,9 +93,9 @@ def search_of(
     cost = fpnas.Flops(warm.supernet, data.input_shape)
     least, most = cost.bounds()
     budget = fpnas.Budget(cost, least + (most - least) / 4)
-    search = fpnas.methods.fpnas(
-        task, budget, epochs=100, warmup=0.0, lam=0.0, at_least=samples, update="eq7", temperature="product"
-    )
+    settings: dict[str, Any] = {"lam": 0.0, "at_least": samples, "temperature": "product", "baseline": "mean"}
+    term = CostTerm(floor=0.05, estimator="many")
+    search = fpnas.methods.fpnas(task, budget, epochs=100, warmup=0.0, cost_term=term, **settings)
     search.distribution.set_logits(warm.alpha)
     return search
 

@@ -25,8 +25,7 @@ import torch
 import fpnas
 from fpnas import ArchDistribution
 from fpnas.bench import METHODS, Contest, Task, run_all
-from fpnas.bench.contest import to_the_letter
-from fpnas.search import methods
+from fpnas.search import CostTerm, methods
 
 NONE: dict[str, Any] = {"warmup": 0.0}
 RATES = (0.03, 0.1, 0.3)
@@ -35,7 +34,7 @@ MEETS = 0.35
 """The share of networks that the budget allows."""
 
 TRIED: dict[str, list[dict[str, Any]]] = {
-    "fpnas": [
+    "fpnas-posterior": [
         *({"lam": lam, "temperature": t} for lam in (0.25, 0.5, 1.0, 2.0) for t in ("product", 4.0)),
         {"lam": 1.0, "join_at": 0.0},
         {"lam": 1.0, "join_at": 1.0},
@@ -45,17 +44,17 @@ TRIED: dict[str, list[dict[str, Any]]] = {
         {"lam": 0.25, "join_at": 0.0},
         {"lam": 0.25, "join_at": 1.0},
     ],
-    "fpnas-eq7": [
+    "fpnas-within": [
         *({"lam": lam, "lr": lr} for lam in (0.5, 2.0) for lr in RATES),
         {"lam": 1.0, "lr": 0.1},
         {"lam": 2.0, "lr": 0.1, "temperature": 4.0},
         {"lam": 0.5, "lr": 0.1, "temperature": 4.0},
         {"lam": 0.5, "lr": 0.1, "join_at": 0.0},
     ],
-    "fpnas-literal": [
+    "fpnas": [
         *({"lam": lam, "lr": lr} for lam in (0.5, 2.0) for lr in RATES),
-        *({"lam": 2.0, "lr": 0.1, "beta": beta} for beta in (0.1, 1.0)),
-        *({"lam": 0.5, "lr": 0.1, "beta": beta} for beta in (0.1, 1.0)),
+        *({"lam": 2.0, "lr": 0.1, "cost_term": CostTerm(beta)} for beta in (0.1, 1.0)),
+        *({"lam": 0.5, "lr": 0.1, "cost_term": CostTerm(beta)} for beta in (0.1, 1.0)),
     ],
     "parsec": [
         *({"num_samples": k, "lr": lr} for k, lr in itertools.product((4, 8, 16), RATES)),
@@ -72,12 +71,12 @@ TRIED: dict[str, list[dict[str, Any]]] = {
     ],
 }
 FIXED: dict[str, Any] = {
-    "fpnas": partial(methods.fpnas, update="posterior", **NONE),
-    "fpnas-thompson": partial(methods.fpnas, update="thompson", **NONE),
-    "fpnas-eq7": partial(methods.fpnas, update="eq7", within=True, **NONE),
-    "fpnas-literal": partial(to_the_letter, **NONE),
-    "parsec": partial(methods.parsec, within=True, **NONE),
-    "reinforce": partial(methods.reinforce, within=True, **NONE),
+    "fpnas-posterior": partial(methods.fpnas_posterior, **NONE),
+    "fpnas-thompson": methods.fpnas_thompson,
+    "fpnas-within": partial(methods.fpnas, cost_term=None, baseline="mean", **NONE),
+    "fpnas": partial(methods.fpnas, **NONE),
+    "parsec": partial(methods.parsec, **NONE),
+    "reinforce": partial(methods.reinforce, **NONE),
     "random": partial(methods.random, num_samples=4, **NONE),
     "evolution": partial(methods.evolution, num_samples=1, **NONE),
 }
@@ -90,7 +89,7 @@ def name_of(method: str, settings: Mapping[str, Any]) -> str:
 
 
 def _made(method: str, settings: Mapping[str, Any]) -> Any:
-    hot = HOT if method in ("fpnas", "fpnas-eq7", "fpnas-literal", "parsec") else {}
+    hot = HOT if method in ("fpnas", "fpnas-within", "fpnas-posterior", "parsec") else {}
     return partial(FIXED[method], **{**hot, **settings})
 
 

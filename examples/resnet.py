@@ -76,7 +76,7 @@ def main() -> None:
 
     task = fpnas.SupernetEvaluator(supernet, data)
     budget = fpnas.Budget(fpnas.Flops(supernet, data.input_shape), target=options.target_flops)
-    answer = fpnas.run(fpnas.methods.fpnas(task, budget, epochs=options.epochs), options.out).best_within()
+    answer = fpnas.run(fpnas.methods.fpnas_posterior(task, budget, epochs=options.epochs), options.out).best_within()
     print(f"found {dict(answer.arch)} of {answer.cost:,.0f} multiply-adds")
 
     network = fpnas.from_scratch(supernet, answer.arch)

@@ -62,7 +62,7 @@ def main() -> None:
 
     task = fpnas.SupernetEvaluator(supernet, data, batch_size=32)
     budget = fpnas.Budget(fpnas.Flops(supernet, data.input_shape), target=options.target_flops)
-    search = fpnas.methods.fpnas(task, budget, epochs=options.epochs)
+    search = fpnas.methods.fpnas_posterior(task, budget, epochs=options.epochs)
     answer = fpnas.run(search, options.out).best_within()
     print(f"found {dict(answer.arch)} of {answer.cost:,.0f} multiply-adds")
 

@@ -75,7 +75,7 @@ def main() -> None:
 
     task = fpnas.SupernetEvaluator(supernet, data)
     budget = fpnas.Budget(fpnas.Flops(supernet, data.input_shape), target=options.target_flops)
-    answer = fpnas.run(fpnas.methods.fpnas(task, budget, epochs=options.epochs), options.out).best_within()
+    answer = fpnas.run(fpnas.methods.fpnas_posterior(task, budget, epochs=options.epochs), options.out).best_within()
     print(f"found {dict(answer.arch)} of {answer.cost:,.0f} multiply-adds")
     for layer in fpnas.layer_costs(supernet, answer.arch, data.input_shape):
         print(f"{layer.name:28} {layer.kind:20} {layer.flops:>8,} multiply-adds {layer.params:>6,} parameters")

@@ -20,6 +20,7 @@ import fpnas
 from fpnas.data import ImageData, ImageSet
 from fpnas.elastic import Linear, conv_norm, searchable_mbconv
 from fpnas.evaluators.base import Learned
+from fpnas.search import CostTerm
 
 CLASSES = 4
 
@@ -27,9 +28,9 @@ CLASSES = 4
 PINNED = {
     "join_at": 0.45,
     "warmup": 0.1,
-    "update": "eq7",
     "temperature": 8.0,
     "baseline": "mean",
+    "cost_term": CostTerm(beta=0.3, floor=0.05, estimator="many"),
     "lr": 0.1,
     "at_least": 2,
 }
@@ -130,7 +131,7 @@ def small_search(data: ImageData | None = None, **options: Any) -> fpnas.Search:
     supernet = small_supernet(seed=options.get("seed", 0))
     task = fpnas.SupernetEvaluator(supernet, images, **evaluator)
     shape = (images.in_channels, images.image_size, images.image_size)
-    budget = fpnas.Budget(fpnas.Flops(supernet, shape), target=options.pop("target", 6e3), beta=0.3, floor=0.05)
+    budget = fpnas.Budget(fpnas.Flops(supernet, shape), target=options.pop("target", 6e3))
     return fpnas.methods.fpnas(task, budget, **{**PINNED, "lam": 0.4, "epochs": 3, **options})
 
 

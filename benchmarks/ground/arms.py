@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 import fpnas
-from fpnas.bench.contest import to_the_letter
 from fpnas.evaluators import ProxyEvaluator
 from fpnas.search import Search, methods
 from fpnas.search.constrained import best_within
@@ -32,13 +31,13 @@ EPOCHS = 4
 DEFAULT = "fpnas, short trainings"
 
 SEARCHES: Mapping[str, Callable[..., Search]] = {
-    DEFAULT: methods.fpnas,
-    "fpnas-posterior": methods.fpnas,
-    "fpnas-posterior, distinct networks": partial(methods.fpnas, prior="distinct"),
-    "fpnas, eq. 7 to the letter": to_the_letter,
-    "fpnas, eq. 7, draws within the budget, 1/K taken off": partial(methods.fpnas, update="eq7", within=True),
-    "PARSEC": partial(methods.parsec, within=True),
-    "REINFORCE": partial(methods.reinforce, within=True),
+    DEFAULT: methods.fpnas_thompson,
+    "fpnas-posterior": methods.fpnas_posterior,
+    "fpnas-posterior, distinct networks": partial(methods.fpnas_posterior, prior="distinct"),
+    "fpnas, eq. 7 to the letter": methods.fpnas,
+    "fpnas, eq. 7, draws within the budget, 1/K taken off": partial(methods.fpnas, cost_term=None, baseline="mean"),
+    "PARSEC": methods.parsec,
+    "REINFORCE": methods.reinforce,
     "one-shot random": partial(methods.random, frozen=True, num_samples=2),
     "one-shot evolution": partial(methods.evolution, frozen=True, num_samples=2),
     "FBNetV2, rate 0.1": partial(methods.fbnetv2, lr=0.1),

@@ -4,8 +4,8 @@
 
 The time of all is that of a search by short trainings (here the default) and one training. What is finished lies in
 benchmarks/ground/runs/POOL.jsonl, a line a run with the digest of what made it: the package's code that searches and
-trains, arms.py and ground.py, the pool's recipe; runs of other code are left there and made anew. Percentiles are by
-test accuracy.
+trains, arms.py and ground.py, the pool's recipe. Runs of other code are left there and made anew, but for those of code
+that `same.py` has found to take the same course, bit for bit. Percentiles are by test accuracy.
 A verdict compares the default with an arm, seed by seed. Random networks and halving are draws from the pool; for a
 verdict the pool is dealt out to the seeds, and each is compared with the mean of many draws from its own part, so that
 the pool's chance counts.
@@ -29,6 +29,7 @@ import arms
 import ground
 import numpy as np
 import results_file
+import same
 from standing import best_of, standing
 from verdicts import verdict
 
@@ -137,12 +138,13 @@ def _default(pool: ground.Pool) -> list[Outcome]:
 
 
 def kept(path: Path) -> dict[tuple[str, int], Outcome]:
-    """Finished runs of this code."""
+    """Finished runs of this code, or of code that takes the same course."""
     if not path.exists():
         return {}
     rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
-    now = {arm: source(ground.POOLS[path.stem], arm) for arm in {row.arm for row in rows}}
-    return {(row.arm, row.seed): row for row in rows if row.source == now[row.arm]}
+    pairs = same.kept()
+    now = {arm: same.same_as(source(ground.POOLS[path.stem], arm), pairs) for arm in {row.arm for row in rows}}
+    return {(row.arm, row.seed): row for row in rows if row.source in now[row.arm]}
 
 
 def steps_of(pool: ground.Pool, names: Sequence[str]) -> dict[str, int]:

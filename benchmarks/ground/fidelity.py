@@ -4,7 +4,7 @@
         [--results FILE.md]
     python benchmarks/ground/fidelity.py --proxy [--seed 0] [--device cuda] [the same]
 
-With --proxy each network is trained shortly, as `fpnas search --judge proxy` does; scores are kept in runs/ground, so a
+With --proxy each network is trained shortly, as `fpnas search` does; scores are kept in runs/ground, so a
 call that was stopped goes on. RUN is a search's folder with its checkpoint, and each network of the pool is scored
 on the same images of the run's own alpha half, the weights as they are. With both a network's score is the sum of the
 two, each less its mean and over its standard deviation.

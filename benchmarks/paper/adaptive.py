@@ -12,9 +12,8 @@ beside one another.
 from __future__ import annotations
 
 from judging import Found, accuracy, duration, perform, samples, table
-from protocol import EQ7, LETTER, Arm
+from protocol import WITHIN, Arm
 
-WITHIN = ("within", True)
 ADAPTIVE = {16: "1/16: 67.0 %, 1.9", 8: "1/8: 68.2 %, 2.1", 4: "1/4: 68.6 %, 2.4", 2: "1/2: 68.8 %, 3.1"}
 FIXED = {4: "K = 4: 67.7 %, 2.2 GPU-days", 7: "7: 67.6 %, 2.8"}
 
@@ -28,23 +27,20 @@ def arms(scale: str) -> tuple[Arm, ...]:
     small, (k0, part) = scale == "small", sizes(scale)
     # A small search has a few hundred steps of alpha: a rate of three times the default, in every arm of eq. 7.
     rate = (("lr", 0.1),) if small else ()
-    eq7 = (*EQ7, *rate)
+    eq7 = (*WITHIN, *rate)
     greatest = "14 there: 68.3 %, 4.3" if small else "14: 68.3 %, 4.3"
     whole = f"{'1/4 there: ' if small else ''}68.6 %, 2.1 (theta = 80)"
     return (
-        *(
-            Arm(f"fixed, K = {k}", "parsec", (("num_samples", k), *rate, WITHIN), published=row)
-            for k, row in FIXED.items()
-        ),
-        Arm(f"PARSEC, K = {k0}", "parsec", (("num_samples", k0), *rate, WITHIN), published=greatest),
+        *(Arm(f"fixed, K = {k}", "parsec", (("num_samples", k), *rate), published=row) for k, row in FIXED.items()),
+        Arm(f"PARSEC, K = {k0}", "parsec", (("num_samples", k0), *rate), published=greatest),
         *(
             Arm(f"adaptive alone, lambda = 1/{n}", options=(*eq7, ("lam", 1 / n), ("join_at", 0.0)), published=row)
             for n, row in ADAPTIVE.items()
         ),
         Arm(f"FP-NAS, lambda = 1/{part}", options=(*eq7, ("lam", 1 / part)), published=whole),
-        Arm(f"FP-NAS to the letter, lambda = 1/{part}", options=(*LETTER, *rate, ("lam", 1 / part)), letter=True),
-        *(Arm(f"ours, lambda = 1/{n}", options=(("lam", 1 / n),)) for n in (part, 2 * part)),
-        Arm(f"ours cooled, lambda = 1/{part}", options=(("lam", 1 / part), ("cooling", 0.03))),
+        Arm(f"FP-NAS to the letter, lambda = 1/{part}", options=(*rate, ("lam", 1 / part))),
+        *(Arm(f"ours, lambda = 1/{n}", "fpnas-posterior", (("lam", 1 / n),)) for n in (part, 2 * part)),
+        Arm(f"ours cooled, lambda = 1/{part}", "fpnas-posterior", (("lam", 1 / part), ("cooling", 0.03))),
     )
 
 

@@ -14,7 +14,7 @@ FALLING = ("cooling 0.03", "cooling 0.1")
 
 def arms(scale: str) -> tuple[Arm, ...]:
     del scale  # the arms hold what differs
-    return tuple(Arm(name, options=(("cooling", float(name.split()[1])),)) for name in (KEPT, *FALLING))
+    return tuple(Arm(name, "fpnas-posterior", (("cooling", float(name.split()[1])),)) for name in (KEPT, *FALLING))
 
 
 def lines(scale: str, found: Found) -> list[str]:

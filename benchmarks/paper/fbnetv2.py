@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from judging import Found, accuracy, difference, duration, perform, table
-from protocol import EQ7, LETTER, Arm
+from protocol import WITHIN, Arm
 
 FBNETV2 = "FBNetV2"
 QUICK = "FBNetV2, rate 0.1"
@@ -31,9 +31,9 @@ SMALL = (
     Arm(FBNETV2, "fbnetv2", published="68.3 to 75.9 %, 8.3 GPU-days"),
     Arm(QUICK, "fbnetv2", (("lr", 0.1),)),
     Arm("DARTS", "darts", (("lr", 0.01),)),
-    Arm("FP-NAS", "fpnas", (*EQ7, ("lr", 0.1), ("lam", 0.25)), published="68.6 to 76.2 %, 2.4 to 4.3"),
-    Arm("FP-NAS to the letter", options=(*LETTER, ("lr", 0.1), ("lam", 0.25)), letter=True),
-    Arm("ours", "fpnas"),
+    Arm("FP-NAS", "fpnas", (*WITHIN, ("lr", 0.1), ("lam", 0.25)), published="68.6 to 76.2 %, 2.4 to 4.3"),
+    Arm("FP-NAS to the letter", options=(("lr", 0.1), ("lam", 0.25))),
+    Arm("ours", "fpnas-posterior"),
     Arm("random", "random", (("frozen", True), ("num_samples", 2))),
 )
 
@@ -46,9 +46,9 @@ def arms(scale: str) -> tuple[Arm, ...]:
         same: dict[str, Any] = {"image_size": px, "target": (3e6, target)}
         sized += [
             Arm(f"F{n}, FBNetV2", "fbnetv2", published=theirs, **same),
-            Arm(f"S{n}, FP-NAS", options=(*EQ7, ("lam", 0.25)), published=ours, **same),
-            Arm(f"S{n}, FP-NAS to the letter", options=(*LETTER, ("lam", 0.25)), letter=True, **same),
-            Arm(f"S{n}, ours", **same),
+            Arm(f"S{n}, FP-NAS", options=(*WITHIN, ("lam", 0.25)), published=ours, **same),
+            Arm(f"S{n}, FP-NAS to the letter", options=(("lam", 0.25),), **same),
+            Arm(f"S{n}, ours", "fpnas-posterior", **same),
         ]
     return (
         *sized,

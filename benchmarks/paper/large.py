@@ -24,7 +24,7 @@ ARMS = tuple(
     Arm(f"{name}, {word}", method, options, micro=FP_NAS, rows=rows, image_size=px, target=target, published=said)
     for name, (rows, px, target, published) in SIZES.items()
     for word, method, options, said in (
-        ("found", "fpnas", (), published),
+        ("found", "fpnas-posterior", (), published),
         ("random", "random", (("frozen", True), ("num_samples", 2)), "-"),
     )
 )

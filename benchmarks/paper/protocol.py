@@ -50,10 +50,8 @@ from fpnas.spaces.tiny import ROWS as TINY
 GROUND = ground.POOLS["cifar10-tiny-3M"]
 """What a small run searches on, and how it trains what it finds."""
 
-LETTER = (("update", "eq7"), ("baseline", "none"), ("within", False))
-"""Eq. 7 as it is printed, together with `Arm.letter`."""
 
-EQ7 = (("update", "eq7"), ("within", True))
+WITHIN = (("cost_term", None), ("baseline", "mean"))
 """Eq. 7 with our additions: draws within the budget, as all other arms have them, and 1/K taken off."""
 
 MIXING = ("darts", "fbnetv2")
@@ -72,7 +70,6 @@ class Arm:
         method: `methods.NAME`.
         options: of it.
         fine: each block chooses for itself.
-        letter: the budget's cost term is the paper's: of the K samples, without a floor.
         micro: options of a block, where they aren't the space's own.
         rows: of the space at `--scale full`.
         image_size: px at `--scale full`.
@@ -84,7 +81,6 @@ class Arm:
     method: str = "fpnas"
     options: tuple[tuple[str, Any], ...] = ()
     fine: bool = False
-    letter: bool = False
     micro: Micro | None = None
     rows: tuple[Row, ...] = TABLE_1
     image_size: int = 128
@@ -220,8 +216,7 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
     net = supernet(arm, asked.scale, data, seed)
     task = fpnas.SupernetEvaluator(net, data, batch_size=64 if small else 256, **where)
     flops = fpnas.Flops(net, data.input_shape)
-    letter: dict[str, Any] = {"floor": 0.0, "estimator": "samples"} if arm.letter else {}
-    budget = fpnas.Budget(flops, arm.target[not small], **letter)
+    budget = fpnas.Budget(flops, arm.target[not small])
     search = fpnas.methods.METHODS[arm.method](task, budget, epochs=asked.epochs, seed=seed, **dict(arm.options))
     start = time.process_time()
     result = fpnas.run(search, folder / "search")

@@ -28,7 +28,7 @@ LONGER = 1.0
 """Steps of the shared search over those of one."""
 ALLOWED = 0.5
 """Points below its own search that a target of the shared one may be."""
-ARM = Arm("several targets")
+ARM = Arm("several targets", "fpnas-posterior")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def one(asked: Plan, targets: Sequence[float], seed: int) -> Outcome:
     budgets = [fpnas.Budget(cost, target) for target in targets]
     several = len(targets) > 1
     epochs = round(LONGER * asked.epochs) if several else asked.epochs
-    search = fpnas.methods.fpnas(task, budgets if several else budgets[0], epochs=epochs, seed=seed)
+    search = fpnas.methods.fpnas_posterior(task, budgets if several else budgets[0], epochs=epochs, seed=seed)
     start = time.process_time()
     samples = fpnas.run(search, folder / "search").num_samples_total
     seconds = time.process_time() - start

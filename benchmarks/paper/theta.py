@@ -6,7 +6,7 @@ python benchmarks/paper/theta.py [--scale small|full] [--seeds 5] [--results FIL
 from __future__ import annotations
 
 from judging import Claim, Found, accuracy, duration, perform, samples, table
-from protocol import EQ7, LETTER, Arm
+from protocol import WITHIN, Arm
 
 JOINT, EARLY, LATE, FACTORISED = "joint only", "theta = 0.45", "theta = 0.83", "factorised only"
 THETAS = {
@@ -31,8 +31,8 @@ def arms(scale: str) -> tuple[Arm, ...]:
     own = (("lr", 0.1), ("lam", 0.5)) if small else (("lam", 0.25),)
     thetas = ((name, ("join_at", at), row) for name, (at, row) in THETAS.items())
     return (
-        *(Arm(name, options=(*EQ7, *own, at), published=row) for name, at, row in thetas),
-        *(Arm(f"{n}, to the letter", options=(*LETTER, *own, ("join_at", THETAS[n][0])), letter=True) for n in LETTERS),
+        *(Arm(name, options=(*WITHIN, *own, at), published=row) for name, at, row in thetas),
+        *(Arm(f"{n}, to the letter", options=(*own, ("join_at", THETAS[n][0]))) for n in LETTERS),
     )
 
 

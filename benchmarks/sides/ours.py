@@ -52,7 +52,7 @@ def search_of(data: ImageData, strategy: str, batch_size: int) -> fpnas.Search:
         shared_space(data.num_classes), data, batch_size=batch_size, optimiser="sgd", lr=LR, weight_decay=WEIGHT_DECAY
     )
     warmup = 1.0 if strategy == "weights" else 0.0
-    return fpnas.methods.fpnas(task, epochs=100, lam=0.0, at_least=SAMPLES[strategy], warmup=warmup)
+    return fpnas.methods.fpnas_posterior(task, epochs=100, lam=0.0, at_least=SAMPLES[strategy], warmup=warmup)
 
 
 def data_of(held: dict[str, Tensor]) -> ImageData:

@@ -37,19 +37,6 @@ def importance_weights(loglik: Float[Tensor, " K"], temperature: float = 1.0) ->
     return (loglik.double() / temperature).softmax(dim=0)
 
 
-def leave_one_out(loglik: Float[Tensor, " K"], temperature: float = 1.0) -> Float[Tensor, " K"]:
-    """What each sample adds to the log of the mean likelihood, beside the others' geometric mean in its place.
-
-    VIMCO's learning signal (Mnih & Rezende 2016, eq. 8); an alternative to `importance_weights` (ours).
-    """
-    scaled = loglik.double() / temperature
-    if len(scaled) < 2:
-        return torch.zeros_like(scaled)
-    others = (scaled.sum() - scaled) / (len(scaled) - 1)
-    without = torch.where(torch.eye(len(scaled), dtype=torch.bool), others[:, None], scaled[None])
-    return scaled.logsumexp(dim=0) - without.logsumexp(dim=1)
-
-
 def cost_shares(excess: Float[Tensor, " K"], floor: float = 0.0) -> Float[Tensor, " K"]:
     """C(A_k) / sum_j (C(A_j) + floor); all 0 where no architecture exceeds the target (ours: the paper's 0/0).
 
@@ -67,7 +54,6 @@ def architecture_loss(
     cost_share: Float[Tensor, " K"],
     beta: float,
     control_variate: bool = True,
-    ratios: Float[Tensor, " K"] | None = None,
 ) -> Float[Tensor, ""]:
     """The surrogate whose gradient is eq. 7: sum_k m_k * grad(-log P(A_k|alpha)), m_k = q_k - beta * share_k.
 
@@ -80,12 +66,10 @@ def architecture_loss(
             drawn, so the likelihood's expectation stays and its noise at small K falls; without it the samples' own
             probabilities rise whatever they are worth. The mean cost share isn't constant: there it shifts the
             expectation somewhat at small K, and not at all as K grows.
-        ratios: P / Q of samples drawn from another distribution Q, normalised to sum 1 (ours): each takes its share of
-            what is subtracted. They belong into `importance` as well.
     """
     weight = importance - beta * cost_share
     if control_variate:
-        weight = weight - (weight.mean() if ratios is None else weight.sum() * ratios)
+        weight = weight - weight.mean()
     return -(weight.detach() * log_prob).sum()
 
 

@@ -126,9 +126,9 @@ def test_a_figure_is_the_mean_over_rotations_of_a_quantile_over_seeds(contest: C
 
 def test_the_results_file_holds_every_figure(contest: Contest) -> None:
     only = [outcome for outcome in outcomes() if outcome.task.method == "x"]
-    only = [Outcome(Task("fpnas", o.task.rotation, o.task.seed), o.regret, o.queries, o.steps) for o in only]
+    only = [Outcome(Task("fpnas-posterior", o.task.rotation, o.task.seed), o.regret, o.queries, o.steps) for o in only]
     text = markdown(contest, summary(contest, only), only, {"Command": "`fpnas bench t`"}, "t.svg")
-    assert "| fpnas | 2.00 [1.25, 3.50] | 1.00 [0.62, 1.75] | 0.50 [0.31, 0.88] |" in text
+    assert "| fpnas-posterior | 2.00 [1.25, 3.50] | 1.00 [0.62, 1.75] | 0.50 [0.31, 0.88] |" in text
     for part in ("`fpnas bench t`", "at most 17 cost", "Seeds 0 to 2 in each of 2 rotations", "](t.svg)", "lam 1.0"):
         assert part in text
 
@@ -153,10 +153,10 @@ def test_nothing_of_a_table_becomes_markup(contest: Contest, evil: str) -> None:
     def made(name: str) -> tuple[str, list[str]]:
         known = replace(contest.table, name=name, notes=(name,))
         own = replace(contest, table=known)
-        only = [Outcome(Task("fpnas", o.task.rotation, o.task.seed), *astuple(o)[1:]) for o in outcomes()]
+        only = [Outcome(Task("fpnas-posterior", o.task.rotation, o.task.seed), *astuple(o)[1:]) for o in outcomes()]
         page = markdown(own, summary(own, only), only, {"Command": span(f"fpnas bench {name}")}, f"{name}.svg")
         html = MarkdownIt("commonmark", {"html": True}).enable("table").render(page)
-        svg = picture({name: summary(own, only)["fpnas"]}, name)
+        svg = picture({name: summary(own, only)["fpnas-posterior"]}, name)
         return svg, re.findall(r"<(/?[a-z0-9]+)", html)
 
     svg, kinds = made(evil)

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import helpers_run as h
@@ -117,8 +118,10 @@ def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
 
 def test_search_by_short_trainings_goes_on_in_the_middle_of_a_look(tmp_path: Path) -> None:
     with working_in(tmp_path):
-        assert call(*SEARCH, "--judge", "proxy", "--target-flops", "0.4M", "--out", "run").code == 0
-        called = call(*SEARCH, "--judge", "proxy", "--target-flops", "0.4M", "--max-steps", "4", "--out", "run")
+        assert call(*SEARCH, "--method", "fpnas-thompson", "--target-flops", "0.4M", "--out", "run").code == 0
+        called = call(
+            *SEARCH, "--method", "fpnas-thompson", "--target-flops", "0.4M", "--max-steps", "4", "--out", "run"
+        )
     assert called.code == 0
     metrics = h.json_lines(tmp_path / "run" / "metrics.jsonl")
     assert [line["step"] for line in metrics] == [0, 1, 2, 3]
@@ -278,8 +281,8 @@ def test_a_setting_without_effect_is_warned_about(small: Found) -> None:
 def test_a_search_of_an_epoch_on_shared_weights_is_quick(tmp_path: Path) -> None:
     """ "Ends within 40 s" on two cores: it takes less than 80 seconds of processor time, however busy they are."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "fpnas", "search", "--data", "digits", "--judge", "shared", "--epochs", "1"]
-    command += ["--out", "run"]
+    command = [sys.executable, "-m", "fpnas", "search", "--data", "digits", "--method", "fpnas-posterior"]
+    command += ["--epochs", "1", "--out", "run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -336,15 +339,37 @@ def test_quantities_are_shown_as_people_write_them() -> None:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("method", ["parsec", "fbnetv2", "evolution"])
-def test_other_methods_search_too_and_say_what_has_no_effect(small: Found, method: str, tmp_path: Path) -> None:
-    """Flags of FP-NAS alone are warned about; without them nothing is."""
+@pytest.mark.parametrize(
+    ("method", "flags", "settings"),
+    [
+        (
+            "fpnas",
+            {"lam": "0.5", "at-least": "3", "beta": "0.4", "temperature": "product", "baseline": "mean"},
+            {"lam": 0.5, "at_least": 3, "beta": 0.4, "cost_floor": 0.0, "temperature": "product", "baseline": "mean"},
+        ),
+        ("parsec", {"num-samples": "3", "alpha-lr": "0.2", "warmup": "0.1"}, {"alpha_lr": 0.2, "warmup": 0.1}),
+        (
+            "fbnetv2",
+            {"beta": "0.4", "cost-floor": "0.1", "cost-estimator": "many"},
+            {"beta": 0.4, "cost_floor": 0.1, "cost_estimator": "many"},
+        ),
+        ("evolution", {"num-samples": "3"}, {"num": 3}),
+    ],
+)
+def test_each_method_searches_and_takes_flags_of_its_own(
+    small: Found, method: str, flags: dict[str, str], settings: dict[str, Any], tmp_path: Path
+) -> None:
     common = ("search", "--data", "digits", "--image-size", 16, "--method", method, "--max-steps", 2)
-    plain = call(*common, "--out", tmp_path / "plain")
-    assert plain.code == 0, plain.err
-    assert "no effect" not in plain.err
-    assert json.loads((tmp_path / "plain" / "result.json").read_text())["method"] == method
-    told = call(*common, "--lam", 1, "--beta", 1, "--out", tmp_path / "told")
-    assert told.code == 0, told.err
-    assert f"warning: --lam and --join-at have no effect on {method}\n" in told.err
-    assert ("warning: --beta has no effect" in told.err) == (method not in ("parsec", "reinforce"))
+    given = [part for flag, value in flags.items() for part in (f"--{flag}", value)]
+    called = call(*common, *given, "--target-flops", "40k", "--out", tmp_path / "run")
+    assert called.code == 0, called.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["method"] == method
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert {name: kept[name] for name in settings} == settings
+
+
+def test_one_shot_search_from_the_command_line(small: Found, tmp_path: Path) -> None:
+    asked = ("--data", "digits", "--image-size", 16, "--method", "random", "--frozen", "--epochs", 1)
+    assert call("search", *asked, "--max-steps", 2, "--out", tmp_path / "run").code == 0
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (kept["frozen"], kept["warmup"]) == (True, 0.9)

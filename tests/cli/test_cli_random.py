@@ -49,7 +49,7 @@ right = {
     "--data": st.sampled_from(["digits", "digits", "no/such", "run", ""]),
     "--out": st.sampled_from(["new", "run", "run/arch.json", ""]),
     "--space": st.sampled_from(["tiny", "tiny", "Tiny", "huge"]),
-    "--method": st.sampled_from(["fpnas", "darts"]),
+    "--method": st.sampled_from(["fpnas", "fpnas-posterior", "darts"]),
     "--target-flops": st.sampled_from(["1M", "30k", "1k", "-1", "zero"]),
     "--target-params": st.sampled_from(["5k", "1", "nan"]),
     "--lam": st.sampled_from(["0", "0.25", "-1", "nan"]),

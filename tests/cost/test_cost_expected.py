@@ -1,4 +1,4 @@
-"""`AdditiveCost.expected` against the sum over all architectures, and `Budget.expected_loss` by its formula."""
+"""`AdditiveCost.expected` against the sum over all architectures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from counting import SHAPE, small_supernet
 from torch import Tensor
 
-from fpnas import Budget, Choice, Flops, InputError, Params, SearchSpace, Supernet
+from fpnas import Choice, Flops, Params, SearchSpace, Supernet
 from fpnas.cost import AdditiveCost, CostModel
 from fpnas.cost.tables import Factor
 from fpnas.elastic import Conv2d
@@ -25,36 +25,6 @@ def summed(seed: int = 0) -> AdditiveCost:
     rng = np.random.default_rng(seed)
     tables = [rng.uniform(-3, 9, [SPACE.cardinalities[v] for v in scope]) for scope in SCOPES]
     return AdditiveCost(SPACE, [Factor(scope, table) for scope, table in zip(SCOPES, tables, strict=True)], 4.0)
-
-
-class Summed:
-    """A cost model made of them."""
-
-    name, space = "coins", SPACE
-
-    def __init__(self) -> None:
-        self.table = summed()
-
-    def __call__(self, codes: Tensor) -> Tensor:
-        return self.table(codes)
-
-    def bounds(self) -> tuple[float, float]:
-        return self.table.extreme(1)[0], self.table.extreme(-1)[0]
-
-
-class BlackBox(Summed):
-    """The same, whose tables nobody knows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._hidden = self.table
-        del self.table
-
-    def __call__(self, codes: Tensor) -> Tensor:
-        return self._hidden(codes)
-
-    def bounds(self) -> tuple[float, float]:
-        return self._hidden.extreme(1)[0], self._hidden.extreme(-1)[0]
 
 
 def some_weights(space: SearchSpace, seed: int) -> list[Tensor]:
@@ -106,31 +76,3 @@ def test_a_product_of_widths_is_counted_at_the_expected_widths() -> None:
     }
     wanted = (3 * width["ins"] + width["ins"] * width["outs"]) * 6 * 6
     assert Flops(net, (3, 6, 6)).table.expected(weights).item() == pytest.approx(wanted, rel=1e-12)
-
-
-# ------------------------------------------------------------------------------------------------------- expected_loss
-
-
-@pytest.mark.parametrize("target", [10.0, 15.0, 1000.0])
-def test_expected_loss_by_its_formula(target: float) -> None:
-    weights = some_weights(SPACE, 2)
-    mean = enumerated(summed(), SPACE, weights).item()
-    assert 15.0 < mean < 1000.0
-    loss = Budget(Summed(), target, beta=0.7, floor=0.05).expected_loss(weights)
-    assert loss.item() == pytest.approx(0.7 * math.log(max(0.0, mean / target - 1) + 0.05), rel=1e-12)
-    gradients = torch.autograd.grad(loss, weights)
-    factor = 0.7 / (mean / target - 1 + 0.05) / target if mean > target else 0.0
-    of_mean = torch.autograd.grad(summed().expected(weights), weights)
-    for mine, theirs in zip(gradients, of_mean, strict=True):
-        torch.testing.assert_close(mine, factor * theirs, rtol=1e-10, atol=1e-12)
-
-
-def test_a_cost_that_is_no_sum_of_tables_is_refused() -> None:
-    with pytest.raises(InputError, match="whose expectation is known, got coins, which is no sum of tables") as caught:
-        Budget(BlackBox(), 10.0).expected_loss(some_weights(SPACE, 0))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_floor_of_0_is_refused() -> None:
-    with pytest.raises(InputError, match="a cost floor above 0 for methods that mix, got 0"):
-        Budget(Summed(), 10.0, floor=0.0).expected_loss(some_weights(SPACE, 0))

@@ -97,16 +97,16 @@ def test_full_arms_are_the_papers() -> None:
 
 def test_the_paper_to_the_letter_is_eq_7_and_nothing_else() -> None:
     """Every experiment with an arm of eq. 7 has one to the letter; all other arms of it draw within the budget."""
-    protocol = importlib.import_module("protocol")
+    within = set(importlib.import_module("protocol").WITHIN)
     every = {name: importlib.import_module(name).arms("small") for name in SCRIPTS}
-    having = [name for name, own in every.items() if any(("update", "eq7") in arm.options for arm in own)]
+    having = [name for name, own in every.items() if any(arm.method == "fpnas" for arm in own)]
     assert set(having) == {"adaptive", "fbnetv2", "fine", "theta"}
     for name in having:
-        eq7 = [arm for arm in every[name] if ("update", "eq7") in arm.options or arm.method == "parsec"]
-        assert all(arm.letter or ("within", True) in arm.options for arm in eq7), name
-        letters = [arm for arm in importlib.import_module(name).arms("small") if arm.letter]
+        eq7 = [arm for arm in every[name] if arm.method == "fpnas"]
+        letters = [arm for arm in eq7 if "letter" in arm.name]
         assert letters, name
-        assert all(set(protocol.LETTER) <= set(arm.options) for arm in letters)
+        assert not any({"cost_term", "baseline"} & set(dict(arm.options)) for arm in letters), name
+        assert all(within <= set(arm.options) for arm in eq7 if arm not in letters), name
 
 
 def test_kept_small_runs_keep_their_names() -> None:

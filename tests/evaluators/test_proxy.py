@@ -111,7 +111,7 @@ def test_one_that_diverges_has_a_likelihood_of_0() -> None:
 def search(**options: Any) -> fpnas.Search:
     evaluator = judge(steps=4)
     budget = fpnas.Budget(fpnas.Flops(evaluator.supernet, (1, 8, 8)), target=6e3)
-    return fpnas.methods.fpnas(evaluator, budget, **{"epochs": 5, "lam": 1.0, **options})
+    return fpnas.methods.fpnas_thompson(evaluator, budget, **{"epochs": 5, "lam": 1.0, **options})
 
 
 def test_a_look_takes_many_steps_and_counts_once() -> None:
@@ -122,9 +122,6 @@ def test_a_look_takes_many_steps_and_counts_once() -> None:
         assert len({line["num_samples"] for line in lines[start : start + 4]}) == 1
     assert job.result().num_samples_total == sum(line["num_samples"] for line in lines[3::4])
     assert job.warmup == 0
-    assert search(warmup=0.0).settings() == job.settings()
-    with pytest.raises(InputError, match="no warm-up of a judge whose looks take many steps"):
-        search(warmup=0.3)
     assert job.settings()["judge"] == "proxy"
     assert job.answer().cost <= 6e3
 
@@ -155,8 +152,6 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 
 
 def test_methods_whose_looks_are_one_step_are_refused() -> None:
-    for method in (fpnas.methods.random, fpnas.methods.parsec):
+    for method in (fpnas.methods.fpnas, fpnas.methods.fpnas_posterior, fpnas.methods.random, fpnas.methods.parsec):
         with pytest.raises(InputError, match="a judge whose looks are one step, got ProxyEvaluator"):
             method(judge(), None, epochs=1)
-    with pytest.raises(InputError, match="a judge whose looks are one step"):
-        search(update="eq7")

@@ -15,12 +15,16 @@ import torch
 
 import fpnas
 from fpnas.memory import Memory
+from fpnas.search import CostTerm
+
+SAMPLES = CostTerm(beta=0.3, floor=0.05, estimator="samples")
 
 
 def table_problem() -> fpnas.Search:
     """20 steps, 10 an epoch; 2 of warm-up, theta at 9; a budget that binds, its term from the step's own samples."""
-    budget = fpnas.Budget(h.TableCost(), target=60.0, beta=0.3, floor=0.05, estimator="samples")
-    return fpnas.methods.fpnas(h.TableEvaluator(10), budget, **h.PINNED, lam=1.0, epochs=2, seed=11)
+    budget = fpnas.Budget(h.TableCost(), target=60.0)
+    settings = {**h.PINNED, "cost_term": SAMPLES}
+    return fpnas.methods.fpnas(h.TableEvaluator(10), budget, **settings, lam=1.0, epochs=2, seed=11)
 
 
 @torch.no_grad()
@@ -49,10 +53,9 @@ def supernet_problem() -> fpnas.Search:
         weight_decay=1e-4,
         seed=13,
     )
-    budget = fpnas.Budget(
-        fpnas.Flops(supernet, (1, 8, 8)), target=6000.0, beta=0.3, floor=0.05, estimator="many", num_samples=64
-    )
-    return fpnas.methods.fpnas(task, budget, **h.PINNED, lam=0.6, epochs=2, seed=14)
+    budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6000.0)
+    settings = {**h.PINNED, "cost_term": CostTerm(beta=0.3, floor=0.05, estimator="many", num_samples=64)}
+    return fpnas.methods.fpnas(task, budget, **settings, lam=0.6, epochs=2, seed=14)
 
 
 def training_problem() -> fpnas.Training:
@@ -96,8 +99,8 @@ def training_trajectory(job: fpnas.Training) -> dict[str, Any]:
 
 
 def method_on_table(name: str, **options: Any) -> fpnas.Search:
-    """20 steps, 10 an epoch, 2 of warm-up; a budget that binds, its term from the step's own samples."""
-    budget = fpnas.Budget(h.TableCost(), target=60.0, beta=0.3, floor=0.05, estimator="samples")
+    """20 steps, 10 an epoch, 2 of warm-up; a budget that binds."""
+    budget = fpnas.Budget(h.TableCost(), target=60.0)
     make = fpnas.methods.METHODS[name]
     return make(h.TableEvaluator(10), budget, epochs=2, seed=21, warmup=0.1, **options)
 
@@ -105,8 +108,8 @@ def method_on_table(name: str, **options: Any) -> fpnas.Search:
 def posterior_on_table() -> fpnas.Search:
     """Theta at 9; scores that age and share a batch, cells with effects of their own, draws within the budget."""
     memory = Memory(h.TABLE_SPACE, batch_effect=1.0, half_life=15.0, interaction=0.2)
-    options = {"lam": 1.0, "join_at": 0.45, "at_least": 2, "temperature": 8.0, "within": True}
-    return method_on_table("fpnas", update="posterior", memory=memory, **options)
+    options = {"lam": 1.0, "join_at": 0.45, "at_least": 2, "temperature": 8.0}
+    return method_on_table("fpnas-posterior", memory=memory, **options)
 
 
 def method_on_supernet(name: str, **options: Any) -> fpnas.Search:
@@ -116,19 +119,21 @@ def method_on_supernet(name: str, **options: Any) -> fpnas.Search:
     task = fpnas.SupernetEvaluator(
         supernet, h.made_up(), batch_size=5, optimiser="sgd", lr=0.1, clip=5.0, weight_decay=1e-4, seed=23
     )
-    budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6000.0, beta=0.3, floor=0.05)
+    budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6000.0)
     return fpnas.methods.METHODS[name](task, budget, epochs=4, seed=24, warmup=0.1, **options)
 
 
 METHOD_PROBLEMS: dict[str, Callable[[], fpnas.Search]] = {
     "posterior_table_20": posterior_on_table,
-    "parsec_table_20": lambda: method_on_table("parsec", num_samples=6, temperature=8.0, lr=0.1),
-    "reinforce_table_20": lambda: method_on_table("reinforce", num_samples=6, baseline_decay=0.9, lr=0.1),
+    "parsec_table_20": lambda: method_on_table("parsec", num_samples=6, temperature=8.0, lr=0.1, cost_term=SAMPLES),
+    "reinforce_table_20": lambda: method_on_table(
+        "reinforce", num_samples=6, baseline_decay=0.9, lr=0.1, cost_term=SAMPLES
+    ),
     "random_table_20": lambda: method_on_table("random", num_samples=4),
     "evolution_table_20": lambda: method_on_table("evolution", num_samples=4, population=12, tournament=4),
-    "darts_supernet_20": lambda: method_on_supernet("darts", lr=0.05, weight_decay=1e-3, cost_term=True),
+    "darts_supernet_20": lambda: method_on_supernet("darts", lr=0.05, weight_decay=1e-3, cost_term=SAMPLES),
     "fbnetv2_supernet_20": lambda: method_on_supernet(
-        "fbnetv2", lr=0.05, weight_decay=5e-4, temperatures=(5.0, 0.1), cost_term=True
+        "fbnetv2", lr=0.05, weight_decay=5e-4, temperatures=(5.0, 0.1), cost_term=SAMPLES
     ),
 }
 """The other methods, with every number given: defaults move by measurement."""

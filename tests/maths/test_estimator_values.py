@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fpnas import InputError, SampleSize, spaces
-from fpnas.estimators import architecture_loss, cost_shares, divisor, importance_weights, leave_one_out
+from fpnas.estimators import architecture_loss, cost_shares, divisor, importance_weights
 
 
 @pytest.mark.parametrize(
@@ -132,17 +132,3 @@ def loo_by_hand(loglik: list[float], temperature: float) -> list[float]:
         without = (sum(others) + stand_in) / len(likelihoods)
         found.append(math.log(sum(likelihoods) / len(likelihoods)) - math.log(without))
     return found
-
-
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-@pytest.mark.parametrize("loglik", [[-1.0, -2.5], [-1.2, -3.0, 0.4, -0.7], [-5.0, -5.0, -5.0], [0.0, -40.0, -80.0]])
-def test_leave_one_out_by_its_definition(loglik: list[float], temperature: float) -> None:
-    found = leave_one_out(torch.tensor(loglik, dtype=torch.float64), temperature)
-    assert found.dtype == torch.float64
-    assert found.tolist() == pytest.approx(loo_by_hand(loglik, temperature), abs=1e-12)
-
-
-def test_leave_one_out_of_one_sample_and_of_likelihoods_that_no_float_can_hold() -> None:
-    assert leave_one_out(torch.tensor([-3.0])).tolist() == [0.0]
-    found = leave_one_out(torch.tensor([-1e5, -1e5 - 2.0, -1e5 - 1.0], dtype=torch.float64))
-    assert found.tolist() == pytest.approx(loo_by_hand([0.0, -2.0, -1.0], 1.0), abs=1e-9)

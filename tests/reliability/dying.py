@@ -26,7 +26,7 @@ EVERY = 3
 
 def on_table() -> fpnas.Search:
     """20 steps, theta at 9."""
-    budget = fpnas.Budget(h.TableCost(), 60.0, num_samples=64)
+    budget = fpnas.Budget(h.TableCost(), 60.0)
     return fpnas.methods.fpnas(h.TableEvaluator(5), budget, **h.PINNED, lam=1.0, epochs=4)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 import fpnas
 from fpnas.runner import Silent
 from fpnas.runner.folder import FORMAT
+from fpnas.search import CostTerm
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 STEPS = 9
@@ -26,8 +27,9 @@ STEPS = 9
 
 def search() -> fpnas.Search:
     """A search on a table: 20 steps, theta at step 9, so that the checkpoint is of the step before."""
-    budget = fpnas.Budget(h.TableCost(), 60.0, num_samples=64)
-    return fpnas.methods.fpnas(h.TableEvaluator(5), budget, **h.PINNED, lam=1.0, epochs=4)
+    budget = fpnas.Budget(h.TableCost(), 60.0)
+    settings = {**h.PINNED, "cost_term": CostTerm(floor=0.05, estimator="many", num_samples=64)}
+    return fpnas.methods.fpnas(h.TableEvaluator(5), budget, **settings, lam=1.0, epochs=4)
 
 
 def training() -> fpnas.Training:

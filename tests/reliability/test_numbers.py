@@ -20,9 +20,10 @@ from fpnas.evaluators.base import Learned
 from fpnas.job import PATIENCE
 from fpnas.runner import Silent
 from fpnas.runner.rehearsal import free_memory
+from fpnas.search import CostTerm
 
 BAD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-SAMPLING = ("fpnas", "parsec", "reinforce", "random", "evolution")
+SAMPLING = ("fpnas", "fpnas_posterior", "parsec", "reinforce", "random", "evolution")
 
 
 class Diverging(h.TableEvaluator):
@@ -46,7 +47,7 @@ def method(name: str, evaluator: Any, budget: fpnas.Budget | None = None, **opti
     ("name", "options"),
     [
         *((name, {}) for name in SAMPLING),
-        *(("fpnas", {"update": "eq7", "lam": 1.0, "baseline": kind}) for kind in ("none", "mean", "leave-one-out")),
+        *(("fpnas", {"lam": 1.0, "baseline": kind}) for kind in ("none", "mean")),
     ],
 )
 def test_an_architecture_that_diverged_has_no_likelihood(name: str, options: dict[str, Any], value: float) -> None:
@@ -61,9 +62,9 @@ def test_an_architecture_that_diverged_has_no_likelihood(name: str, options: dic
         assert job.answer().arch["b.kernel"] == 0
 
 
-@pytest.mark.parametrize("update", ["eq7", "posterior"])
-def test_where_all_diverged_alpha_stays_and_the_search_stops(update: str, tmp_path: Path) -> None:
-    job = method("fpnas", Diverging(math.nan, everything=True), update=update, lam=1.0)
+@pytest.mark.parametrize("name", ["fpnas", "fpnas_posterior"])
+def test_where_all_diverged_alpha_stays_and_the_search_stops(name: str, tmp_path: Path) -> None:
+    job = method(name, Diverging(math.nan, everything=True), lam=1.0)
     before = job.distribution.logits.detach().clone()
     job.epochs = 40
     with pytest.raises(DivergedError, match=r"expected a finite loss.*lower learning rate"):
@@ -206,11 +207,11 @@ def test_a_training_that_diverged_stops_with_advice(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("target", [15.0, 60.0, 1e9, None])
-@pytest.mark.parametrize("update", ["eq7", "posterior"])
-def test_a_distribution_that_has_collapsed_goes_on(update: str, target: float | None) -> None:
+@pytest.mark.parametrize("name", ["fpnas", "fpnas_posterior"])
+def test_a_distribution_that_has_collapsed_goes_on(name: str, target: float | None) -> None:
     """Entropy 0, on the dearest architecture: K is 2, the two are one, everything stays finite, the budget is met."""
     budget = None if target is None else fpnas.Budget(h.TableCost(), target)
-    job = method("fpnas", h.TableEvaluator(5), budget, update=update, join_at=0.5)
+    job = method(name, h.TableEvaluator(5), budget, join_at=0.5)
     logits = torch.zeros_like(job.distribution.logits)
     for row, size in zip(logits, h.TABLE_SPACE.cardinalities, strict=True):
         row[size - 1] = 1e5
@@ -231,8 +232,9 @@ def test_a_target_below_the_smallest_network_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["samples", "many", "exact"])
 def test_a_target_above_the_largest_network_changes_nothing(kind: Any) -> None:
     """Beyond the record of costs: the same trajectory as without a budget."""
-    with_one = method("fpnas", h.TableEvaluator(5), fpnas.Budget(h.TableCost(), 1e9, estimator=kind), update="eq7")
-    without = method("fpnas", h.TableEvaluator(5), None, update="eq7")
+    term = CostTerm(floor=0.05, estimator=kind)
+    with_one = method("fpnas", h.TableEvaluator(5), fpnas.Budget(h.TableCost(), 1e9), cost_term=term)
+    without = method("fpnas", h.TableEvaluator(5), None, cost_term=term)
     for _ in range(without.steps_total):
         assert with_one.step().metrics | {"cost_mean": None} == without.step().metrics
 
@@ -247,11 +249,11 @@ class NoCost(h.TableCost):
         return 0.0, 0.0
 
 
-@pytest.mark.parametrize("kind", ["samples", "many", "exact"])
-@pytest.mark.parametrize("update", ["eq7", "posterior"])
-def test_costs_that_are_all_zero_are_met_by_all(update: str, kind: Any) -> None:
-    job = method("fpnas", h.TableEvaluator(5), fpnas.Budget(NoCost(), 1.0, floor=0.0, estimator=kind), update=update)
-    without = method("fpnas", h.TableEvaluator(5), None, update=update)
+@pytest.mark.parametrize("kind", ["samples", "many", "exact", None])
+def test_costs_that_are_all_zero_are_met_by_all(kind: Any) -> None:
+    name, options = ("fpnas_posterior", {}) if kind is None else ("fpnas", {"cost_term": CostTerm(estimator=kind)})
+    job = method(name, h.TableEvaluator(5), fpnas.Budget(NoCost(), 1.0), **options)
+    without = method(name, h.TableEvaluator(5), None, **options)
     for _ in range(job.steps_total):
         assert job.step().metrics == without.step().metrics | {"cost_mean": 0.0}
     assert job.answer().cost == 0

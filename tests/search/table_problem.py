@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import helpers_run as h
 from torch import Tensor
 
 import fpnas
+from fpnas.search import CostTerm
 
 Codes = tuple[int, ...]
 BEST = (1, 1, 2, 3, 0)
@@ -18,5 +17,8 @@ def rows_of(codes: Tensor) -> list[Codes]:
     return [tuple(row) for row in codes.tolist()]
 
 
-def budget_of(target: float = 60.0, **options: Any) -> fpnas.Budget:
-    return fpnas.Budget(h.TableCost(), target, **{"beta": 0.3, "floor": 0.05, "estimator": "samples", **options})
+SAMPLES = CostTerm(beta=0.3, floor=0.05, estimator="samples")
+
+
+def budget_of(target: float = 60.0) -> fpnas.Budget:
+    return fpnas.Budget(h.TableCost(), target)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import fpnas
 from fpnas.evaluators import Learned
+from fpnas.search import CostTerm
 from fpnas.streams import generator
 
 
@@ -52,6 +53,9 @@ class Prices(h.TableCost):
         return self.table.extreme(1)[0], self.table.extreme(-1)[0]
 
 
+TERM = CostTerm(beta=0.3, floor=0.05, estimator="many")
+
+
 def ran(name: str, judge: Any, **options: Any) -> fpnas.Search:
     budget = fpnas.Budget(Prices(), target=8.0)
     search = fpnas.methods.METHODS[name](judge, budget, epochs=20, warmup=0.1, lr=0.02, **options)
@@ -63,10 +67,10 @@ def ran(name: str, judge: Any, **options: Any) -> fpnas.Search:
 @pytest.mark.parametrize("name", ["fpnas", "parsec", "reinforce"])
 def test_draws_within_the_budget_drive_nowhere_by_themselves(name: str) -> None:
     """With nothing to learn the cost term's mode is the smallest network; under feasible draws nothing is preferred."""
-    options: dict[str, Any] = {"update": "eq7"} if name == "fpnas" else {}
-    driven = ran(name, Indifferent(), within=False, **options)
+    options: dict[str, Any] = {"baseline": "mean"} if name == "fpnas" else {}
+    driven = ran(name, Indifferent(), cost_term=TERM, **options)
     assert dict(driven.result().arch) == {c.name: c.options[0] for c in h.TABLE_SPACE.choices}
-    left = ran(name, Indifferent(), within=True, **options)
+    left = ran(name, Indifferent(), cost_term=None, **options)
     assert float((left.distribution.logits.detach()).abs().max()) > 0.01, "alpha has moved"
     # What moved it is noise, which drives nowhere: no choice has gone to its cheapest option, as all have above.
     codes = left.distribution.sample(4000, torch.Generator().manual_seed(0)).double()
@@ -80,6 +84,6 @@ def test_draws_within_the_budget_drive_nowhere_by_themselves(name: str) -> None:
 def test_mixtures_follow_the_data_within_the_budget(name: str) -> None:
     """A faint liking for what is dear: the term overrules it for every choice, the answer within the budget doesn't."""
     more: dict[str, Any] = {"temperatures": (5.0, 5.0)} if name == "fbnetv2" else {}
-    answers = {term: ran(name, Indifferent(liking=0.01), cost_term=term, **more).answer() for term in (True, False)}
-    assert answers[True].cost == len(h.TABLE_SPACE)  # 1 for each: the smallest
-    assert answers[False].cost == 8.0
+    answers = {term: ran(name, Indifferent(liking=0.01), cost_term=term, **more).answer() for term in (TERM, None)}
+    assert answers[TERM].cost == len(h.TABLE_SPACE)  # 1 for each: the smallest
+    assert answers[None].cost == 8.0

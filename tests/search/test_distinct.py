@@ -14,7 +14,8 @@ import fpnas
 from fpnas.elastic import Conv2d, Linear, Repeat, conv_norm, searchable_mbconv
 from fpnas.evaluators.distinct import canonical, distinct_logits
 from fpnas.memory import Memory
-from fpnas.search.moves import Posterior, Scores
+from fpnas.search.moves import Posterior
+from fpnas.search.strategy import Scores
 from fpnas.streams import generator
 
 
@@ -118,8 +119,8 @@ def test_a_search_begins_with_it() -> None:
     supernet = fpnas.spaces.tiny(in_channels=1, num_classes=h.CLASSES)
     judge = fpnas.SupernetEvaluator(supernet, h.made_up(size=16), batch_size=12)
     budget = fpnas.Budget(fpnas.Flops(supernet, (1, 16, 16)), target=5e5)
-    search = fpnas.methods.fpnas(judge, budget, prior="distinct", epochs=1)
+    search = fpnas.methods.fpnas_posterior(judge, budget, prior="distinct", epochs=1)
     logits, kernel = search.distribution.logits.detach(), supernet.space.position("group2.kernel")
     assert logits[kernel, :3].exp().tolist() == pytest.approx([1 / 24, 1, 1])
     assert search.settings()["prior"] == "distinct"
-    assert "prior" not in fpnas.methods.fpnas(judge, budget, epochs=1).settings()
+    assert "prior" not in fpnas.methods.fpnas_posterior(judge, budget, epochs=1).settings()

@@ -129,7 +129,8 @@ def evolved(scores: list[float], tournament: int, num: int) -> Evolution:
     """A full population whose members differ in all choices, so that a child has one parent."""
     strategy = Evolution(WIDE, num, len(scores), tournament)
     codes = torch.tensor([[k, k, 0, k, k] for k in range(len(scores))])
-    strategy.tell(codes, torch.tensor(scores, dtype=torch.float64))
+    loglik = likelihood(torch.tensor(scores, dtype=torch.float64))
+    strategy.tell(Scores(codes, loglik, 1), h.TableEvaluator(), None, Moment(0, 1, 0, 0))
     return strategy
 
 

@@ -12,6 +12,7 @@ from table_problem import Codes, budget_of, rows_of
 
 import fpnas
 from fpnas.distribution import groups
+from fpnas.search import CostTerm
 from fpnas.search.moves import Gradient
 from fpnas.search.sampling import Sampling
 from fpnas.streams import generator
@@ -49,9 +50,16 @@ class SlowGradient:
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 def test_parsec_is_the_slow_one_with_k_fixed_and_joint_from_the_start(beta: float) -> None:
     """Eq. 7 without a baseline: w_k = q_k - beta * share_k."""
-    budget = budget_of(beta=beta)
     job = fpnas.methods.parsec(
-        h.TableEvaluator(), budget, num_samples=7, epochs=3, seed=2, temperature=5.0, lr=0.08, warmup=0.1
+        h.TableEvaluator(),
+        budget_of(),
+        num_samples=7,
+        epochs=3,
+        seed=2,
+        temperature=5.0,
+        cost_term=CostTerm(beta, 0.05),
+        lr=0.08,
+        warmup=0.1,
     )
     slow = SlowGradient([(0, 1), (2, 3), (4,)], 0.08)
     for number in range(job.steps_total):
@@ -73,11 +81,12 @@ def test_reinforce_is_the_slow_one(beta: float) -> None:
     """The mean over k of (reward_k - baseline) * grad log P(A_k), the baseline the decayed mean of those before."""
     job = fpnas.methods.reinforce(
         h.TableEvaluator(),
-        budget_of(beta=beta),
+        budget_of(),
         num_samples=5,
         epochs=3,
         seed=2,
         baseline_decay=0.8,
+        cost_term=CostTerm(beta, 0.05),
         lr=0.08,
         warmup=0.1,
     )
@@ -96,16 +105,17 @@ def test_reinforce_is_the_slow_one(beta: float) -> None:
         slow.assert_as(job.distribution)
 
 
-def test_reinforce_leaves_the_cost_to_the_budgets_own_term() -> None:
+def test_reinforce_leaves_the_cost_to_an_exact_term() -> None:
     """With an exact term the rewards hold no cost: the gradient is theirs and the term's, the latter by autograd."""
-    budget = budget_of(beta=0.5, estimator="exact")
-    job = fpnas.methods.reinforce(h.TableEvaluator(), budget, num_samples=5, epochs=1, seed=2, lr=0.08, warmup=0.0)
+    budget, term = budget_of(), CostTerm(beta=0.5, floor=0.05, estimator="exact")
+    settings = {"num_samples": 5, "epochs": 1, "seed": 2, "lr": 0.08, "warmup": 0.0}
+    job = fpnas.methods.reinforce(h.TableEvaluator(), budget, **settings, cost_term=term)
     job.step()
     assert isinstance(job.strategy, Sampling)
     assert isinstance(job.strategy.move, Gradient)
     (codes,) = job.evaluator.scored
     uniform = fpnas.ArchDistribution(h.TABLE_SPACE)
     rewards = torch.tensor([-h.table_loss(code) for code in rows_of(codes)], dtype=torch.float64)
-    loss = budget.loss(uniform, generator(0)) - ((rewards - rewards.mean()) * uniform.log_prob(codes)).mean()
+    loss = term.loss(budget, uniform, generator(0)) - ((rewards - rewards.mean()) * uniform.log_prob(codes)).mean()
     (wanted,) = torch.autograd.grad(loss, [uniform.logits])
     torch.testing.assert_close(job.distribution.logits.grad, wanted, rtol=0, atol=1e-12)

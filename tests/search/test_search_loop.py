@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import fpnas
 from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
+from fpnas.search import CostTerm
 
 KEYS = ["step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "joined"]
 
@@ -36,9 +37,9 @@ def all_steps(job: fpnas.Search) -> list[dict[str, Any]]:
 class SlowSearch:
     """Eq. 7 in dictionaries."""
 
-    def __init__(self, lr: float, temperature: float, budget: fpnas.Budget) -> None:
-        self.lr, self.temperature, self.target = lr, temperature, budget.target
-        self.beta, self.floor, self.exact = budget.beta, budget.floor, budget.estimator == "exact"
+    def __init__(self, lr: float, temperature: float, target: float, term: CostTerm) -> None:
+        self.lr, self.temperature, self.target = lr, temperature, target
+        self.beta, self.floor, self.exact = term.beta, term.floor, term.estimator == "exact"
         sizes = h.TABLE_SPACE.cardinalities
         self.cells: list[tuple[int, ...]] = [(v,) for v in range(len(sizes))]
         self.logits: list[dict[tuple[int, ...], float]] = [dict.fromkeys([(o,) for o in range(n)], 0.0) for n in sizes]
@@ -121,10 +122,10 @@ class SlowSearch:
     [(0.0, 0.0, "samples"), (0.3, 0.05, "samples"), (1.0, 0.0, "samples"), (0.3, 0.05, "exact"), (1.0, 0.0, "exact")],
 )
 def test_each_step_is_the_slow_one(beta: float, floor: float, estimator: Any) -> None:
-    budget = fpnas.Budget(h.TableCost(), 60.0, beta, floor, estimator)
-    job = table_search(budget, seed=3)
+    term = CostTerm(beta, floor, estimator)
+    job = table_search(fpnas.Budget(h.TableCost(), 60.0), seed=3, cost_term=term)
     task = job.evaluator
-    slow = SlowSearch(job.strategy.move.lr, job.strategy.move.temperature, budget)
+    slow = SlowSearch(job.strategy.move.lr, job.strategy.move.temperature, 60.0, term)
     total = job.steps_total
     assert total == 40
     for number in range(total):
@@ -214,7 +215,7 @@ def test_with_a_binding_budget_the_answer_meets_it(seed: int) -> None:
     """And it is the most probable of those that do, by enumeration."""
     target = 60.0
     assert h.table_cost(min(h.ALL_CODES, key=h.table_loss)) > target
-    job = table_search(fpnas.Budget(h.TableCost(), target, beta=1.0), seed=seed, epochs=20)
+    job = table_search(fpnas.Budget(h.TableCost(), target), seed=seed, epochs=20, cost_term=CostTerm(1.0, 0.05, "many"))
     all_steps(job)
     files = job.files()
     found, result = files["arch.json"], files["result.json"]
@@ -232,7 +233,7 @@ def test_with_a_binding_budget_the_answer_meets_it(seed: int) -> None:
 
 
 def test_without_a_cost_term_the_mode_exceeds_the_target_and_the_result_says_so() -> None:
-    job = table_search(fpnas.Budget(h.TableCost(), 60.0, beta=0.0), epochs=20)
+    job = table_search(fpnas.Budget(h.TableCost(), 60.0), epochs=20, cost_term=CostTerm(beta=0.0))
     all_steps(job)
     result = job.files()["result.json"]
     assert result["mode_cost"] > 60.0
@@ -347,17 +348,16 @@ def test_settings_tell_searches_apart() -> None:
         {"at_least": 3},
         {"temperature": "mean"},
         {"baseline": "none"},
-        {"baseline": "leave-one-out"},
-        {"within": True},
+        {"cost_term": None},
+        {"cost_term": CostTerm(0.4, 0.05, "many")},
+        {"cost_term": CostTerm(0.3, 0.1, "many")},
+        {"cost_term": CostTerm(0.3, 0.05, "samples")},
         {"lr": 0.2},
         {"warmup": 0.2},
         {"budget": fpnas.Budget(h.TableCost(), 60.0)},
     ]
     seen = [base, *(table_search(**change).settings() for change in changes)]
     seen.append(table_search(fpnas.Budget(h.TableCost(), 61.0)).settings())
-    seen.append(table_search(fpnas.Budget(h.TableCost(), 60.0, beta=0.4)).settings())
-    seen.append(table_search(fpnas.Budget(h.TableCost(), 60.0, floor=0.1)).settings())
-    seen.append(table_search(fpnas.Budget(h.TableCost(), 60.0, estimator="exact")).settings())
     assert all(a != b for a, b in itertools.combinations(seen, 2))
     assert seen[1].keys() == base.keys()
 

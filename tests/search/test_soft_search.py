@@ -14,6 +14,7 @@ from torch import Tensor
 
 import fpnas
 from fpnas.evaluators import SoftEvaluator
+from fpnas.search import CostTerm
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
 from fpnas.streams import generator
 
@@ -45,8 +46,11 @@ def one_hot(space: fpnas.SearchSpace, arch: fpnas.Arch) -> dict[str, Tensor]:
     return {choice.name: torch.eye(len(choice.options), dtype=torch.float64)[code] for choice, code in codes}
 
 
+TERM = CostTerm(beta=0.3, floor=0.05)
+
+
 def budget_of(task: fpnas.SupernetEvaluator, target: float = 6e3) -> fpnas.Budget:
-    return fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), target, beta=0.3, floor=0.05)
+    return fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), target)
 
 
 def some_logits(distribution: fpnas.ArchDistribution) -> Tensor:
@@ -78,9 +82,9 @@ def test_alphas_gradient_by_finite_differences(method: str, with_budget: bool) -
     task = task_of()
     budget = budget_of(task) if with_budget else None
     if method == "darts":
-        job = fpnas.methods.darts(task, budget, epochs=1, lr=0.01, weight_decay=0.0, warmup=0.0, cost_term=True)
+        job = fpnas.methods.darts(task, budget, epochs=1, lr=0.01, weight_decay=0.0, warmup=0.0, cost_term=TERM)
     else:
-        more: dict[str, Any] = {"temperatures": (2.0, 0.1), "cost_term": True}
+        more: dict[str, Any] = {"temperatures": (2.0, 0.1), "cost_term": TERM}
         job = fpnas.methods.fbnetv2(task, budget, epochs=1, lr=0.01, warmup=0.0, seed=0, **more)
     distribution = job.distribution
     start = some_logits(distribution)
@@ -90,7 +94,7 @@ def test_alphas_gradient_by_finite_differences(method: str, with_budget: bool) -
         weights = mixture(logits, distribution) if method == "darts" else gumbel_mixture(logits, distribution, 2.0)
         with torch.no_grad():
             loss = task.soft_loss(weights)
-            return float(loss if budget is None else loss + budget.expected_loss(list(weights.values())))
+            return float(loss if budget is None else loss + TERM.mixed(budget, list(weights.values())))
 
     found = torch.zeros_like(start)
     for c, size in enumerate(distribution.space.cardinalities):
@@ -320,9 +324,9 @@ def test_a_cost_without_tables_is_refused(method: str) -> None:
         def bounds(self) -> tuple[float, float]:
             return flops.bounds()
 
-    job = fpnas.methods.METHODS[method](task, fpnas.Budget(BlackBox(), 6e3), epochs=1, warmup=0.0, cost_term=True)
+    budget = fpnas.Budget(BlackBox(), 6e3)
     with pytest.raises(fpnas.InputError, match="a cost whose expectation is known, got coins") as caught:
-        job.step()
+        fpnas.methods.METHODS[method](task, budget, epochs=1, warmup=0.0, cost_term=TERM)
     assert "\n" not in str(caught.value)
 
 
@@ -331,8 +335,8 @@ def test_a_budget_moves_darts_towards_cheap_networks() -> None:
     costs: list[float] = []
     for with_budget in (False, True):
         task = task_of()
-        budget = fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), 5e3, beta=3.0, floor=0.05) if with_budget else None
-        job = fpnas.methods.darts(task, budget, epochs=3, lr=0.3, warmup=0.0, cost_term=True)
+        budget = fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), 5e3) if with_budget else None
+        job = fpnas.methods.darts(task, budget, epochs=3, lr=0.3, warmup=0.0, cost_term=CostTerm(3.0, 0.05))
         for _ in range(job.steps_total):
             job.step()
         assert isinstance(job.strategy, Soft)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import helpers_run as h
 import pytest
 import torch
 
 import fpnas
 from fpnas import ArchDistribution, Budget
-from fpnas.search.moves import Gradient, Scores
+from fpnas.search import CostTerm
+from fpnas.search.moves import Gradient
+from fpnas.search.strategy import Scores
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
@@ -66,23 +66,18 @@ class Spy(Gradient):
 
 @pytest.mark.parametrize("name", ["fpnas", "parsec", "reinforce"])
 @pytest.mark.parametrize("within", [True, False])
-def test_a_move_by_gradient_is_handed_peers_and_no_cost_term_within_the_budget(name: str, within: bool) -> None:
-    options: dict[str, Any] = {"update": "eq7"} if name == "fpnas" else {}
-    search = fpnas.methods.METHODS[name](h.TableEvaluator(), BUDGET, epochs=2, warmup=0.0, within=within, **options)
-    spy = Spy(0.1)
+def test_a_move_by_gradient_is_handed_peers_where_all_are_drawn_within_the_budget(name: str, within: bool) -> None:
+    term = None if within else CostTerm()
+    search = fpnas.methods.METHODS[name](h.TableEvaluator(), BUDGET, epochs=2, warmup=0.0, cost_term=term)
+    spy = Spy(0.1, term)
     spy.handed = []
     spy.start(search.distribution)
     search.strategy.move = spy  # type: ignore[attr-defined]
     for _ in range(3):
         search.step()
-    for scores, budget in spy.handed:
-        assert (scores.peers is not None, budget is None) == (within, within)
+    assert len(spy.handed) == 3
+    for scores, _ in spy.handed:
+        assert (scores.peers is not None) == within
         if scores.peers is not None:
             assert not BUDGET.excess(scores.peers).any()
             assert not BUDGET.excess(scores.codes).any()
-
-
-def test_several_budgets_refuse_what_would_be_biased() -> None:
-    budgets = [Budget(h.TableCost(), 40.0), Budget(h.TableCost(), 60.0)]
-    with pytest.raises(fpnas.InputError, match="within=True"):
-        fpnas.methods.fpnas(h.TableEvaluator(), budgets, update="eq7", within=True)

@@ -29,7 +29,7 @@ def search(kind: str, task_of: Any = fpnas.SupernetEvaluator) -> fpnas.Search:
     data = h.made_up(train=46)
     supernet = h.small_supernet(double=True)
     task = task_of(supernet, data, batch_size=8, lr=0.01, temperature=1.0, negligible=0.0, split=kind)
-    budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6e3, beta=0.3, floor=0.05)
+    budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6e3)
     return fpnas.methods.fpnas(task, budget, **h.PINNED, lam=0.8, epochs=2, seed=3)
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fpnas.cost import Budget
 from fpnas.errors import InputError, unknown_name
-from fpnas.evaluators import Evaluator, Learned, TableEvaluator
+from fpnas.evaluators import Learned, TableEvaluator
 from fpnas.search import Search, methods
+from fpnas.search.cost_term import CostTerm
 from fpnas.space import Arch, SearchSpace
 from fpnas.tables import KnownTable
 
@@ -26,22 +27,17 @@ MakeSearch = Callable[..., Search]
 """(evaluator, budget, *, epochs, seed) -> a search."""
 
 
-def to_the_letter(evaluator: Evaluator, budget: Budget | None, *, beta: float = 0.3, **options: Any) -> Search:
-    """Eq. 7 as it is printed: draws from the whole space, nothing subtracted, beta * log C over the K samples."""
-    if budget is not None:
-        budget = Budget(budget.cost, budget.target, beta, floor=0.0, estimator="samples")
-    return methods.fpnas(evaluator, budget, update="eq7", baseline="none", within=False, **options)
-
-
 METHODS: Mapping[str, MakeSearch] = {
-    # A table has no weights to warm up, and its log-likelihoods are those of `scale` images. All but the paper to the
-    # letter draw within the budget.
-    "fpnas": partial(methods.fpnas, update="posterior", lam=1.0, join_at=0.0, warmup=0.0),
-    "fpnas-thompson": partial(methods.fpnas, update="thompson", lam=0.25, warmup=0.0),
-    "fpnas-eq7": partial(methods.fpnas, update="eq7", within=True, temperature="product", lam=0.5, lr=0.3, warmup=0.0),
-    "fpnas-literal": partial(to_the_letter, temperature="product", lam=0.5, lr=0.1, beta=1.0, warmup=0.0),
-    "parsec": partial(methods.parsec, within=True, num_samples=8, temperature="product", lr=0.3, warmup=0.0),
-    "reinforce": partial(methods.reinforce, within=True, num_samples=4, lr=0.3, warmup=0.0),
+    # A table has no weights to warm up, and its log-likelihoods are those of `scale` images. All but the paper's draw
+    # within the budget; fpnas-within is eq. 7 with such draws and 1/K taken off its weights.
+    "fpnas": partial(methods.fpnas, cost_term=CostTerm(beta=1.0), temperature="product", lam=0.5, lr=0.1, warmup=0.0),
+    "fpnas-within": partial(
+        methods.fpnas, cost_term=None, baseline="mean", temperature="product", lam=0.5, lr=0.3, warmup=0.0
+    ),
+    "fpnas-posterior": partial(methods.fpnas_posterior, lam=1.0, join_at=0.0, warmup=0.0),
+    "fpnas-thompson": partial(methods.fpnas_thompson, lam=0.25),
+    "parsec": partial(methods.parsec, num_samples=8, temperature="product", lr=0.3, warmup=0.0),
+    "reinforce": partial(methods.reinforce, num_samples=4, lr=0.3, warmup=0.0),
     "random": partial(methods.random, num_samples=4, warmup=0.0),
     "evolution": partial(methods.evolution, num_samples=1, population=30, tournament=10, warmup=0.0),
 }
@@ -49,9 +45,6 @@ METHODS: Mapping[str, MakeSearch] = {
 NAS-Bench-Macro: benchmarks/table_settings.py. Those of fpnas-thompson are yet to be tried there."""
 
 CHECKPOINTS = (25, 50, 100, 200, 400)
-COST_SAMPLES = 2048
-"""Architectures over which the cost term is averaged a step; they are never looked at."""
-
 PATIENCE = 100
 """Steps without a query after which a search that learns a distribution counts as settled."""
 
@@ -216,4 +209,4 @@ def regret_of(contest: Contest, task: Task) -> Outcome:
 
 
 def _budget(table: KnownTable, cost_column: str | None, target: float | None) -> Budget | None:
-    return None if target is None else Budget(table.cost(cost_column), target, num_samples=COST_SAMPLES)
+    return None if target is None else Budget(table.cost(cost_column), target)

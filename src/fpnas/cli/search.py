@@ -12,6 +12,21 @@ import typer
 
 from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
+from fpnas.cli.method_flags import (
+    AlphaLr,
+    AtLeast,
+    BaselineFlag,
+    Beta,
+    CostEstimator,
+    CostFloor,
+    Frozen,
+    JoinAt,
+    Lam,
+    NumSamples,
+    Temperature,
+    Warmup,
+    arguments,
+)
 from fpnas.cli.options import (
     CheckpointEvery,
     Classes,
@@ -37,30 +52,28 @@ from fpnas.cli.options import (
 from fpnas.cli.output import print_json, say_found
 from fpnas.cli.quantity import parse_targets, short
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
-from fpnas.errors import InputError, unknown_name
+from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
-LAM, JOIN_AT, BETA = 0.25, 0.45, 0.3
-EPOCHS = {"shared": 10, "proxy": 4}
-"""By judge: passes over the images, or looks at K networks."""
-WITH_COST_TERM = ("parsec", "reinforce")
-"""The methods that `--beta` is for: the others have no cost term, and answer within the budget."""
+SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
+"""The methods for one target or none, which judges by short trainings, and for several."""
+LOOKS, EPOCHS = 4, 10
+"""The length of a search by default: looks at K networks each, or passes over the images."""
 
 
 def search(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; where it holds this run already, it goes on.")],
     space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
-    method: Annotated[str, typer.Option("--method", help=f"{', '.join(methods.METHODS)}.")] = "fpnas",
-    judge: Annotated[
+    method: Annotated[
         str | None,
         typer.Option(
-            "--judge",
-            help="proxy: a short training of each network, on smaller images; shared: a supernet's weights, one set "
-            "for all. By default proxy for fpnas and one target, else shared.",
+            "--method",
+            help=f"{', '.join(methods.METHODS)}. {SHORT} (the default) trains each network that it looks at shortly, "
+            f"on smaller images; the others share a supernet's weights. {SEVERAL} is the default for several targets.",
         ),
     ] = None,
     target_flops: Annotated[
@@ -80,21 +93,21 @@ def search(
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", min=1, help="Length of the search: looks of proxies (4), or epochs of shared weights (10)."
+            "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (4), or epochs of shared weights (10)."
         ),
     ] = None,
-    lam: Annotated[
-        float, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy.")
-    ] = LAM,
-    join_at: Annotated[
-        float,
-        typer.Option(
-            "--join-at", min=0, max=1, help="Where to join the variables of a group: a fraction of the epochs."
-        ),
-    ] = JOIN_AT,
-    beta: Annotated[
-        float, typer.Option("--beta", min=0, help="Weight of the cost term, of parsec and reinforce.")
-    ] = BETA,
+    lam: Lam = None,
+    join_at: JoinAt = None,
+    at_least: AtLeast = None,
+    num_samples: NumSamples = None,
+    temperature: Temperature = None,
+    baseline: BaselineFlag = None,
+    beta: Beta = None,
+    cost_floor: CostFloor = None,
+    cost_estimator: CostEstimator = None,
+    alpha_lr: AlphaLr = None,
+    warmup: Warmup = None,
+    frozen: Frozen = False,
     seed: Seed = 0,
     image_size: ImageSize = None,
     fit: HowToFit = "crop",
@@ -102,7 +115,7 @@ def search(
     classes_seed: ClassesSeed = 0,
     skip_corrupt: SkipCorrupt = False,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=2, help="Images a step; by default 64, of proxies 128.")
+        int | None, typer.Option("--batch-size", min=2, help="Images a step; by default 64, of short trainings 128.")
     ] = None,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = 100,
@@ -129,29 +142,44 @@ def search(
         raise InputError("--json beside --dry-run", "--json alone", "add --dry-run, or read the files of --out")
     device, precision = set_up(threads, device, precision)
     callbacks = trackers_by_name(log)
-    if method not in methods.METHODS:
-        raise unknown_name("method", method, methods.METHODS)
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
-    judge = _judge(judge, method, several=any(len(many) > 1 for many in given.values()))
+    several = any(len(many) > 1 for many in given.values())
+    method = method or (SEVERAL if several else SHORT)
+    options = arguments(
+        method,
+        {
+            "--lam": lam,
+            "--join-at": join_at,
+            "--at-least": at_least,
+            "--num-samples": num_samples,
+            "--temperature": temperature,
+            "--baseline": baseline,
+            "--beta": beta,
+            "--cost-floor": cost_floor,
+            "--cost-estimator": cost_estimator,
+            "--alpha-lr": alpha_lr,
+            "--warmup": warmup,
+            "--frozen": frozen,
+        },
+    )
+    if several and method != SEVERAL:
+        raise InputError(f"one target, or --method {SEVERAL}", f"several with {method}", "give it one target")
     if len(given) > 1:
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
     images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
     shape = (images.in_channels, images.image_size, images.image_size)
-    options = {"lam": lam, "join_at": join_at} if method == "fpnas" else {}
-    if not options and (lam, join_at) != (LAM, JOIN_AT):
-        warnings.warn(f"--lam and --join-at have no effect on {method}", stacklevel=2)
     supernet = by_name(space)(
         num_classes=images.num_classes, in_channels=images.in_channels, image_size=images.image_size, seed=seed
     )
     with ranks(device, rank_timeout):
-        if split is not None and (parallel.world_size() == 1 or judge == "proxy"):
-            idle_for = "--judge proxy" if judge == "proxy" else "one process"
+        if split is not None and (parallel.world_size() == 1 or method == SHORT):
+            idle_for = f"--method {SHORT}" if method == SHORT else "one process"
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
         where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
-        if judge == "proxy":
+        if method == SHORT:
             task = ProxyEvaluator(supernet, images, batch_size=batch_size or 128, **where)
         else:
             way = cast("Split", split or "data")
@@ -170,11 +198,12 @@ def search(
                 keep = {RUN_TABLE: cost.used.to_json()}
             else:
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
-            budgets = [Budget(cost, target, beta) for target in wanted]
+            budgets = [Budget(cost, target) for target in wanted]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
-        job = methods.METHODS[method](task, budget, epochs=epochs or EPOCHS[judge], seed=seed, **options)
+        length = epochs or (LOOKS if method == SHORT else EPOCHS)
+        job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
         warn_of_data(images, workers, skip_corrupt)
-        idle = _Idle(budgets, None if beta == BETA or method in WITH_COST_TERM else method)
+        idle = _Idle(budgets)
         if dry_run:
             idle.warn()
             _say_forecast(job, max_steps, as_json)
@@ -185,25 +214,11 @@ def search(
             say_found(out)
 
 
-def _judge(asked: str | None, method: str, several: bool) -> str:
-    """What is asked for, where it goes with the method and the number of targets; by default short trainings."""
-    if asked is not None and asked not in EPOCHS:
-        raise unknown_name("judge", asked, tuple(EPOCHS))
-    if several and method != "fpnas":
-        raise InputError("one target, or --method fpnas", f"several with {method}", "give it one target")
-    if asked == "proxy" and method != "fpnas":
-        raise InputError("--method fpnas with --judge proxy", method, "leave one of them out")
-    if asked == "proxy" and several:
-        raise InputError("one target with --judge proxy", "several", "give one target, or --judge shared")
-    return asked or ("shared" if method != "fpnas" or several else "proxy")
-
-
 class _Idle(Callback):
-    """Warns, once it is certain that the search will run, of a target that no network exceeds, and of a `--beta` that
-    the method (None: it has a use for it) knows nothing of."""
+    """Warns, once it is certain that the search will run, of a target that no network exceeds."""
 
-    def __init__(self, budgets: Sequence[Budget], method: str | None) -> None:
-        self._budgets, self._method = budgets, method
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        self._budgets = budgets
 
     def on_start(self, run: RunInfo) -> None:
         """The folder is this run's."""
@@ -218,8 +233,6 @@ class _Idle(Callback):
                 most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
                 target = f"the target of {short(budget.target)} {budget.cost.name}"
                 said.append(f"{target} has no effect: it is not below {most}")
-        if self._method is not None:
-            said.append(f"--beta has no effect on {self._method}, which has no cost term")
         for line in said:
             warnings.warn_explicit(line, UserWarning, "command line", 1)  # what is to be mended is there, not in code
 

@@ -2,6 +2,7 @@
 
 from fpnas.job import Job, Step
 from fpnas.search import methods
+from fpnas.search.cost_term import CostTerm
 from fpnas.search.loop import Search, SearchResult
 
-__all__ = ["Job", "Search", "SearchResult", "Step", "methods"]
+__all__ = ["CostTerm", "Job", "Search", "SearchResult", "Step", "methods"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, FixedJudge, Learned
-from fpnas.search.strategy import Moment, Strategy, Told, likelihood
+from fpnas.search.strategy import DrawingStrategy, Moment, Scores
 from fpnas.search.within import Within, feasible
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
@@ -19,7 +19,7 @@ MUTATIONS = 256
 """Mutations tried to find one within the budget."""
 
 
-class Uniform(Strategy):
+class Uniform(DrawingStrategy):
     """Random search: architectures drawn uniformly from those within the budget; the best one scored is the answer.
 
     Args:
@@ -37,39 +37,38 @@ class Uniform(Strategy):
         self.num, self.frozen = num, frozen
         self._within = Within()
 
-    def check(self, evaluator: Evaluator) -> None:
+    def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
+        del budget
         if self.frozen and not isinstance(evaluator, FixedJudge):
             got = type(evaluator).__name__
             raise InputError("a supernet, whose weights can be frozen", got, "leave frozen out")
 
-    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
-        """Draws, trains the shared weights (frozen: in the warm-up alone), scores."""
+    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+        """What `propose` says."""
+        del evaluator
         codes = self.propose(budget, generator(moment.seed, "architectures", moment.number))
-        learned = Learned(None)
-        if moment.warming_up or not self.frozen:
-            # Weights that are to be frozen get the whole of their learning rate's course before that.
-            progress = moment.number / moment.warmup if self.frozen else moment.progress
-            learned = evaluator.learn(codes, progress)
-        score = None if moment.warming_up else self._scored(evaluator, codes)
-        if score is not None:
-            self.tell(codes, score)
-        entropy = float(self.distribution.entropy().detach())
-        lost = score is not None and not bool(score.isfinite().any())
-        return Told(codes, score, learned.loss, entropy, learned.skipped or lost)
+        return codes, float(self.distribution.entropy().detach())
 
-    def _scored(self, evaluator: Evaluator, codes: Tensor) -> Tensor:
-        """Mean log-likelihoods an image."""
+    def learn(self, evaluator: Evaluator, codes: Tensor, moment: Moment) -> Learned:
+        """The shared weights; frozen in the warm-up alone."""
         if not self.frozen:
-            return likelihood(evaluator.score(codes)) / evaluator.num_images
+            return evaluator.learn(codes, moment.progress)
+        # Weights that are to be frozen get the whole of their learning rate's course before that.
+        return evaluator.learn(codes, moment.number / moment.warmup) if moment.warming_up else Learned(None)
+
+    def score(self, evaluator: Evaluator, codes: Tensor) -> tuple[Tensor, int]:
+        """On a validation batch; frozen on the same images each."""
+        if not self.frozen:
+            return evaluator.score(codes), evaluator.num_images
         assert isinstance(evaluator, FixedJudge)
-        return likelihood(evaluator.judge(codes)) / evaluator.num_judged
+        return evaluator.judge(codes), evaluator.num_judged
+
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+        """Random search doesn't care what became of them."""
 
     def propose(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """The step's architectures, (num, V)."""
         return self._within.draw(self.distribution, budget, self.num, draws)
-
-    def tell(self, codes: Tensor, score: Tensor) -> None:
-        """What became of them; random search doesn't care."""
 
     def settings(self) -> dict[str, Any]:
         return {"num": self.num, "frozen": self.frozen}
@@ -106,10 +105,11 @@ class Evolution(Uniform):
             return super().propose(budget, draws)
         return torch.cat([self._child(budget, draws) for _ in range(self.num)])
 
-    def tell(self, codes: Tensor, score: Tensor) -> None:
-        """The youngest live; a network that diverged has the least score there is."""
-        self._codes = torch.cat([self._codes, codes])[-self.population :]
-        self._scores = torch.cat([self._scores, score.nan_to_num(-torch.inf, neginf=-torch.inf)])[-self.population :]
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+        """The youngest live."""
+        del evaluator, budget, moment
+        self._codes = torch.cat([self._codes, scores.codes])[-self.population :]
+        self._scores = torch.cat([self._scores, scores.loglik / scores.num_images])[-self.population :]
 
     def _child(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
         rivals = torch.randperm(len(self._codes), generator=draws)[: self.tournament]

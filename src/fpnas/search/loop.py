@@ -63,7 +63,7 @@ class Search:
     Args:
         method: its name, for logs.
         evaluator: judges architectures and trains their shared weights.
-        budget: the cost side of the loss; None leaves the cost out.
+        budget: what a network may cost; None leaves the cost out.
         strategy: the method.
         epochs: length of the search, in epochs of the evaluator.
         seed: of everything that the strategy draws.
@@ -92,8 +92,8 @@ class Search:
             raise InputError("warmup as a fraction of the epochs, 0 to 1", f"{warmup:g}", "correct it")
         if isinstance(evaluator, Gradual) and not strategy.waits:
             got = type(evaluator).__name__
-            raise InputError("a judge whose looks are one step", got, 'take methods.fpnas with update="thompson"')
-        strategy.check(evaluator)
+            raise InputError("a judge whose looks are one step", got, "take methods.fpnas_thompson")
+        strategy.check(evaluator, budget)
         self.method, self.evaluator, self.budget, self.strategy = method, evaluator, budget, strategy
         self.epochs, self.seed, self.warmup = epochs, seed, warmup
         self.steps_done = 0
@@ -242,9 +242,6 @@ class Search:
             **self.strategy.settings(),
             "cost": None if budget is None else budget.cost.name,
             "target": None if budget is None else budget.target,
-            "beta": None if budget is None else budget.beta,
-            "cost_floor": None if budget is None else budget.floor,
-            "cost_estimator": None if budget is None else budget.estimator,
         }
 
     def state_dict(self) -> dict[str, Any]:

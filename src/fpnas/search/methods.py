@@ -1,135 +1,76 @@
-"""The published methods, and ours: a few lines each on the one loop."""
+"""The published methods, a function each on the one loop. Ours are in `ours`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
-from typing import Literal, get_args
+from collections.abc import Callable
 
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
-from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import SampleSize, Temperature
-from fpnas.evaluators import Evaluator, Gradual, KnowsNetworks
-from fpnas.memory import Memory
+from fpnas.evaluators import Evaluator
+from fpnas.search.cost_term import CostTerm
 from fpnas.search.floors import Evolution, Uniform
 from fpnas.search.loop import Search
-from fpnas.search.many import Many
-from fpnas.search.moves import Baseline, Likelihood, Move, Posterior, ScoreFunction
+from fpnas.search.moves import Baseline, Likelihood, ScoreFunction
+from fpnas.search.ours import fpnas_posterior, fpnas_thompson
 from fpnas.search.sampling import Sampling
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
-from fpnas.search.thompson import Thompson
 
 ALPHA_LR = 0.03
 WARMUP = 0.3
-WARM_SAMPLES = 2
 FROZEN_AFTER = 0.9
-LEAST_COST = 0.9
-"""Of the target, what networks at least cost where each is trained shortly: such trainings underrate the dear ones."""
-
-Prior = Literal["uniform", "distinct"]
-Update = Literal["posterior", "thompson", "eq7"]
 
 
 def fpnas(
     evaluator: Evaluator,
-    budget: Budget | Sequence[Budget] | None = None,
+    budget: Budget | None = None,
     *,
     lam: float = 0.25,
     join_at: float = 0.45,
     epochs: int = 10,
     seed: int = 0,
     at_least: int = 2,
-    update: Update | None = None,
-    temperature: Temperature | None = None,
-    cooling: float = 1.0,
-    baseline: Baseline = "mean",
+    temperature: Temperature = 4.0,
+    baseline: Baseline = "none",
+    cost_term: CostTerm | None = CostTerm(),  # noqa: B008
     lr: float = ALPHA_LR,
-    warmup: float | None = None,
-    warm_samples: int | None = None,
-    within: bool | None = None,
-    prior: Prior | None = None,
-    memory: Memory | None = None,
+    warmup: float = WARMUP,
 ) -> Search:
-    """FP-NAS (Yan et al., CVPR 2021): K = lam * entropy architectures a step; factorised, then joint from `join_at` on.
+    """FP-NAS (Yan et al., CVPR 2021), as the paper has it; what it leaves open is an argument.
+
+    Each step samples K = lambda * entropy architectures (section 3.2), trains the weights on them and moves alpha by
+    eq. 7. The variables are independent at first, and joined group by group from theta on (section 3.3). The answer is
+    the most probable architecture within the budget.
 
     Args:
         evaluator: judges architectures.
-        budget: target and beta; None searches without a cost term. Several, of one cost and rising targets, make one
-            search with a distribution for each (ours, see `fpnas.search.many`).
+        budget: what they may cost; None searches without.
         lam: lambda, architectures for each nat of entropy.
-        join_at: theta, as a fraction of the epochs.
+        join_at: theta, as a fraction of the epochs; 1 is never.
         epochs: length of the search.
         seed: of the sampled architectures.
-        at_least: the least K (ours).
-        update: of alpha. "posterior" learns from all past scores (ours, see `fpnas.memory`); "thompson" draws what a
-            Gaussian process of all past scores holds for the best, where scores never age (ours, see
-            `fpnas.search.thompson`); "eq7" is the paper's step on the K scores of the moment. By default "thompson"
-            where a look takes many steps, else "posterior".
-        temperature: of the likelihood (open in the paper, ours); by default 4 with "eq7", "product" with "posterior".
-        cooling: of "posterior": what the temperature is multiplied by over the search, evenly on a log scale (ours).
-            Below 1 the entropy falls further, so fewer are sampled, and what is found is worse.
-        baseline: of "eq7"; "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
-        lr: of alpha, with "eq7" (ours).
-        warmup: fraction of the epochs with weights only (ours); by default 0.3, and 0 where a look takes many steps:
-            then no weights outlast it.
-        warm_samples: the most architectures of a step there (ours); by default 2 with "posterior" on supernets,
-            else as many as later.
-        within: draw only architectures within the budget (ours); by default with "posterior" alone. With "eq7" alpha
-            then follows the gradient of log P(A|alpha, cost <= target), and there is no cost term.
-        prior: what alpha begins with and what scores are laid over (ours). "uniform" has each code equally probable,
-            as the paper has it; "distinct" each distinct network, so that those with bypassed blocks, which go by many
-            codes, aren't favoured: it needs an evaluator that knows its networks, as those of supernets do. By default
-            "distinct" with "thompson" and such an evaluator, else "uniform".
-        memory: of "posterior"; by default one that suits the evaluator.
+        at_least: the least K (open in the paper): with 1 nothing is learnt.
+        temperature: of the likelihood (open in the paper); see `estimators.divisor`.
+        baseline: "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
+        cost_term: of the loss; by default the paper's. None draws within the budget instead (ours): alpha then follows
+            the gradient of log P(A|alpha, cost <= target).
+        lr: of alpha (open in the paper).
+        warmup: fraction of the epochs with weights only (ours).
 
     Raises:
-        InputError: an unknown name, or arguments that don't go together.
+        InputError: an unknown name, a number out of range, or arguments that don't go together.
+
+    Example:
+        >>> from fpnas import Flops, SupernetEvaluator, data, spaces
+        >>> supernet, digits = spaces.tiny(in_channels=1), data.load("digits", image_size=16)
+        >>> budget = Budget(Flops(supernet, (1, 16, 16)), target=0.6e6)
+        >>> fpnas(SupernetEvaluator(supernet, digits), budget, epochs=1).step().metrics["num_samples"]
+        5
     """
-    gradual = isinstance(evaluator, Gradual)
-    if update is None:
-        update = "thompson" if gradual else "posterior"
-    if prior is None:
-        prior = "distinct" if update == "thompson" and isinstance(evaluator, KnowsNetworks) else "uniform"
-    if temperature is None:
-        temperature = 4.0 if update == "eq7" else "product"
-    if update not in get_args(Update):
-        raise unknown_name("update", update, get_args(Update))
-    if prior not in get_args(Prior):
-        raise unknown_name("prior", prior, get_args(Prior))
-    within = update == "posterior" if within is None else within
-    first = _distinct(evaluator, update) if prior == "distinct" else None
-    size = SampleSize.adaptive(lam, at_least)
-    if update == "thompson":
-        if isinstance(budget, Sequence):
-            raise InputError("one budget", "several", 'use update="posterior"')
-        strategy = Thompson(
-            first or ArchDistribution(evaluator.space), size, join_at=join_at, least=LEAST_COST if gradual else 0.0
-        )
-        if gradual and warmup:
-            raise InputError("no warm-up of a judge whose looks take many steps", f"{warmup:g}", "leave warmup out")
-        warmup = 0.0 if gradual else WARMUP if warmup is None else warmup
-        return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
-    warmup = WARMUP if warmup is None else warmup
-    if warm_samples is None and update == "posterior" and not evaluator.stationary:
-        warm_samples = max(WARM_SAMPLES, at_least)
-
-    def sampling() -> Sampling:
-        move: Move = Likelihood(lr, temperature, baseline)
-        if update == "posterior":
-            move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature, cooling, first)
-        start = ArchDistribution(evaluator.space)
-        if first is not None:
-            start.set_logits(first.logits)
-        return Sampling(start, size, move, join_at=join_at, within=within, warm_samples=warm_samples)
-
-    if isinstance(budget, Sequence):
-        if within and update == "eq7":
-            got = 'update="eq7" with within=True'
-            raise InputError("an update that serves several budgets", got, 'use "posterior", or within=False')
-        strategy = Many(budget, [sampling() for _ in budget])
-        return Search("fpnas", evaluator, budget[-1], strategy, epochs=epochs, seed=seed, warmup=warmup)
-    return Search("fpnas", evaluator, budget, sampling(), epochs=epochs, seed=seed, warmup=warmup)
+    move = Likelihood(lr, temperature, baseline, cost_term)
+    start = ArchDistribution(evaluator.space)
+    strategy = Sampling(start, SampleSize.adaptive(lam, at_least), move, join_at=join_at)
+    return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
 def parsec(
@@ -140,18 +81,18 @@ def parsec(
     epochs: int = 10,
     seed: int = 0,
     temperature: Temperature = 4.0,
+    cost_term: CostTerm | None = None,
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
-    within: bool = False,
 ) -> Search:
     """PARSEC (Casale, Gordon & Fusi 2019): K fixed, 16 on the DARTS space; joint tables from the start; no baseline.
 
-    The original has no cost term: leave `budget` out, or draw `within` it (ours: then the gradient is that of the
-    truncated distribution). Temperature, rate and warm-up are ours.
+    The original knows no cost. With a budget, architectures are drawn within it (ours: the gradient is then that of
+    the truncated distribution); `cost_term` has FP-NAS's instead. Temperature, rate and warm-up are ours.
     """
     start = ArchDistribution(evaluator.space, groups(evaluator.space))
-    move = Likelihood(lr, temperature, "none")
-    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0, within=within)
+    move = Likelihood(lr, temperature, "none", cost_term)
+    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0)
     return Search("parsec", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -163,13 +104,13 @@ def darts(
     seed: int = 0,
     lr: float = 3e-4,
     weight_decay: float = 1e-3,
+    cost_term: CostTerm | None = None,
     warmup: float = WARMUP,
-    cost_term: bool = False,
 ) -> Search:
     """DARTS, first order (Liu et al. 2019): all candidates are run and mixed by softmax; alpha first, then weights.
 
-    The original has no cost term: the answer is the most probable architecture within the budget. `cost_term` holds the
-    expected cost to it as in FP-NAS (ours; see `Soft` for what comes of it). Warm-up is ours.
+    The original knows no cost: the answer is the most probable architecture within the budget. `cost_term`, with a
+    floor above 0, holds the expected cost to it as in FP-NAS (ours; see `Soft` for what comes of it). Warm-up is ours.
     """
     relax = softmax_weights
     strategy = Soft(evaluator.space, lr=lr, weight_decay=weight_decay, relax=relax, alpha_every=1, cost_term=cost_term)
@@ -185,15 +126,16 @@ def fbnetv2(
     lr: float = 0.01,
     weight_decay: float = 5e-4,
     temperatures: tuple[float, float] = (5.0, 0.1),
+    cost_term: CostTerm | None = None,
     warmup: float = WARMUP,
-    cost_term: bool = False,
 ) -> Search:
     """DMaskingNAS (Wan et al. 2020): Gumbel-softmax over candidates and channel masks, annealed.
 
     Alpha moves after every fourth step of the weights, which is the original's 80 % and 20 % of the data. The original
     anneals from 5 by 0.956 an epoch over some hundred epochs; so that short searches end as cold, the temperature falls
     evenly on a log scale from the end of the warm-up on (ours). The original has a cost term, of another form;
-    `cost_term` adds FP-NAS's at the expected cost. Without it the answer is the most probable one within the budget.
+    `cost_term`, with a floor above 0, adds FP-NAS's at the expected cost. Without it the answer is the most probable
+    architecture within the budget.
     """
     relax = Gumbel(*temperatures)
     strategy = Soft(evaluator.space, lr=lr, weight_decay=weight_decay, relax=relax, alpha_every=4, cost_term=cost_term)
@@ -208,18 +150,19 @@ def reinforce(
     epochs: int = 10,
     seed: int = 0,
     baseline_decay: float = 0.9,
+    cost_term: CostTerm | None = None,
     lr: float = ALPHA_LR,
     warmup: float = WARMUP,
-    within: bool = False,
 ) -> Search:
     """REINFORCE (Williams 1992): the score function's gradient of the mean reward, with a moving baseline.
 
-    The reward is the log-likelihood an image, less the budget's term: one `beta` of the budget stands beside rewards of
-    whatever spread. `within` draws within the budget instead (ours), along the truncated distribution's gradient.
+    The reward is the log-likelihood an image. With a budget, architectures are drawn within it (ours), along the
+    truncated distribution's gradient; a `cost_term` is taken off the reward instead, and one beta then stands beside
+    rewards of whatever spread.
     """
-    move = ScoreFunction(lr, baseline_decay)
+    move = ScoreFunction(lr, baseline_decay, cost_term)
     start = ArchDistribution(evaluator.space)
-    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0, within=within)
+    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0)
     return Search("reinforce", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -266,27 +209,10 @@ def evolution(
     return Search("evolution", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
-def _distinct(evaluator: Evaluator, update: str) -> ArchDistribution:
-    """The distribution under which distinct networks are equally probable."""
-    if update == "eq7":
-        raise InputError("another update with a prior", repr(update), 'leave prior at "uniform"')
-    if not isinstance(evaluator, KnowsNetworks):
-        got = type(evaluator).__name__
-        raise InputError("an evaluator that knows which codes are one network", got, 'leave prior at "uniform"')
-    distribution = ArchDistribution(evaluator.space)
-    distribution.set_logits(evaluator.distinct_logits())
-    return distribution
-
-
-def _memory(evaluator: Evaluator, epochs: int) -> Memory:
-    """A table's scores never age and come from no batch; a supernet's age as its weights learn."""
-    if evaluator.stationary:
-        return Memory(evaluator.space, batch_effect=0.0)
-    return Memory(evaluator.space, half_life=max(20.0, 0.1 * epochs * evaluator.steps_per_epoch))
-
-
 METHODS: dict[str, Callable[..., Search]] = {
     "fpnas": fpnas,
+    "fpnas-posterior": fpnas_posterior,
+    "fpnas-thompson": fpnas_thompson,
     "parsec": parsec,
     "darts": darts,
     "fbnetv2": fbnetv2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,50 +11,21 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError, unknown_name
-from fpnas.estimators import Temperature, architecture_loss, divisor, importance_weights, leave_one_out
+from fpnas.estimators import Temperature, architecture_loss, divisor, importance_weights
 from fpnas.memory import Memory
-
-
-@dataclass(frozen=True)
-class Scores:
-    """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`.
-
-    A log-likelihood is -inf where the architecture has diverged; at least one is finite. `log_ratio` (K,) is log P(A) -
-    log q(A) where they were drawn from a q other than the P that is moved. `settled` is the share of alpha's part of
-    the search that is done with these. `peers` (M, V) are others, never run, where all were drawn within the budget.
-    """
-
-    codes: Tensor
-    loglik: Tensor
-    num_images: int
-    log_ratio: Tensor | None = None
-    settled: float = 1.0
-    peers: Tensor | None = None
-
-    def log_prob(self, distribution: ArchDistribution) -> Tensor:
-        """(K,), what a gradient of alpha differentiates: log P(A|alpha), or log P(A|alpha, cost <= target).
-
-        The latter is log P(A|alpha) - log Z, Z the probability of the target being met, and the gradient of log Z is
-        the mean of that of log P over draws within it, the peers: so this is a surrogate, whose gradient counts.
-        """
-        own = distribution.log_prob(self.codes)
-        return own if self.peers is None else own - distribution.log_prob(self.peers).mean()
-
-    def finite(self) -> Scores:
-        """Those that haven't diverged."""
-        kept = self.loglik.isfinite()
-        if bool(kept.all()):
-            return self
-        ratio = None if self.log_ratio is None else self.log_ratio[kept]
-        return replace(self, codes=self.codes[kept], loglik=self.loglik[kept], log_ratio=ratio)
+from fpnas.search.cost_term import CostTerm
+from fpnas.search.strategy import Scores
 
 
 class Move(ABC):
     """What becomes of the scores of K architectures.
 
+    `cost_term` is the budget's part in it. Without one, all that are scored must be drawn within the budget.
     `needs_peers`: where all are drawn within the budget it needs others that are too, for the gradient of the truncated
     distribution; see `Scores.log_prob`.
     """
+
+    cost_term: CostTerm | None = None
 
     @property
     def needs_peers(self) -> bool:
@@ -85,19 +55,20 @@ class Move(ABC):
 
 
 class Gradient(Move):
-    """A step of Adam, betas (.5, .999), on a loss and the budget's term.
+    """A step of Adam, betas (.5, .999), on a loss and the cost term.
 
     Args:
         lr: of alpha.
+        cost_term: of the loss, or None.
 
     Raises:
         InputError: a learning rate that isn't above 0.
     """
 
-    def __init__(self, lr: float) -> None:
+    def __init__(self, lr: float, cost_term: CostTerm | None) -> None:
         if not 0 < lr < float("inf"):
             raise InputError("a learning rate of alpha above 0", f"{lr:g}", "use the default")
-        self.lr = lr
+        self.lr, self.cost_term = lr, cost_term
         self._optimiser: torch.optim.Optimizer | None = None
 
     @property
@@ -113,8 +84,8 @@ class Gradient(Move):
     ) -> None:
         """One step."""
         loss = self.loss(distribution, scores, budget)
-        if budget is not None:
-            loss = loss + budget.loss(distribution, generator)
+        if budget is not None and self.cost_term is not None:
+            loss = loss + self.cost_term.loss(budget, distribution, generator)
         assert self._optimiser is not None
         self._optimiser.zero_grad()
         loss.backward()
@@ -125,7 +96,7 @@ class Gradient(Move):
         """A surrogate whose gradient is the likelihood's part."""
 
     def settings(self) -> dict[str, Any]:
-        return {"alpha_lr": self.lr}
+        return {"alpha_lr": self.lr, **({} if self.cost_term is None else self.cost_term.settings())}
 
     def state_dict(self) -> dict[str, Any]:
         assert self._optimiser is not None
@@ -136,7 +107,7 @@ class Gradient(Move):
         self._optimiser.load_state_dict(state["alpha_optimiser"])
 
 
-Baseline = Literal["none", "mean", "leave-one-out"]
+Baseline = Literal["none", "mean"]
 
 
 class Likelihood(Gradient):
@@ -145,12 +116,14 @@ class Likelihood(Gradient):
     Args:
         lr: of alpha.
         temperature: of the likelihood; see `estimators.divisor`.
-        baseline: "none" is the paper; "mean" subtracts the mean weight, see `estimators.architecture_loss`;
-            "leave-one-out" weighs each sample by what it adds to the log of the mean likelihood (VIMCO).
+        baseline: "none" is the paper; "mean" subtracts the mean weight, see `estimators.architecture_loss`.
+        cost_term: of the loss, or None.
     """
 
-    def __init__(self, lr: float, temperature: Temperature, baseline: Baseline) -> None:
-        super().__init__(lr)
+    def __init__(
+        self, lr: float, temperature: Temperature, baseline: Baseline, cost_term: CostTerm | None = None
+    ) -> None:
+        super().__init__(lr, cost_term)
         divisor(temperature, 1)
         if baseline not in get_args(Baseline):
             raise unknown_name("baseline", baseline, get_args(Baseline))
@@ -163,21 +136,11 @@ class Likelihood(Gradient):
         return self.baseline != "mean"
 
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
-        if self.baseline == "leave-one-out":
-            scores = scores.finite()  # the others' geometric mean would be 0; softmax gives a likelihood of 0 no weight
-        by = divisor(self.temperature, scores.num_images)
-        loglik, ratios = scores.loglik, None
-        if scores.log_ratio is not None:
-            loglik, ratios = loglik + by * scores.log_ratio, scores.log_ratio.softmax(dim=0)
-        weigh = leave_one_out if self.baseline == "leave-one-out" else importance_weights
-        return architecture_loss(
-            scores.log_prob(distribution),
-            weigh(loglik, by),
-            torch.zeros(len(scores.codes), dtype=torch.float64) if budget is None else budget.shares(scores.codes),
-            0.0 if budget is None else budget.beta,
-            self.baseline == "mean",
-            ratios,
-        )
+        weights = importance_weights(scores.loglik, divisor(self.temperature, scores.num_images))
+        shares, beta = torch.zeros_like(weights), 0.0
+        if budget is not None and self.cost_term is not None:
+            shares, beta = self.cost_term.shares(budget, scores.codes), self.cost_term.beta
+        return architecture_loss(scores.log_prob(distribution), weights, shares, beta, self.baseline == "mean")
 
     def settings(self) -> dict[str, Any]:
         return {"temperature": self.temperature, "baseline": self.baseline, **super().settings()}
@@ -189,10 +152,11 @@ class ScoreFunction(Gradient):
     Args:
         lr: of alpha.
         decay: of the baseline, a step.
+        cost_term: of the loss, or None.
     """
 
-    def __init__(self, lr: float, decay: float) -> None:
-        super().__init__(lr)
+    def __init__(self, lr: float, decay: float, cost_term: CostTerm | None = None) -> None:
+        super().__init__(lr, cost_term)
         if not 0 <= decay < 1:
             raise InputError("a decay of the baseline from 0 to below 1", f"{decay:g}", "use 0.9, say")
         self.decay = decay
@@ -201,8 +165,9 @@ class ScoreFunction(Gradient):
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
         scores = scores.finite()
         reward = scores.loglik / scores.num_images
-        if budget is not None and budget.estimator == "samples":
-            reward = reward - budget.beta * budget.excess(scores.codes)
+        term = self.cost_term
+        if budget is not None and term is not None and term.estimator == "samples":
+            reward = reward - term.beta * budget.excess(scores.codes)
         mean = float(reward.mean())
         before = mean if self._baseline is None else self._baseline
         self._baseline = self.decay * before + (1 - self.decay) * mean

@@ -5,6 +5,7 @@ What they do with the scores is a `Move`; see `moves`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator
-from fpnas.search.moves import Move, Scores
-from fpnas.search.strategy import Moment, Strategy, Told, likelihood
+from fpnas.search.moves import Move
+from fpnas.search.strategy import DrawingStrategy, Moment, Scores
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
@@ -24,15 +25,15 @@ PEERS = 256
 """Architectures, never run, that say how the probability of meeting the target moves with alpha."""
 
 
-class Sampling(Strategy):
+class Sampling(DrawingStrategy):
     """Draws K = sample_size(H) architectures, trains the weights on them, scores them, and moves alpha.
 
     Args:
         distribution: to start from.
         sample_size: entropy -> K.
-        move: what becomes of the scores.
+        move: what becomes of the scores. Where it has no cost term, architectures are drawn from P(A|alpha, cost <=
+            target) (ours, see `within`); the paper draws from P(A|alpha).
         join_at: theta, as a share of the search: there the distribution is joined to one table a group. 1 is never.
-        within: draw from P(A|alpha, cost <= target) (ours, see `within`); the paper draws from P(A|alpha).
         warm_samples: the most architectures of a step in which only weights learn; None is as many as later.
     """
 
@@ -43,7 +44,6 @@ class Sampling(Strategy):
         move: Move,
         *,
         join_at: float,
-        within: bool,
         warm_samples: int | None = None,
     ) -> None:
         super().__init__(distribution.space)
@@ -54,27 +54,30 @@ class Sampling(Strategy):
             raise InputError("1 architecture or more for a step of warm-up", str(warm_samples), "use 4, say")
         self.sample_size, self.move, self.join_at = sample_size, move, join_at
         self.warm_samples = warm_samples
-        self.within = Within() if within else None
+        self.within = Within() if move.cost_term is None else None
         move.start(distribution)
 
-    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
-        """Eq. 7 and its relatives: architectures, weights, scores, alpha."""
+    def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
+        del evaluator
+        if budget is not None and self.move.cost_term is not None:
+            self.move.cost_term.check(budget)
+
+    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+        """K = sample_size(H) of them; at theta the distribution is joined first."""
+        del evaluator
         self.join_if_due(moment)
         entropy = float(self.distribution.entropy().detach())
         draws = generator(moment.seed, "architectures", moment.number)
-        codes = self.draw(self.size(entropy, moment), budget, draws)
-        learned = evaluator.learn(codes, moment.progress)
-        if moment.warming_up:
-            return Told(codes, None, learned.loss, entropy, learned.skipped)
-        loglik = likelihood(evaluator.score(codes))
-        any_finite = bool(loglik.isfinite().any())
-        if any_finite:
-            costs = generator(moment.seed, "costs", moment.number)
-            peers = self._peers(budget, costs)
-            scores = Scores(codes, loglik, evaluator.num_images, settled=moment.settled, peers=peers)
-            # What is drawn within the budget needs no term that drives it there.
-            self.move(self.distribution, scores, budget if self.within is None else None, costs)
-        return Told(codes, loglik / evaluator.num_images, learned.loss, entropy, learned.skipped or not any_finite)
+        return self.drawn(self.size(entropy, moment), budget, draws), entropy
+
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+        """Alpha moves, where at least one has a likelihood."""
+        del evaluator
+        if not bool(scores.loglik.isfinite().any()):
+            return
+        costs = generator(moment.seed, "costs", moment.number)
+        scores = replace(scores, peers=self._peers(budget, costs))
+        self.move(self.distribution, scores, budget, costs)
 
     def size(self, entropy: float, moment: Moment) -> int:
         """K of a step."""
@@ -88,7 +91,7 @@ class Sampling(Strategy):
             self.distribution = self.distribution.joined()
             self.move.start(self.distribution)
 
-    def draw(self, num: int, budget: Budget | None, draws: torch.Generator) -> Tensor:
+    def drawn(self, num: int, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """`num` architectures, (num, V)."""
         if self.within is None:
             return self.distribution.sample(num, draws)

@@ -11,6 +11,7 @@ from fpnas import parallel
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, SoftEvaluator
+from fpnas.search.cost_term import CostTerm
 from fpnas.search.strategy import Moment, Strategy, Told, likelihood
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
@@ -53,8 +54,8 @@ class Soft(Strategy):
         lr, weight_decay: of alpha; Adam, betas (.5, .999).
         relax: log-probabilities to weights.
         alpha_every: steps of the weights for each of alpha, which then comes first.
-        cost_term: add the budget's term, at the cost expected under the mixture, to alpha's loss. As long as alpha is
-            nearly uniform and dearer than the target, the term pushes every choice alike to its cheapest option.
+        cost_term: added to alpha's loss, at the cost expected under the mixture. As long as alpha is nearly uniform and
+            dearer than the target, it pushes every choice alike to its cheapest option.
     """
 
     mixes = True
@@ -67,7 +68,7 @@ class Soft(Strategy):
         weight_decay: float,
         relax: Relax,
         alpha_every: int,
-        cost_term: bool,
+        cost_term: CostTerm | None,
     ) -> None:
         super().__init__(space)
         if not (0 < lr < float("inf") and 0 <= weight_decay < float("inf")):
@@ -78,13 +79,15 @@ class Soft(Strategy):
             self.distribution.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay
         )
 
-    def check(self, evaluator: Evaluator) -> None:
+    def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
         if not isinstance(evaluator, SoftEvaluator):
             got = type(evaluator).__name__
             raise InputError("a supernet, whose networks can be mixed", got, "take a method that samples")
         if parallel.world_size() > 1:
             got = f"{parallel.world_size()} ranks"
             raise InputError("one process for a method that mixes", got, "start it without torchrun")
+        if self.cost_term is not None and budget is not None:
+            self.cost_term.check_mixed(budget)
 
     def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
         """Alpha on a validation batch where it is due, then the weights on a training batch."""
@@ -97,8 +100,8 @@ class Soft(Strategy):
             names = [choice.name for choice in self.distribution.space.choices]
             loss = evaluator.soft_loss(dict(zip(names, weights, strict=True)))
             total = loss.double()
-            if self.cost_term and budget is not None and budget.binds:
-                total = total + budget.expected_loss(weights)
+            if self.cost_term is not None and budget is not None and budget.binds:
+                total = total + self.cost_term.mixed(budget, weights)
             self._optimiser.zero_grad()
             total.backward()
             skipped = not all(
@@ -126,8 +129,8 @@ class Soft(Strategy):
             "alpha_lr": self.lr,
             "alpha_weight_decay": self.weight_decay,
             "alpha_every": self.alpha_every,
-            "cost_term": self.cost_term,
             "temperatures": temperatures,
+            **({} if self.cost_term is None else self.cost_term.settings()),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""`Strategy`: what tells one method from another; the loop around it, `Search`, is the same for all."""
+"""`Strategy`: what tells one method from another; its step, and the loop around it, `Search`, are the same for all.
+
+A step draws codes, has them learnt and scored, and hears what became of them: `DrawingStrategy.step`. Methods that mix
+have another, `soft.Soft.step`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +16,7 @@ from torch import Tensor
 
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution
-from fpnas.evaluators import Evaluator
+from fpnas.evaluators import Evaluator, Gradual, Learned
 from fpnas.space import SearchSpace
 
 
@@ -73,8 +77,38 @@ def likelihood(loglik: Tensor) -> Tensor:
     return loglik.masked_fill(~loglik.isfinite(), -torch.inf)
 
 
+@dataclass(frozen=True)
+class Scores:
+    """K scored architectures: codes (K, V) and log-likelihoods (K,) in nats, summed over `num_images`.
+
+    A log-likelihood is -inf, a likelihood of 0, where the architecture has diverged. `settled` is the share of alpha's
+    part of the search that is done with these. `peers` (M, V) are others, never run, where all were drawn within the
+    budget.
+    """
+
+    codes: Tensor
+    loglik: Tensor
+    num_images: int
+    settled: float = 1.0
+    peers: Tensor | None = None
+
+    def log_prob(self, distribution: ArchDistribution) -> Tensor:
+        """(K,), what a gradient of alpha differentiates: log P(A|alpha), or log P(A|alpha, cost <= target).
+
+        The latter is log P(A|alpha) - log Z, Z the probability of the target being met, and the gradient of log Z is
+        the mean of that of log P over draws within it, the peers: so this is a surrogate, whose gradient counts.
+        """
+        own = distribution.log_prob(self.codes)
+        return own if self.peers is None else own - distribution.log_prob(self.peers).mean()
+
+    def finite(self) -> Scores:
+        """Those that haven't diverged."""
+        kept = self.loglik.isfinite()
+        return self if bool(kept.all()) else replace(self, codes=self.codes[kept], loglik=self.loglik[kept])
+
+
 class Strategy(ABC):
-    """Draws architectures, has them learn and scored, and draws its conclusions.
+    """Has architectures learn and scored, and draws its conclusions.
 
     `distribution` is what the strategy has learnt. Where it learns none (random search, evolution) that stays uniform,
     and `answers_from_seen` says that the answer is the best architecture scored. `mixes` says that it runs mixtures of
@@ -108,6 +142,40 @@ class Strategy(ABC):
         """Of strategies that answer by what they expect of what they scored, codes -> that; else empty."""
         return {}
 
-    def check(self, evaluator: Evaluator) -> None:
-        """`InputError` where `evaluator` can't do what the method needs."""
-        del evaluator
+    def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
+        """`InputError` where the evaluator can't do what the method needs, or the budget doesn't suit it."""
+        del evaluator, budget
+
+
+class DrawingStrategy(Strategy):
+    """Those that draw K architectures a step: they say what to draw, and what to make of the scores."""
+
+    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+        """One step of the search: K architectures are drawn, learnt and scored, and alpha moves."""
+        codes, entropy = self.draw(evaluator, budget, moment)
+        learned = self.learn(evaluator, codes, moment)
+        if isinstance(evaluator, Gradual) and (moment.number + 1) % evaluator.steps_per_look:
+            return Told(codes, None, learned.loss, entropy, learned.skipped, looking=True)
+        if moment.warming_up:
+            return Told(codes, None, learned.loss, entropy, learned.skipped)
+        loglik, num_images = self.score(evaluator, codes)
+        loglik = likelihood(loglik)
+        self.tell(Scores(codes, loglik, num_images, moment.settled), evaluator, budget, moment)
+        lost = not bool(loglik.isfinite().any())
+        return Told(codes, loglik / num_images, learned.loss, entropy, learned.skipped or lost)
+
+    @abstractmethod
+    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+        """The step's architectures, (K, V), and the entropy in nats of what they are drawn from."""
+
+    def learn(self, evaluator: Evaluator, codes: Tensor, moment: Moment) -> Learned:
+        """Has the weights learn on them."""
+        return evaluator.learn(codes, moment.progress)
+
+    def score(self, evaluator: Evaluator, codes: Tensor) -> tuple[Tensor, int]:
+        """Their log-likelihoods in nats, (K,), and over how many images these are summed."""
+        return evaluator.score(codes), evaluator.num_images
+
+    @abstractmethod
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+        """What became of them, -inf where one diverged."""

@@ -18,9 +18,9 @@ from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
-from fpnas.evaluators import Evaluator, Gradual, KnowsNetworks
+from fpnas.evaluators import Evaluator, KnowsNetworks
 from fpnas.gaussian import GaussianProcess
-from fpnas.search.strategy import Moment, Strategy, Told, likelihood
+from fpnas.search.strategy import DrawingStrategy, Moment, Scores
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
@@ -41,7 +41,7 @@ BOLDNESS = 0.25
 hundred looks goes to what is unknown rather than to what is good."""
 
 
-class Thompson(Strategy):
+class Thompson(DrawingStrategy):
     """Draws K = sample_size(H) architectures that may be the best, scores them, and reads alpha off their process.
 
     K is at most OPINIONS, and less where hardly any architecture is left that meets the budget and wasn't scored. Where
@@ -68,30 +68,27 @@ class Thompson(Strategy):
         self._sizes = torch.tensor(prior.space.cardinalities)
         self._codes = torch.zeros(0, len(prior.space), dtype=torch.long)
 
-    def check(self, evaluator: Evaluator) -> None:
+    def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
+        del budget
         if not evaluator.stationary:
             got = f"{type(evaluator).__name__}, whose scores age"
-            raise InputError("a judge whose scores never age, such as a table", got, 'use update="posterior"')
+            raise InputError("a judge whose scores never age, such as a table", got, "take methods.fpnas_posterior")
 
-    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
-        """Scores of K architectures that may be the best; then alpha by all scores so far, and the K to be next."""
+    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+        """K that may be the best, as the last scores left it: the same as long as a look at them goes on."""
         if not len(self._codes):
             self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures"))
-        codes, entropy = self._codes, float(self.distribution.entropy().detach())
-        learned = evaluator.learn(codes, moment.progress)
-        if isinstance(evaluator, Gradual) and (moment.number + 1) % evaluator.steps_per_look:
-            return Told(codes, None, learned.loss, entropy, learned.skipped, looking=True)
-        loglik = None
-        if not moment.warming_up:
-            loglik = likelihood(evaluator.score(codes)) / evaluator.num_images
-            new = ~_among(codes, self.process.codes) & ~_repeated(codes)
-            self.process.add(codes[new], loglik[new])
+        return self._codes, float(self.distribution.entropy().detach())
+
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+        """Alpha by all scores so far, and the K to be next."""
+        codes = scores.codes
+        new = ~_among(codes, self.process.codes) & ~_repeated(codes)
+        self.process.add(codes[new], (scores.loglik / scores.num_images)[new])
         due = self.join_at < 1 and moment.number + 1 >= round(self.join_at * moment.total)
         if due and self.distribution.partition != groups(self.distribution.space):
             self.distribution = self.distribution.joined()
         self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures", moment.number + 1))
-        nothing = loglik is not None and not bool(loglik.isfinite().any())
-        return Told(codes, loglik, learned.loss, entropy, learned.skipped or nothing)
 
     def _drawn(self, evaluator: Evaluator, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """(K, V), after alpha has followed what is scored so far."""
