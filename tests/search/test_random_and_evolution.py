@@ -15,6 +15,7 @@ from table_problem import Codes, budget_of, rows_of
 
 import fpnas
 from fpnas.search.floors import Evolution
+from fpnas.search.strategy import Moment, Scores, likelihood
 from fpnas.streams import generator
 
 # --------------------------------------------------------------------------------------------------------------- random
