@@ -2,14 +2,13 @@
 
     python benchmarks/step_time.py [--json] [--space fbnetv2-f] [--image-size 64] [--batch-size 64] [--threads 2]
 
-Five answers, each from one process, both sides in turn on the same images, channels last:
+Four answers, each from one process, both sides in turn on the same images, channels last:
 
 * single_arch_ratio: the supernet's forward and backward of one architecture, its gradients in place, over that of the
   same plain module; the median over architectures of the ratio of their best times;
 * step_ratio_mean, step_ratio_product: a whole step of K = 8 (sampling, learning, scoring, alpha, cost, optimiser) over
   8 plain forward and backward and 8 plain forward passes without graph of the architectures that it drew, under either
   likelihood of the weights' gradient; medians over steps;
-* racing_ratio: scoring K = 8 architectures in a race (`Racing`) over scoring each on the whole batch; medians;
 * overhead_share: the part of a step, logs among it, that isn't spent in learning and scoring.
 
 Alpha and weights have 200 steps on CIFAR-10 behind them, of a batch of 16 and K = 2, which runs/speed keeps. Each
@@ -36,7 +35,6 @@ from torch import Tensor
 import fpnas
 from fpnas.data import ImageData
 from fpnas.elastic import batch_statistics
-from fpnas.evaluators import Racing
 from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.runner import Callback
 from fpnas.runner.progress import LineProgress
@@ -118,23 +116,6 @@ def step_ratio(search: fpnas.Search, data: ImageData, batch_size: int, number: i
     return ours / theirs
 
 
-def racing_ratio(search: fpnas.Search, number: int) -> float:
-    """A race over the plain scoring of the same architectures, those that the search's alpha draws."""
-    task = search.evaluator
-    assert isinstance(task, fpnas.SupernetEvaluator)
-    codes = search.distribution.sample(SAMPLES, generator(search.seed, "raced architectures", number))
-
-    def score(racing: Racing | None) -> None:
-        task.racing = racing
-        task.score(codes)
-
-    for racing in (None, Racing()):
-        score(racing)
-    plain, raced = in_turn(lambda: score(None), lambda: score(Racing()), bool(number % 2))
-    task.racing = None
-    return raced / plain
-
-
 class Clock(Callback):
     """When steps ended, and how long the evaluator worked in each."""
 
@@ -201,11 +182,9 @@ def main() -> int:
         for name, search in searches.items():
             steps[name].append(step_ratio(search, data, size, len(steps[name])))
         longest = max(longest, time.perf_counter() - began)
-    races = [racing_ratio(searches["product"], number) for number in range(max(4, options.rounds))]
     measured = {
         "single_arch_ratio": round(statistics.median(ratios), 4),
         **{f"step_ratio_{name}": round(statistics.median(found), 4) for name, found in steps.items()},
-        "racing_ratio": round(statistics.median(races), 4),
         "overhead_share": round(share, 5),
     }
     facts = {

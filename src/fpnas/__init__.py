@@ -14,7 +14,7 @@ from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
-from fpnas.runner import Callback, export, latency_table, load, load_fbnet_latency, predict, run
+from fpnas.runner import Callback, export, latency_table, load, predict, run
 from fpnas.search import Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Recipe, Training, from_scratch, inherited
@@ -50,7 +50,6 @@ __all__ = [
     "latency_table",
     "layer_costs",
     "load",
-    "load_fbnet_latency",
     "methods",
     "parallel",
     "predict",

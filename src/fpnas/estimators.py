@@ -79,32 +79,30 @@ MAX_LAMBDA = 100
 
 @dataclass(frozen=True)
 class SampleSize:
-    """How many architectures a step draws, from the entropy H in nats: clamp(round(lam * H)); lam = 0 is fixed.
+    """How many architectures a step draws, from the entropy H in nats: max(at_least, round(lam * H)); lam = 0 is fixed.
 
     At K = 1 the importance weight is always 1 and nothing is learnt, so the adaptive floor is 2 (ours).
     """
 
     lam: float
     at_least: int
-    at_most: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.lam <= MAX_LAMBDA:
             raise InputError(f"a lambda of 0 to {MAX_LAMBDA}", repr(self.lam), "use 0.25, say")
-        if self.at_least < 1 or (self.at_most is not None and self.at_most < self.at_least):
-            raise InputError("1 <= at_least <= at_most", f"{self.at_least}, {self.at_most}", "correct the bounds")
+        if self.at_least < 1:
+            raise InputError("1 architecture a step or more", str(self.at_least), "use 2, say")
 
     @classmethod
-    def adaptive(cls, lam: float = 0.25, at_least: int = 2, at_most: int | None = None) -> SampleSize:
+    def adaptive(cls, lam: float = 0.25, at_least: int = 2) -> SampleSize:
         """K = lam * H, the paper's adaptive sampling (section 3.2)."""
-        return cls(lam, at_least, at_most)
+        return cls(lam, at_least)
 
     @classmethod
     def fixed(cls, num: int) -> SampleSize:
         """The same K at every step, as PARSEC does."""
-        return cls(0.0, num, num)
+        return cls(0.0, num)
 
     def __call__(self, entropy: float) -> int:
         """K for a distribution of this entropy."""
-        wanted = max(self.at_least, round(self.lam * entropy))
-        return wanted if self.at_most is None else min(wanted, self.at_most)
+        return max(self.at_least, round(self.lam * entropy))

@@ -30,7 +30,7 @@ from fpnas.data.parquet import read_parquet_folder
 from fpnas.data.spec import ImageSpec
 from fpnas.errors import FpnasError
 from fpnas.report.reading import read_run
-from fpnas.runner import Silent, load_fbnet_latency, read_arch, read_latency_table, run_settings
+from fpnas.runner import Silent, read_arch, read_latency_table, run_settings
 from fpnas.runner.callbacks import steps_logged
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.files import read_weights
@@ -139,13 +139,6 @@ MACRO = {
     "params": np.array([1, 2]),
     "flops": np.array([3, 4]),
 }
-FBNET = {
-    "ops": np.array(["skip", "k3"]),
-    "devices": np.array(["phone"]),
-    "base_ms": np.array([1.0]),
-    "delta_ms_vs_skip": np.array([[[0.0], [1.0]], [[0.0], [2.0]]]),
-    "heldout_r2": np.array([0.9]),
-}
 LATENCY = {"format": "fpnas-latency-1", "device": "x", "batch_size": 1, "threads": 2, "operations": {"a": 0.5, "b": 1}}
 
 
@@ -205,12 +198,6 @@ READERS: dict[str, Reader] = {
         "l.json",
         lambda folder: read_latency_table(folder / "l.json"),
         ("bytes", "json"),
-    ),
-    "fbnet latency": Reader(
-        npz(**FBNET),
-        "a.npz",
-        lambda folder: load_fbnet_latency(folder / "a.npz", "phone"),
-        ("bytes", "arrays"),
     ),
     "csv": Reader(lambda folder: (folder / "t.csv").write_text(OWN), "t.csv", own_table("t.csv")),
     "table parquet": Reader(own_parquet, "t.parquet", own_table("t.parquet")),

@@ -14,7 +14,6 @@ import pytest
 from fpnas.data.npz import read_npz
 from fpnas.data.parquet import read_parquet_folder
 from fpnas.errors import InputError
-from fpnas.runner import load_fbnet_latency
 from fpnas.tables import load as load_table
 from fpnas.tables.archive import read_arrays
 
@@ -45,10 +44,8 @@ def taken(read: Callable[[], object], match: str) -> float:
 def test_arrays_that_claim_more_than_there_is(shape: str, tmp_path: Path) -> None:
     """10^12 rows; half a gigabyte, which would fit, in a file of a few bytes."""
     images = npz_that_lies(tmp_path / "i.npz", "train_images", shape)
-    ops = npz_that_lies(tmp_path / "o.npz", "ops", shape, "<f4")
     arch = npz_that_lies(tmp_path / "a.npz", "arch", shape, "<i8")
     assert taken(lambda: read_npz(images), "bytes") < 50
-    assert taken(lambda: load_fbnet_latency(ops, "phone"), "bytes") < 50
     assert taken(lambda: read_arrays(arch, {"arch": "iu"}), "bytes") < 50
 
 

@@ -159,7 +159,7 @@ def test_methods_that_mix_refuse_a_table(name: str) -> None:
         ("fpnas-posterior", {"warm_samples": 0}, "1 architecture or more for a step of warm-up"),
         ("fpnas", {"epochs": 0}, "1 epoch or more"),
         ("parsec", {"lr": 0.0}, "a learning rate of alpha above 0"),
-        ("parsec", {"num_samples": 0}, "1 <= at_least <= at_most"),
+        ("parsec", {"num_samples": 0}, "1 architecture a step or more"),
         ("reinforce", {"baseline_decay": 1.0}, "a decay of the baseline from 0 to below 1"),
         ("random", {"num_samples": 0}, "1 architecture a step or more"),
         ("evolution", {"tournament": 0}, "1 <= tournament <= population"),

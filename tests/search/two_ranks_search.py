@@ -34,11 +34,9 @@ def search(kind: str, task_of: Any = fpnas.SupernetEvaluator) -> fpnas.Search:
 
 
 def check_refusals() -> None:
-    supernet, data, racing = h.small_supernet(), h.made_up(), fpnas.evaluators.Racing(chunks=1)
+    supernet, data = h.small_supernet(), h.made_up()
     with pytest.raises(InputError, match="two for each rank"):
         fpnas.SupernetEvaluator(supernet, data, batch_size=3)
-    with pytest.raises(InputError, match="one process for a race"):
-        fpnas.SupernetEvaluator(supernet, data, batch_size=8, racing=racing)
     task = fpnas.SupernetEvaluator(supernet, data, batch_size=8)
     with pytest.raises(InputError, match="a method that mixes"):
         fpnas.methods.darts(task)

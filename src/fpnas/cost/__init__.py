@@ -1,11 +1,10 @@
 """What architectures cost: FLOPs, parameters and milliseconds, from tables; and the budget of a search."""
 
 from fpnas.cost.budget import Budget
-from fpnas.cost.fbnet import fbnet_latency
 from fpnas.cost.latency import AdditiveLatency, Latency, arch_latency
 from fpnas.cost.latency_table import LatencyTable
 from fpnas.cost.layers import LayerCost, layer_costs, layer_table
-from fpnas.cost.models import CostModel, Flops, Params
+from fpnas.cost.models import CostModel, Flops, Measured, Params, Summed
 from fpnas.cost.tables import AdditiveCost
 
 __all__ = [
@@ -17,9 +16,10 @@ __all__ = [
     "Latency",
     "LatencyTable",
     "LayerCost",
+    "Measured",
     "Params",
+    "Summed",
     "arch_latency",
-    "fbnet_latency",
     "layer_costs",
     "layer_table",
 ]

@@ -42,6 +42,26 @@ class CostModel(Protocol):
         ...
 
 
+@runtime_checkable
+class Summed(Protocol):
+    """A cost that is a sum of tables over the choices: its expectation is known, and answers within it are exact."""
+
+    @property
+    def table(self) -> AdditiveCost:
+        """The tables."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A cost whose numbers were measured, so that they belong to a run's settings."""
+
+    @property
+    def digest(self) -> str:
+        """Of the numbers: equal digests are equal models of one space and input."""
+        ...
+
+
 class _SiteModel:
     """A cost that is a sum over the layers which run."""
 

@@ -1,8 +1,16 @@
 """Judges of architectures."""
 
-from fpnas.evaluators.base import Evaluator, FixedJudge, Gradual, KnowsNetworks, Learned, SoftEvaluator
+from fpnas.evaluators.base import (
+    Evaluator,
+    FixedJudge,
+    Gradual,
+    HasLayers,
+    KnowsNetworks,
+    Learned,
+    Rehearses,
+    SoftEvaluator,
+)
 from fpnas.evaluators.proxy import ProxyEvaluator
-from fpnas.evaluators.racing import Racing
 from fpnas.evaluators.ranks import Split
 from fpnas.evaluators.supernet import SupernetEvaluator
 from fpnas.evaluators.table import TableEvaluator
@@ -11,10 +19,11 @@ __all__ = [
     "Evaluator",
     "FixedJudge",
     "Gradual",
+    "HasLayers",
     "KnowsNetworks",
     "Learned",
     "ProxyEvaluator",
-    "Racing",
+    "Rehearses",
     "SoftEvaluator",
     "Split",
     "SupernetEvaluator",

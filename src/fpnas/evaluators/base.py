@@ -28,8 +28,7 @@ class Learned:
 class Evaluator(Protocol):
     """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another.
 
-    One that knows its networks' layers may have `layers(arch)` as well: the content of layers.json, for reports. One
-    whose networks need memory may have `rehearse(mixed, room)`, see `SupernetEvaluator`: it is called before step 1.
+    What else some can do is said by the protocols below; a search asks with `isinstance`.
     """
 
     @property
@@ -127,4 +126,22 @@ class FixedJudge(Evaluator, Protocol):
 
     def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """As `score`, on those images."""
+        ...
+
+
+@runtime_checkable
+class HasLayers(Protocol):
+    """An evaluator that knows its networks' layers."""
+
+    def layers(self, arch: Arch) -> dict[str, Any]:
+        """The content of layers.json, for reports."""
+        ...
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """An evaluator whose networks need memory: it tries a step of the largest before a search begins."""
+
+    def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
+        """Bytes that a step is expected to need; `InputError` where `room` bytes will not do. `mixed`: of mixtures."""
         ...

@@ -16,7 +16,6 @@ from fpnas.cost import Flops, Params, layer_table
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, batch_statistics
 from fpnas.errors import InputError, unknown_name
-from fpnas.evaluators.racing import Racing
 from fpnas.evaluators.ranks import Split
 from fpnas.space import Arch
 from fpnas.spaces import SPACES
@@ -67,7 +66,7 @@ def check_classes(supernet: Supernet, data: Data, images: Tensor) -> None:
         raise InputError(expected, f"one of {outputs}", "give it num_classes")
 
 
-def check_ranks(split: Split, orders: Sequence[EpochOrder], racing: Racing | None) -> None:
+def check_ranks(split: Split, orders: Sequence[EpochOrder]) -> None:
     """`InputError` where the ranks there are can't share a step."""
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
@@ -76,5 +75,3 @@ def check_ranks(split: Split, orders: Sequence[EpochOrder], racing: Racing | Non
     if split == "data" and least < 2 * count:
         expected = f"batches of at least {2 * count} images, two for each rank"
         raise InputError(expected, str(least), "raise the batch size, start fewer ranks, or split architectures")
-    if count > 1 and racing is not None:
-        raise InputError("one process for a race", f"{count} ranks", "leave racing out")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.optimiser import WeightsOptimiser
 from fpnas.evaluators.prefixes import Chain, Walk
-from fpnas.evaluators.racing import Racing, race
 from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.streams import generator
@@ -50,8 +48,6 @@ class SupernetEvaluator(OfSupernet):
         optimiser: of the weights, with its lr, weight_decay and clip; see `optimiser.WeightsOptimiser`.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
         negligible: gradients below this share of the greatest are left out; 0 is exact.
-        racing: scores architectures in chunks of the batch and stops those that can't matter (ours, see `racing`); None
-            scores each on the whole batch.
         seed: of the halves and the batches' order.
         device: where the supernet runs.
         precision: "fp32", or "bf16" by autocast.
@@ -74,7 +70,6 @@ class SupernetEvaluator(OfSupernet):
         clip: float = 5.0,
         temperature: Temperature = "mean",
         negligible: float = 1e-3,
-        racing: Racing | None = None,
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",
@@ -86,12 +81,10 @@ class SupernetEvaluator(OfSupernet):
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if judged_on < 2:
             raise InputError("2 images or more to judge on", str(judged_on), "use the default")
-        if racing is not None:
-            racing.check(batch_size)
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.batch_size = batch_size
         self.temperature: Temperature = temperature
-        self.negligible, self.racing, self.seed = negligible, racing, seed
+        self.negligible, self.seed = negligible, seed
         self._parameters = list(supernet.parameters())
         self._chain = Chain(supernet)
         self._weights = WeightsOptimiser(self._parameters, optimiser, lr, weight_decay, clip)
@@ -106,7 +99,7 @@ class SupernetEvaluator(OfSupernet):
         chosen = torch.randperm(len(second), generator=generator(seed, "data", "judged"))[:judged_on]
         self._judged = second[chosen.sort().values]
         self.split: Split = split
-        check_ranks(split, (self._train_order, self._val_order), racing)
+        check_ranks(split, (self._train_order, self._val_order))
         divisor(temperature, batch_size)
         check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
 
@@ -186,18 +179,9 @@ class SupernetEvaluator(OfSupernet):
         own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet):
-            if self.racing is None:
-                losses = torch.zeros(len(rows), dtype=torch.float64)
-                losses[own] = self._losses(rows[own], images, labels)
-                return -parallel.total(losses)[back]
-            sizes, numbers = self.racing.sizes(len(labels)), rows.tolist()
-            chunks = list(zip(images.split(sizes), labels.split(sizes), strict=True))
-
-            def judge(number: int, chunk: int) -> Tensor:
-                part, targets = chunks[chunk]
-                return -F.cross_entropy(self._logits(numbers[number], part), targets, reduction="none")
-
-            return race(judge, len(rows), sizes, self.racing)[back]
+            losses = torch.zeros(len(rows), dtype=torch.float64)
+            losses[own] = self._losses(rows[own], images, labels)
+        return -parallel.total(losses)[back]
 
     @property
     def num_judged(self) -> int:
@@ -262,7 +246,6 @@ class SupernetEvaluator(OfSupernet):
             **self._weights.settings(),
             "weight_temperature": self.temperature,
             "negligible": self.negligible,
-            "racing": None if self.racing is None else asdict(self.racing),
             **({} if parallel.world_size() == 1 else {"ranks": parallel.world_size(), "split": self.split}),
             "judged_on": self.num_judged,
             "data_seed": self.seed,

@@ -2,7 +2,7 @@
 
 from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.files import ArchRecord, inherit_weights, load, read_arch, run_settings, trained_folder
-from fpnas.runner.latency import latency_table, load_fbnet_latency, read_latency_table
+from fpnas.runner.latency import latency_table, read_latency_table
 from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.rehearsal import Forecast, forecast
@@ -24,7 +24,6 @@ __all__ = [
     "latency_table",
     "inherit_weights",
     "load",
-    "load_fbnet_latency",
     "predict",
     "read_arch",
     "read_latency_table",

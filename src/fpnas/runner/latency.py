@@ -22,22 +22,17 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from fpnas.cost import AdditiveLatency, LatencyTable, fbnet_latency
+from fpnas.cost import LatencyTable
 from fpnas.cost.measure import Timer, measure
 from fpnas.cost.operations import distinct_operations, operation_sites
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError
 from fpnas.runner.folder import read_json
 from fpnas.space import Option
-from fpnas.tables.archive import array_names, read_arrays
 
 SAVE_EVERY = 512
 """Operations after which a measurement writes down what it has; one that is cut off goes on from there."""
 
-LARGEST_NPZ = 64 * 2**20
-"""Bytes of an array of an .npz file, unpacked."""
-
-FBNET_ARRAYS = {"ops", "devices", "base_ms", "delta_ms_vs_skip", "arch", "latency_ms", "heldout_r2"}
 
 Told = Callable[[int, int], None]
 """(operations measured, operations to measure)."""
@@ -124,28 +119,6 @@ def read_latency_table(path: str | Path) -> LatencyTable:
         InputError: there is none that can be read.
     """
     return LatencyTable.from_json(read_json(Path(path)), str(path))
-
-
-def load_fbnet_latency(path: str | Path, device: str) -> AdditiveLatency:
-    """The latency of the FBNet space (22 layers of 9 operations) on one of the devices in an .npz file.
-
-    See `cost.fbnet` for the arrays. Where the file says how well its table explains latencies that it wasn't fitted to
-    (`heldout_r2`), a device below 0.5 is warned about.
-
-    Raises:
-        InputError: the file can't be read, is no such table, or has no such device.
-    """
-    place = Path(path)
-    if not place.is_file():
-        raise InputError("a file that is there", str(place), "check the path")
-    arrays = read_arrays(place, dict.fromkeys(sorted(array_names(place) & FBNET_ARRAYS), "iufU"), limit=LARGEST_NPZ)
-    model = fbnet_latency(arrays, device, str(place))
-    quality = arrays.get("heldout_r2")
-    if quality is not None and quality.shape == arrays["devices"].shape:
-        r2 = float(quality[arrays["devices"].tolist().index(device)])
-        if not r2 >= 0.5:
-            warnings.warn(f"the table of {device!r} explains little of its latencies: R2 {r2:.2f}", stacklevel=2)
-    return model
 
 
 # ---------------------------------------------------------------------------------------------- the clock and the cache

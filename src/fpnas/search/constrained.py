@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fpnas.cost import AdditiveCost, Budget, CostModel
+from fpnas.cost import AdditiveCost, Budget, CostModel, Summed
 from fpnas.cost.tables import aligned
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError
@@ -64,7 +64,6 @@ def best_within(
     """
     space = distribution.space
     mode = torch.tensor([space.encode(distribution.mode())])
-    table = getattr(cost, "table", None)
     samples = torch.cat([mode, distribution.sample(num_samples, generator(seed, "best within"))])
     samples = samples[cost(samples) <= target]
     how: Literal["mode", "exact", "sampled"] = "sampled"
@@ -72,9 +71,9 @@ def best_within(
     if len(samples):
         best = tuple(samples[distribution.log_prob(samples).argmax()].tolist())
         how = "mode" if best == tuple(mode[0].tolist()) else how
-    if how != "mode" and isinstance(table, AdditiveCost):
+    if how != "mode" and isinstance(cost, Summed):
         floor = -np.inf if best is None else float(distribution.log_prob(torch.tensor([best])).detach())
-        found = _exact(distribution, table, target, floor)
+        found = _exact(distribution, cost.table, target, floor)
         if found is not None:
             best, how = found, "exact"
     if how == "sampled" and target > 0 and target >= cost.bounds()[0]:

@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost import Budget
-from fpnas.cost.tables import AdditiveCost
+from fpnas.cost import Budget, Summed
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import cost_shares
@@ -73,7 +72,7 @@ class CostTerm:
 
     def check_mixed(self, budget: Budget) -> None:
         """`InputError` where `mixed` can't say the term: a cost that isn't a sum of tables, or a floor of 0."""
-        if not isinstance(getattr(budget.cost, "table", None), AdditiveCost):
+        if not isinstance(budget.cost, Summed):
             got = f"{budget.cost.name}, which is no sum of tables"
             raise InputError("a cost whose expectation is known", got, "search with a method that samples")
         if self.floor <= 0:  # the logarithm would have no bound
@@ -104,9 +103,8 @@ class CostTerm:
 
     def mixed(self, budget: Budget, weights: Sequence[Tensor]) -> Tensor:
         """beta * log(max(0, E[cost] / target - 1) + floor), E over choices drawn by these weights."""
-        table = getattr(budget.cost, "table", None)
-        assert isinstance(table, AdditiveCost), "see check_mixed"
-        excess = torch.clamp(table.expected(weights) / budget.target - 1, min=0)
+        assert isinstance(budget.cost, Summed), "see check_mixed"
+        excess = torch.clamp(budget.cost.table.expected(weights) / budget.target - 1, min=0)
         return self.beta * torch.log(excess + self.floor)
 
     def settings(self) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fpnas.cost import Budget
+from fpnas.cost import Budget, Measured
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
-from fpnas.evaluators import Evaluator, Gradual
+from fpnas.evaluators import Evaluator, Gradual, HasLayers, Rehearses
 from fpnas.job import Skips, Step
 from fpnas.search.constrained import Answer, best_seen, best_within
-from fpnas.search.many import Many, name_of
 from fpnas.search.strategy import Moment, Strategy
 from fpnas.space import Arch
 
@@ -157,8 +156,7 @@ class Search:
         Raises:
             InputError: the memory will not do.
         """
-        rehearse = getattr(self.evaluator, "rehearse", None)
-        return 0 if rehearse is None else rehearse(self.strategy.mixes, room)
+        return self.evaluator.rehearse(self.strategy.mixes, room) if isinstance(self.evaluator, Rehearses) else 0
 
     def answer(self) -> Answer:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
@@ -169,8 +167,6 @@ class Search:
 
     def front(self) -> list[Answer]:
         """Of a search for several targets, the most probable architecture within each, in the targets' order."""
-        if not isinstance(self.strategy, Many):
-            return []
         return [best_within(own, budget.cost, budget.target) for budget, own in self.strategy.targets]
 
     def result(self) -> SearchResult:
@@ -211,29 +207,31 @@ class Search:
                 "cost": answer.cost,
                 "mode_cost": float(self.budget.cost(mode)),
             }
-        layers = getattr(self.evaluator, "layers", None)
-        more = {} if layers is None else {"layers.json": layers(answer.arch)}
+        more = {"layers.json": self.evaluator.layers(answer.arch)} if isinstance(self.evaluator, HasLayers) else {}
         return {"arch.json": facts, **more, **self._front_files(), "result.json": result}
 
     def _front_files(self) -> dict[str, Any]:
-        if not isinstance(self.strategy, Many):
+        budgets = [budget for budget, _ in self.strategy.targets]
+        if not budgets:
             return {}
         files: dict[str, Any] = {}
         rows: list[dict[str, Any]] = []
-        for budget, answer in zip(self.strategy.budgets, self.front(), strict=True):
+        for budget, answer in zip(budgets, self.front(), strict=True):
             name = f"arch-{name_of(budget.target)}.json"
             files[name] = facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
             row = {"target": budget.target, "arch": name, "cost": answer.cost, "answer": answer.how}
             rows.append(row | {key: facts[key] for key in ("flops", "params", "log_prob") if key in facts})
-        return {**files, "pareto.json": {"cost_name": self.strategy.budgets[-1].cost.name, "front": rows}}
+        return {**files, "pareto.json": {"cost_name": budgets[-1].cost.name, "front": rows}}
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""
         budget = self.budget
-        # A cost model whose numbers were measured has a digest of them; a folder's run is one of the same numbers.
-        digest = None if budget is None else getattr(budget.cost, "digest", None)
+        # A folder's run is one of the same numbers.
+        measured = (
+            {} if budget is None or not isinstance(budget.cost, Measured) else {"cost_digest": budget.cost.digest}
+        )
         return {
-            **({} if digest is None else {"cost_digest": digest}),
+            **measured,
             **self.evaluator.settings(),
             "method": self.method,
             "epochs": self.epochs,
@@ -279,7 +277,7 @@ class Search:
         """The logits of each cell, and the epoch's architectures with mean log-likelihood an image and cost; of a
         search for several targets the last one's logits, and beside them each one's own."""
         samples, self._epoch_samples = self._epoch_samples, {"codes": [], "score": [], "cost": []}
-        targets = self.strategy.targets if isinstance(self.strategy, Many) else ()
+        targets = self.strategy.targets
         return {
             "epoch": epoch,
             "step": self.steps_done - 1,
@@ -295,3 +293,11 @@ def _alpha(distribution: ArchDistribution) -> dict[str, Any]:
     """The logits of each cell, those that stand for options."""
     rows = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
     return {"partition": [list(cell) for cell in distribution.partition], "logits": rows}
+
+
+def name_of(target: float) -> str:
+    """A target in a file's name: 20M, 0.8M is 800k."""
+    for suffix, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if target >= unit:
+            return f"{target / unit:g}{suffix}"
+    return f"{target:g}"

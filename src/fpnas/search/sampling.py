@@ -108,7 +108,6 @@ class Sampling(DrawingStrategy):
         return {
             "lam": size.lam,
             "at_least": size.at_least,
-            "at_most": size.at_most,
             "join_at": self.join_at,
             "within": self.within is not None,
             "warm_samples": self.warm_samples,

@@ -7,7 +7,7 @@ have another, `soft.Soft.step`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,6 +137,11 @@ class Strategy(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
+
+    @property
+    def targets(self) -> Sequence[tuple[Budget, ArchDistribution]]:
+        """Of a search for several targets, each budget with its distribution, in order; else empty."""
+        return ()
 
     def expected(self) -> Mapping[tuple[int, ...], float]:
         """Of strategies that answer by what they expect of what they scored, codes -> that; else empty."""

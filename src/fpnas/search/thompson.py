@@ -140,9 +140,8 @@ class Thompson(DrawingStrategy):
         return _simplest(evaluator, torch.cat([random, near])).unique(dim=0)
 
     def settings(self) -> dict[str, Any]:
-        size = self.sample_size
-        sizes = {"lam": size.lam, "at_least": size.at_least, "at_most": size.at_most}
-        return {**sizes, "join_at": self.join_at, "least_cost": self.least}
+        size = {"lam": self.sample_size.lam, "at_least": self.sample_size.at_least}
+        return {**size, "join_at": self.join_at, "least_cost": self.least}
 
     def state_dict(self) -> dict[str, Any]:
         return {
