@@ -41,7 +41,7 @@ RULE, RIDGE, RANDOM, HALVING = "rule: depth, splits, width", "ridge on a few", "
 OTHERS = (RULE, RIDGE, RANDOM, HALVING)
 SEARCHES_WITH = (
     *("search", "evaluators", "cost", "estimators.py", "distribution.py", "memory.py", "gaussian.py", "space.py"),
-    *("parallel.py", "bench/contest.py", *ground.TRAINS),
+    *("parallel.py", *ground.TRAINS),
 )
 """The parts of the package that a search, and the training of its answer, consist of."""
 
@@ -142,8 +142,10 @@ def kept(path: Path) -> dict[tuple[str, int], Outcome]:
     if not path.exists():
         return {}
     rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
-    pairs = same.kept()
-    now = {arm: same.same_as(source(ground.POOLS[path.stem], arm), pairs) for arm in {row.arm for row in rows}}
+    now = {
+        arm: same.same_as(source(ground.POOLS[path.stem], arm), same.kept(arm, path.stem))
+        for arm in {row.arm for row in rows}
+    }
     return {(row.arm, row.seed): row for row in rows if row.source in now[row.arm]}
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/ground/same.py OTHER [--pool cifar10-tiny-3M] [--arms NAME ...]
 
-Runs a few steps of each arm of `compare.py`, and of a training, by the code of either checkout on this machine. Where
-logits, answers and weights are the same to the last bit, the pair of digests is kept in runs/same.json, and compare.py
-counts the runs of one as the other's: a refactor costs minutes instead of hours. Looks of short trainings are cut to
-three steps.
+Runs each arm of `compare.py`, and a training, by the code of either checkout on this machine: some steps about the end
+of the warm-up and about theta, three looks of short trainings cut to three steps each. Where records, logits, answers
+and weights are the same to the last bit, the pair of digests is kept in runs/same.json, and compare.py counts the
+arm's runs by the one code as the other's: a refactor costs minutes instead of hours. Beside it stand the stored
+trajectories of tests/golden.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve()
 KEPT_AT = HERE.parent / "runs" / "same.json"
 STEPS = 8
-"""Of an arm; of short trainings three looks of three steps."""
+"""Of a training, and at either place of an arm."""
 
 
 def same_as(digest: str, pairs: Sequence[Sequence[str]]) -> set[str]:
@@ -39,9 +40,10 @@ def same_as(digest: str, pairs: Sequence[Sequence[str]]) -> set[str]:
     return found
 
 
-def kept() -> list[list[str]]:
-    """The pairs of digests whose courses were the same."""
-    return [row["digests"] for row in json.loads(KEPT_AT.read_text())] if KEPT_AT.exists() else []
+def kept(arm: str, pool: str) -> list[list[str]]:
+    """The pairs of digests with which an arm's course on a pool was the same."""
+    rows = json.loads(KEPT_AT.read_text()) if KEPT_AT.exists() else []
+    return [row["digests"] for row in rows if (row["arm"], row["pool"]) == (arm, pool)]
 
 
 def courses(pool_name: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -55,16 +57,22 @@ def courses(pool_name: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
     pool = ground.POOLS[pool_name]
     trained = _training(ground, pool)
     found: dict[str, dict[str, str]] = {}
-    for name in names or [*arms.SEARCHES, compare.RULE, compare.RIDGE]:
+    every = [*arms.SEARCHES, compare.RULE, compare.RIDGE]
+    for name in [name for name in every if name in names or not names]:
         course = hashlib.sha256(trained)
         if name in arms.SEARCHES:
             search: Any = arms.make(pool, name, seed=0, steps=1000)
             gradual = hasattr(search.evaluator, "steps_per_look")
             if gradual:
                 search.evaluator.steps_per_look = 3
-            search.steps_done = 0 if gradual else round(search.warmup * 1000) - STEPS // 2  # of the warm-up, and after
-            for _ in range(9 if gradual else STEPS):
-                course.update(repr(sorted(search.step().metrics.items())).encode())
+            if hasattr(search.strategy, "population"):  # so that it has children in so few steps
+                search.strategy.population, search.strategy.tournament = 6, 2
+            warm = round(search.warmup * 1000)
+            # The end of the warm-up, and where distributions are joined.
+            for at, steps in [(0, 9)] if gradual else [(warm - 4, STEPS), (max(446, warm + 4), STEPS)]:
+                search.steps_done = at
+                for _ in range(steps):
+                    course.update(repr(sorted(search.step().metrics.items())).encode())
             logits = search.distribution.logits.detach()
             course.update(logits.numpy().tobytes() + repr(sorted(search.answer().arch.items())).encode())
             course.update(_bits(search.evaluator.supernet))
@@ -119,16 +127,19 @@ def main(given: Sequence[str] | None = None) -> int:
         return 0
     here = HERE.parents[2]
     ours, theirs = _ask(here, asked.pool, asked.arms), _ask(asked.other, asked.pool, asked.arms)
+    both = [name for name in ours if name in theirs]
+    if not both:
+        parser.error("no such arm in both checkouts")
     rows = json.loads(KEPT_AT.read_text()) if KEPT_AT.exists() else []
-    for name in [name for name in ours if name in theirs]:
+    for name in both:
         equal = ours[name]["course"] == theirs[name]["course"]
         digests = [theirs[name]["source"], ours[name]["source"]]
         print(f"{name}: {'the same' if equal else 'ANOTHER course'}")
-        if equal and digests[0] != digests[1] and digests not in [row["digests"] for row in rows]:
+        if equal and digests[0] != digests[1] and digests not in kept(name, asked.pool):
             commits = [_commit(asked.other), _commit(here)]
             rows.append({"arm": name, "pool": asked.pool, "digests": digests, "commits": commits})
     KEPT_AT.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-    return 0 if all(ours[name]["course"] == theirs[name]["course"] for name in ours if name in theirs) else 1
+    return 0 if all(ours[name]["course"] == theirs[name]["course"] for name in both) else 1
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
 from fpnas.runner import Callback, export, latency_table, load, predict, run
-from fpnas.search import Search, SearchResult, methods
+from fpnas.search import CostTerm, Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Recipe, Training, from_scratch, inherited
 
@@ -25,6 +25,7 @@ __all__ = [
     "Budget",
     "Callback",
     "Choice",
+    "CostTerm",
     "Evaluator",
     "Flops",
     "FpnasError",

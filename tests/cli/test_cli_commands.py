@@ -350,8 +350,8 @@ def test_quantities_are_shown_as_people_write_them() -> None:
         ("parsec", {"num-samples": "3", "alpha-lr": "0.2", "warmup": "0.1"}, {"alpha_lr": 0.2, "warmup": 0.1}),
         (
             "fbnetv2",
-            {"beta": "0.4", "cost-floor": "0.1", "cost-estimator": "many"},
-            {"beta": 0.4, "cost_floor": 0.1, "cost_estimator": "many"},
+            {"beta": "0.4", "cost-floor": "0.1"},
+            {"beta": 0.4, "cost_floor": 0.1},
         ),
         ("evolution", {"num-samples": "3"}, {"num": 3}),
     ],

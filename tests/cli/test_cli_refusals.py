@@ -22,13 +22,22 @@ SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a flag of other methods": (
         ("--method", "random", "--lam", "1", *OUT),
-        "expected flags that random has: --num-samples, --warmup, --frozen, got --lam; leave it out (of fpnas, fpnas-",
+        "flags that random has: --num-samples, --warmup, --frozen, got --lam; leave it out, or take --method fpnas or",
     ),
     "a cost term without a floor where methods mix": (
         ("--method", "darts", "--target-flops", "30k", "--beta", "1", *OUT),
         "a cost floor above 0 for methods that mix",
     ),
-    "unknown estimator": (("--method", "fpnas", "--cost-estimator", "few", *OUT), "known estimator, got 'few'"),
+    "an estimator where methods mix": (
+        ("--method", "darts", "--target-flops", "30k", "--cost-floor", "0.1", "--cost-estimator", "many", *OUT),
+        "no estimator for methods that mix, got 'many'",
+    ),
+    "a floor beside rewards": (
+        ("--method", "reinforce", "--target-flops", "30k", "--cost-floor", "0.1", *OUT),
+        "no cost floor where each reward has its own excess, got 0.1",
+    ),
+    "a cost term without a target": (("--method", "fpnas", "--beta", "1", *OUT), "a target, for a cost term, got none"),
+    "unknown estimator": (("--method", "fpnas", *ROOMY, "--cost-estimator", "few", *OUT), "known estimator, got 'few'"),
     "unknown baseline": (("--method", "fpnas", "--baseline", "median", *OUT), "known baseline, got 'median'"),
     "temperature in words": (("--temperature", "warm", *OUT), "'warm'"),
     "unknown device": (("--device", "tpu", *OUT), "tpu"),

@@ -127,7 +127,7 @@ METHOD_PROBLEMS: dict[str, Callable[[], fpnas.Search]] = {
     "posterior_table_20": posterior_on_table,
     "parsec_table_20": lambda: method_on_table("parsec", num_samples=6, temperature=8.0, lr=0.1, cost_term=SAMPLES),
     "reinforce_table_20": lambda: method_on_table(
-        "reinforce", num_samples=6, baseline_decay=0.9, lr=0.1, cost_term=SAMPLES
+        "reinforce", num_samples=6, baseline_decay=0.9, lr=0.1, cost_term=CostTerm(beta=0.3)
     ),
     "random_table_20": lambda: method_on_table("random", num_samples=4),
     "evolution_table_20": lambda: method_on_table("evolution", num_samples=4, population=12, tournament=4),

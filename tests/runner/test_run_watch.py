@@ -115,7 +115,7 @@ def test_the_board_tells_where_a_search_stands() -> None:
     text = drawn(board)
     for words in (
         "epoch 2 of 4", "step 50/100", "0:01:40 left", "15.10 nats", "factorised", "1.500", "3.000 M",
-        "target 2.500 M FLOPs", "most probable now, 1.946 M", "kernel 3, act relu", "▁",
+        "target 2.500 M FLOPs", "the answer so far, 1.946 M", "kernel 3, act relu", "▁",
     ):  # fmt: skip
         assert words in text, words
     assert "validation" not in text
@@ -128,7 +128,7 @@ def test_the_live_board_in_a_terminal(tmp_path: Path) -> None:
     job = fpnas.methods.fpnas(h.TableEvaluator(5), fpnas.Budget(h.TableCost(), 60.0), **h.PINNED, epochs=2)
     fpnas.run(job, tmp_path / "run", progress=LineProgress(console))
     assert "step 10/10" in file.getvalue()
-    assert "most probable now" in file.getvalue()
+    assert "the answer so far" in file.getvalue()
 
 
 def test_sparklines_and_amounts() -> None:

@@ -84,6 +84,7 @@ def test_draws_within_the_budget_drive_nowhere_by_themselves(name: str) -> None:
 def test_mixtures_follow_the_data_within_the_budget(name: str) -> None:
     """A faint liking for what is dear: the term overrules it for every choice, the answer within the budget doesn't."""
     more: dict[str, Any] = {"temperatures": (5.0, 5.0)} if name == "fbnetv2" else {}
-    answers = {term: ran(name, Indifferent(liking=0.01), cost_term=term, **more).answer() for term in (TERM, None)}
-    assert answers[TERM].cost == len(h.TABLE_SPACE)  # 1 for each: the smallest
+    mixed = CostTerm(beta=0.3, floor=0.05)
+    answers = {term: ran(name, Indifferent(liking=0.01), cost_term=term, **more).answer() for term in (mixed, None)}
+    assert answers[mixed].cost == len(h.TABLE_SPACE)  # 1 for each: the smallest
     assert answers[None].cost == 8.0

@@ -86,7 +86,7 @@ def test_reinforce_is_the_slow_one(beta: float) -> None:
         epochs=3,
         seed=2,
         baseline_decay=0.8,
-        cost_term=CostTerm(beta, 0.05),
+        cost_term=CostTerm(beta),
         lr=0.08,
         warmup=0.1,
     )

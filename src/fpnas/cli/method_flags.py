@@ -22,18 +22,26 @@ JoinAt = Annotated[
 ]
 AtLeast = Annotated[int | None, typer.Option("--at-least", min=1, help="The least number of architectures a step; 2.")]
 NumSamples = Annotated[
-    int | None, typer.Option("--num-samples", min=1, help="Architectures a step, of methods where it is fixed.")
+    int | None,
+    typer.Option("--num-samples", min=1, help="Architectures a step where it is fixed; 16 of parsec, else 4."),
 ]
 Temperature = Annotated[
     str | None,
-    typer.Option("--temperature", help="What log-likelihoods are divided by: a number, product (1) or mean (images)."),
+    typer.Option(
+        "--temperature",
+        help="What log-likelihoods are divided by: a number, product (1) or mean (images); 4, or product.",
+    ),
 ]
 BaselineFlag = Annotated[
     str | None, typer.Option("--baseline", help="none, as eq. 7 is printed, or mean: 1/K is taken off its weights.")
 ]
 Beta = Annotated[
     float | None,
-    typer.Option("--beta", min=0, help="Weight of the cost term; 0.3. But for fpnas, methods have it only when asked."),
+    typer.Option(
+        "--beta",
+        min=0,
+        help="Weight of the cost term; 0.3. fpnas has one; parsec, reinforce, darts and fbnetv2 where asked.",
+    ),
 ]
 CostFloor = Annotated[
     float | None,
@@ -41,11 +49,16 @@ CostFloor = Annotated[
 ]
 CostEstimator = Annotated[
     str | None,
-    typer.Option("--cost-estimator", help="samples of the step (the paper), many that aren't run, or exact."),
+    typer.Option(
+        "--cost-estimator", help="C(alpha) from the step's own samples (the paper), from many others, or exact."
+    ),
 ]
-AlphaLr = Annotated[float | None, typer.Option("--alpha-lr", min=0, help="Rate of alpha.")]
+AlphaLr = Annotated[
+    float | None, typer.Option("--alpha-lr", min=0, help="Rate of alpha; 0.03, of darts 0.0003, of fbnetv2 0.01.")
+]
 Warmup = Annotated[
-    float | None, typer.Option("--warmup", min=0, max=1, help="Fraction of the epochs with weights only; 0.3.")
+    float | None,
+    typer.Option("--warmup", min=0, max=1, help="Fraction of the epochs with weights only; 0.3, with --frozen 0.9."),
 ]
 Frozen = Annotated[
     bool, typer.Option("--frozen", help="One-shot random search or evolution: weights are trained first, then frozen.")
@@ -82,8 +95,10 @@ def arguments(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if value is None or value is False:
             continue
         if flag not in own:
-            others = ", ".join(name for name in methods.METHODS if flag in flags_of(name))
-            raise InputError(f"flags that {method} has: {', '.join(own)}", flag, f"leave it out (of {others})")
+            others = " or ".join(name for name in methods.METHODS if flag in flags_of(name))
+            raise InputError(
+                f"flags that {method} has: {', '.join(own)}", flag, f"leave it out, or take --method {others}"
+            )
         if flag in _TERM:
             term[_TERM[flag]] = value
         else:

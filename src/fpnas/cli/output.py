@@ -44,7 +44,8 @@ def say_found(folder: Path) -> None:
     print(by_group(arch["choices"]))
     print(f"{result['num_samples_total']} architectures sampled in {result['seconds']:.0f} s; files in {folder}")
     if result["answer"] == "seen":
-        print("it is the best of those within the target")
+        within = " within the target" if "target" in result else ""
+        print(f"it is the best of the networks that were looked at{within}")
     elif result["answer"] != "mode":
         mode = short(result["mode_cost"])
         print(

@@ -59,7 +59,7 @@ from fpnas.search import Search, methods
 from fpnas.spaces import by_name
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
-"""The methods for one target or none, which judges by short trainings, and for several."""
+"""The default methods: for one target or none, by short trainings, and for several targets."""
 LOOKS, EPOCHS = 4, 10
 """The length of a search by default: looks at K networks each, or passes over the images."""
 
@@ -163,6 +163,10 @@ def search(
             "--frozen": frozen,
         },
     )
+    if "cost_term" in options and not given:
+        raise InputError(
+            "a target, for a cost term", "none", "give --target-flops, say, or leave --beta and its kin out"
+        )
     if several and method != SEVERAL:
         raise InputError(f"one target, or --method {SEVERAL}", f"several with {method}", "give it one target")
     if len(given) > 1:

@@ -4,7 +4,7 @@ from fpnas.cost.budget import Budget
 from fpnas.cost.latency import AdditiveLatency, Latency, arch_latency
 from fpnas.cost.latency_table import LatencyTable
 from fpnas.cost.layers import LayerCost, layer_costs, layer_table
-from fpnas.cost.models import CostModel, Flops, Measured, Params, Summed
+from fpnas.cost.models import CostModel, Flops, Measured, Params, additive_table
 from fpnas.cost.tables import AdditiveCost
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "LayerCost",
     "Measured",
     "Params",
-    "Summed",
+    "additive_table",
     "arch_latency",
     "layer_costs",
     "layer_table",

@@ -43,16 +43,6 @@ class CostModel(Protocol):
 
 
 @runtime_checkable
-class Summed(Protocol):
-    """A cost that is a sum of tables over the choices: its expectation is known, and answers within it are exact."""
-
-    @property
-    def table(self) -> AdditiveCost:
-        """The tables."""
-        ...
-
-
-@runtime_checkable
 class Measured(Protocol):
     """A cost whose numbers were measured, so that they belong to a run's settings."""
 
@@ -60,6 +50,12 @@ class Measured(Protocol):
     def digest(self) -> str:
         """Of the numbers: equal digests are equal models of one space and input."""
         ...
+
+
+def additive_table(cost: CostModel) -> AdditiveCost | None:
+    """The tables of a cost that is a sum of them over the choices: then expectations and answers are exact."""
+    table = getattr(cost, "table", None)
+    return table if isinstance(table, AdditiveCost) else None
 
 
 class _SiteModel:

@@ -118,7 +118,7 @@ class Board:
         table.add_column(overflow="ellipsis", no_wrap=True)
         for group, options in groups.items():
             table.add_row(Text(group), Text(", ".join(options)))
-        return [Text(f"most probable now{price}", style="bold"), table]
+        return [Text(f"the answer so far{price}", style="bold"), table]
 
 
 def sparkline(values: list[float], width: int = WIDTH) -> str:

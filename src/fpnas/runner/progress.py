@@ -97,7 +97,7 @@ class LineProgress:
 
 
 def _leader(job: Job | None) -> tuple[dict[str, Any], float | None] | None:
-    """The most probable architecture of a search and its cost; a training's result takes long to tell."""
+    """What a search would answer and its cost; a training's result takes long to tell."""
     if job is None or job.kind != "search":
         return None
     found = job.result()

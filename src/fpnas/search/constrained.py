@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fpnas.cost import AdditiveCost, Budget, CostModel, Summed
+from fpnas.cost import AdditiveCost, Budget, CostModel, additive_table
 from fpnas.cost.tables import aligned
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError
@@ -62,7 +62,7 @@ def best_within(
     Raises:
         InputError: no architecture meets the target, or none of the samples does.
     """
-    space = distribution.space
+    space, table = distribution.space, additive_table(cost)
     mode = torch.tensor([space.encode(distribution.mode())])
     samples = torch.cat([mode, distribution.sample(num_samples, generator(seed, "best within"))])
     samples = samples[cost(samples) <= target]
@@ -71,9 +71,9 @@ def best_within(
     if len(samples):
         best = tuple(samples[distribution.log_prob(samples).argmax()].tolist())
         how = "mode" if best == tuple(mode[0].tolist()) else how
-    if how != "mode" and isinstance(cost, Summed):
+    if how != "mode" and table is not None:
         floor = -np.inf if best is None else float(distribution.log_prob(torch.tensor([best])).detach())
-        found = _exact(distribution, cost.table, target, floor)
+        found = _exact(distribution, table, target, floor)
         if found is not None:
             best, how = found, "exact"
     if how == "sampled" and target > 0 and target >= cost.bounds()[0]:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost import Budget, Summed
+from fpnas.cost import Budget, additive_table
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import cost_shares
@@ -71,12 +71,14 @@ class CostTerm:
             raise InputError(f"a space of at most {MAX_EXACT:,} architectures for 'exact'", got, "use 'many'")
 
     def check_mixed(self, budget: Budget) -> None:
-        """`InputError` where `mixed` can't say the term: a cost that isn't a sum of tables, or a floor of 0."""
-        if not isinstance(budget.cost, Summed):
+        """`InputError` where `mixed` can't say it: a cost that isn't a sum of tables, a floor of 0, an estimator."""
+        if additive_table(budget.cost) is None:
             got = f"{budget.cost.name}, which is no sum of tables"
             raise InputError("a cost whose expectation is known", got, "search with a method that samples")
         if self.floor <= 0:  # the logarithm would have no bound
             raise InputError("a cost floor above 0 for methods that mix", "0", "use 0.05, say")
+        if self.estimator != "samples":  # the mixture's expected cost needs none
+            raise InputError("no estimator for methods that mix", repr(self.estimator), "leave it out")
 
     def shares(self, budget: Budget, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """What eq. 7 subtracts, but for beta, by the estimator "samples"; 0 by the others, whose term is `loss`."""
@@ -103,13 +105,16 @@ class CostTerm:
 
     def mixed(self, budget: Budget, weights: Sequence[Tensor]) -> Tensor:
         """beta * log(max(0, E[cost] / target - 1) + floor), E over choices drawn by these weights."""
-        assert isinstance(budget.cost, Summed), "see check_mixed"
-        excess = torch.clamp(budget.cost.table.expected(weights) / budget.target - 1, min=0)
+        table = additive_table(budget.cost)
+        assert table is not None, "see check_mixed"
+        excess = torch.clamp(table.expected(weights) / budget.target - 1, min=0)
         return self.beta * torch.log(excess + self.floor)
 
     def settings(self) -> dict[str, Any]:
         """What decides it, plain JSON."""
-        return {"beta": self.beta, "cost_floor": self.floor, "cost_estimator": self.estimator}
+        found = {"beta": self.beta, "cost_floor": self.floor, "cost_estimator": self.estimator}
+        counts = self.estimator == "many" and self.num_samples != CostTerm.num_samples
+        return {**found, "cost_samples": self.num_samples} if counts else found
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,8 @@ class Search:
         seed: int,
         warmup: float,
     ) -> None:
+        if isinstance(budget, Sequence):
+            raise InputError("one budget", "several", "take methods.fpnas_posterior")
         if epochs < 1:
             raise InputError("1 epoch or more", str(epochs), "give --epochs")
         if not 0 <= warmup <= 1:

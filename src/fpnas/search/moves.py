@@ -152,13 +152,16 @@ class ScoreFunction(Gradient):
     Args:
         lr: of alpha.
         decay: of the baseline, a step.
-        cost_term: of the loss, or None.
+        cost_term: of the loss, or None. By the estimator "samples" beta * C(A_k) is taken off each reward.
     """
 
     def __init__(self, lr: float, decay: float, cost_term: CostTerm | None = None) -> None:
         super().__init__(lr, cost_term)
         if not 0 <= decay < 1:
             raise InputError("a decay of the baseline from 0 to below 1", f"{decay:g}", "use 0.9, say")
+        if cost_term is not None and cost_term.estimator == "samples" and cost_term.floor:
+            got = f"{cost_term.floor:g}"
+            raise InputError("no cost floor where each reward has its own excess", got, 'use 0, or estimator="many"')
         self.decay = decay
         self._baseline: float | None = None
 

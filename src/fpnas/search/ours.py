@@ -118,8 +118,6 @@ def fpnas_thompson(
     Raises:
         InputError: an evaluator whose scores age, several budgets, or a number out of range.
     """
-    if isinstance(budget, Sequence):
-        raise InputError("one budget", "several", "take methods.fpnas_posterior")
     prior = _distinct(evaluator) if isinstance(evaluator, KnowsNetworks) else ArchDistribution(evaluator.space)
     least = LEAST_COST if isinstance(evaluator, Gradual) else 0.0
     strategy = Thompson(prior, SampleSize.adaptive(lam, at_least), join_at=join_at, least=least)

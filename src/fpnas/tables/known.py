@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.cost import Budget, CostModel, Summed
+from fpnas.cost import Budget, CostModel, additive_table
 from fpnas.errors import InputError, unknown_name
 from fpnas.space import Arch, SearchSpace
 
@@ -186,9 +186,8 @@ def _climb(table: KnownTable, truth: Values, budget: Budget | None, beam: int = 
 
 def _cheapest(budget: Budget | None) -> Sequence[Tensor]:
     """The cheapest architecture where the cost can tell it: so that there is one to begin from."""
-    if budget is None or not isinstance(budget.cost, Summed):
-        return []
-    return [torch.tensor([budget.cost.table.extreme(1)[1]])]
+    table = None if budget is None else additive_table(budget.cost)
+    return [] if table is None else [torch.tensor([table.extreme(1)[1]])]
 
 
 def _top(codes: Tensor, truth: Values, count: int) -> Tensor:
