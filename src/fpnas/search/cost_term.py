@@ -112,9 +112,7 @@ class CostTerm:
 
     def settings(self) -> dict[str, Any]:
         """What decides it, plain JSON."""
-        found = {"beta": self.beta, "cost_floor": self.floor, "cost_estimator": self.estimator}
-        counts = self.estimator == "many" and self.num_samples != CostTerm.num_samples
-        return {**found, "cost_samples": self.num_samples} if counts else found
+        return {"beta": self.beta, "cost_floor": self.floor, "cost_estimator": self.estimator}
 
 
 @lru_cache(maxsize=1)
