@@ -73,7 +73,7 @@ def get_data() -> None:
         InputError: none of these is to be had.
     """
     try:
-        fpnas.data.load(POOL.data)
+        ground.images(POOL.data, POOL.image_size)  # kept for all that follows
         return
     except fpnas.InputError:
         pass

@@ -76,6 +76,14 @@ def test_it_says_what_the_files_say(tmp_path: Path) -> None:
     assert won == {(name.partition(".")[2], str(option)) for name, option in FOUND.items()}
 
 
+def test_the_entropy_at_the_end_is_that_of_the_result(tmp_path: Path) -> None:
+    """Alpha moves once more after the last step's draws, whose entropy is the last that is logged; 0.10 here."""
+    result = json.loads((write_run(tmp_path / "run") / "result.json").read_text())
+    assert "0.10 nats" in outline(write_report([tmp_path / "run"])).text
+    put(tmp_path / "run" / "result.json", {**result, "entropy": 1.2345})
+    assert "1.23 nats" in outline(write_report([tmp_path / "run"])).text
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["missing", "empty", "half", "list", "noise"])
 def test_a_page_whatever_is_missing(name: str, damage: str, tmp_path: Path) -> None:

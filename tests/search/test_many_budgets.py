@@ -12,8 +12,7 @@ import torch
 
 import fpnas
 from fpnas.errors import InputError
-from fpnas.search.loop import name_of
-from fpnas.search.many import Many
+from fpnas.search.many import Many, name_of
 
 TARGETS = (40.0, 60.0, 90.0)
 

@@ -122,7 +122,10 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
         figures.append(Figure("time", duration(seconds), f"{len(steps):,} steps"))
     if steps.has("entropy"):
         known = steps["entropy"][~(steps["entropy"] != steps["entropy"])]
-        figures.append(Figure("entropy at the end", f"{known[-1]:.2f} nats", f"from {known[0]:.2f}"))
+        # The last line's is that of the last draws; alpha has moved once more since.
+        last = number(result.get("entropy")) if len(targets) < 2 else math.nan
+        last = last if math.isfinite(last) else known[-1]
+        figures.append(Figure("entropy at the end", f"{last:.2f} nats", f"from {known[0]:.2f}"))
     return figures
 
 

@@ -16,6 +16,7 @@ from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, Gradual, HasLayers, Rehearses
 from fpnas.job import Skips, Step
 from fpnas.search.constrained import Answer, best_seen, best_within
+from fpnas.search.many import name_of
 from fpnas.search.strategy import Moment, Strategy
 from fpnas.space import Arch
 
@@ -295,11 +296,3 @@ def _alpha(distribution: ArchDistribution) -> dict[str, Any]:
     """The logits of each cell, those that stand for options."""
     rows = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
     return {"partition": [list(cell) for cell in distribution.partition], "logits": rows}
-
-
-def name_of(target: float) -> str:
-    """A target in a file's name: 20M, 0.8M is 800k."""
-    for suffix, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if target >= unit:
-            return f"{target / unit:g}{suffix}"
-    return f"{target:g}"

@@ -76,3 +76,11 @@ class Many(DrawingStrategy):
         for member, own in zip(self.members, state["members"], strict=True):
             member.load_state_dict(own)
         self.distribution = self.members[-1].distribution
+
+
+def name_of(target: float) -> str:
+    """A target in a file's name: 20M, 0.8M is 800k."""
+    for suffix, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if target >= unit:
+            return f"{target / unit:g}{suffix}"
+    return f"{target:g}"
