@@ -47,7 +47,7 @@ class Table:
         self._scores = torch.from_numpy(2.0 * accuracies.astype(np.float64))
         self.place = torch.tensor([3**power for power in range(len(space) - 1, -1, -1)])
 
-    def learn(self, codes: torch.Tensor, progress: float) -> Learned:
+    def train_step(self, codes: torch.Tensor, progress: float) -> Learned:
         del codes, progress
         return Learned(None)
 

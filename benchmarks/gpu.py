@@ -47,7 +47,7 @@ def kernel_share(search: fpnas.Search, repeats: int) -> float | None:
 
     def work() -> None:
         for _ in range(repeats):
-            task.learn(codes, 0.0)
+            task.train_step(codes, 0.0)
             task.score(codes)
 
     work()

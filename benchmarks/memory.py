@@ -7,7 +7,7 @@ architectures have the largest one among them, and AdamW on that network alone, 
 counts is the peak of resident memory, on a GPU of tensors, over what was held before the supernet or the network:
 
 * memory_ratio: that of the search over that of the network alone;
-* held_ratio: the same of tensors that stay between steps (weights, gradients, the optimiser's), without activations.
+* held_ratio: the same of tensors that stay between steps (weights, gradients, the optimizer's), without activations.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ def of_search(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     task = search.evaluator
     assert isinstance(task, fpnas.SupernetEvaluator)
     forced = torch.tensor(task.space.encode(arch))
-    learn, score = task.learn, task.score
+    learn, score = task.train_step, task.score
 
     def with_largest(codes: torch.Tensor) -> torch.Tensor:
         codes[len(codes) // 2] = forced  # in place: alpha hears of it too
         return codes
 
-    task.learn = lambda codes, progress: learn(with_largest(codes), progress)
+    task.train_step = lambda codes, progress: learn(with_largest(codes), progress)
     task.score = lambda codes: score(with_largest(codes))
     for _ in range(STEPS):
         search.step()
-    optimiser = task.state_dict()["optimiser"]["state"].values()
-    tensors = [value for state in optimiser for value in state.values()]
+    optimizer = task.state_dict()["optimizer"]["state"].values()
+    tensors = [value for state in optimizer for value in state.values()]
     for parameter in task.supernet.parameters():
         tensors += [parameter, *([] if parameter.grad is None else [parameter.grad])]
     return peak(options.device) - before, sum(tensor.nbytes for tensor in tensors) / resident.MIB
@@ -85,11 +85,11 @@ def of_largest(options: Namespace, arch: fpnas.Arch) -> tuple[float, float]:
     before = forget_peak(options.device)
     network = fpnas.from_scratch(supernet, arch, 0).to(options.device)
     network = network.to(memory_format=torch.channels_last).train()  # pyright: ignore
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     for step in range(STEPS):
         speed.plain_learn(network, *speed.batch_of(data, options.batch_size, step, options.device))
-        optimiser.step()
-    tensors = [value for state in optimiser.state.values() for value in state.values()]
+        optimizer.step()
+    tensors = [value for state in optimizer.state.values() for value in state.values()]
     for parameter in network.parameters():
         tensors += [parameter, *([] if parameter.grad is None else [parameter.grad])]
     return peak(options.device) - before, sum(tensor.nbytes for tensor in tensors) / resident.MIB

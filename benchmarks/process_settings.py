@@ -54,7 +54,7 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
     for step in range(steps):
         codes = uniform.sample(asked.samples, generator(step, "process settings"))
         start = time.perf_counter()
-        task.learn(codes, 0.0)
+        task.train_step(codes, 0.0)
         task.score(codes)
         times.append(time.perf_counter() - start)
     kept = times[steps // 4 :]

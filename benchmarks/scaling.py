@@ -47,14 +47,14 @@ def steps_of(options: Namespace, split: str) -> dict[str, float]:
         for _ in range(options.steps + 1):
             parallel.anywhere(False)  # all begin together
             start = time.perf_counter()
-            task.learn(codes, 0.0)
+            task.train_step(codes, 0.0)
             task.score(codes)
             seconds.append(time.perf_counter() - start)
         weights = sum(parameter.numel() for parameter in warm.supernet.parameters())
         return {
             "step": statistics.median(seconds[1:]),
-            "reduce": _median(lambda: parallel.total(torch.zeros(weights)), 5),
-            "number": _median(lambda: parallel.total(torch.zeros(1, dtype=torch.float64)), 20),
+            "reduce": _median(lambda: parallel.all_reduce_sum(torch.zeros(weights)), 5),
+            "number": _median(lambda: parallel.all_reduce_sum(torch.zeros(1, dtype=torch.float64)), 20),
             "input": _median(lambda: speed.batch_of(data, options.batch_size), 5),
             "weights": weights,
         }

@@ -32,7 +32,7 @@ class Parts:
         step: seconds of a step on one rank.
         reduce: of an all-reduce of the weights between two ranks.
         number: of an all-reduce of one number between two ranks.
-        input: of reading and normalising a batch.
+        input: of reading and normalizing a batch.
     """
 
     weights: int

@@ -124,10 +124,10 @@ def warmed(options: Namespace, data: ImageData, steps: int) -> Warm:
 
 
 def batch_of(data: ImageData, size: int, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Normalised images, channels last, and labels."""
+    """Normalized images, channels last, and labels."""
     chosen = torch.randperm(len(data.train), generator=generator(seed, "batch"))[:size]
     part = data.train.subset(chosen)
-    images = data.normalise(part.images.to(device)).contiguous(memory_format=torch.channels_last)
+    images = data.normalize(part.images.to(device)).contiguous(memory_format=torch.channels_last)
     return images, part.labels.to(device)
 
 

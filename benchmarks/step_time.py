@@ -6,7 +6,7 @@ Four answers, each from one process, both sides in turn on the same images, chan
 
 * single_arch_ratio: the supernet's forward and backward of one architecture, its gradients in place, over that of the
   same plain module; the median over architectures of the ratio of their best times;
-* step_ratio_mean, step_ratio_product: a whole step of K = 8 (sampling, learning, scoring, alpha, cost, optimiser) over
+* step_ratio_mean, step_ratio_product: a whole step of K = 8 (sampling, learning, scoring, alpha, cost, optimizer) over
   8 plain forward and backward and 8 plain forward passes without graph of the architectures that it drew, under either
   likelihood of the weights' gradient; medians over steps;
 * overhead_share: the part of a step, logs among it, that isn't spent in learning and scoring.
@@ -53,7 +53,7 @@ def in_turn(first: Callable[[], object], second: Callable[[], object], swapped: 
 
 
 def supernet_learn(supernet: fpnas.Supernet, arch: Mapping[str, Any], images: Tensor, labels: Tensor) -> None:
-    """What `SupernetEvaluator.learn` does with one architecture, without the optimiser."""
+    """What `SupernetEvaluator.train_step` does with one architecture, without the optimizer."""
     weights = OnlineWeights(supernet.parameters())
     with batch_statistics(supernet), supernet.gathering() as gathered:
         weights.add(F.cross_entropy(supernet.select(arch)(images), labels), 0.0)
@@ -103,15 +103,15 @@ def step_ratio(search: fpnas.Search, data: ImageData, batch_size: int, number: i
         supernet_learn(task.supernet, arch, *learn)
     task.supernet.zero_grad()
     drawn: list[list[list[int]]] = []
-    learning = task.learn
+    learning = task.train_step
 
     def spy(codes: Tensor, progress: float) -> Any:
         drawn.append(codes.tolist())
         return learning(codes, progress)
 
-    task.learn = spy
+    task.train_step = spy
     ours, theirs = in_turn(search.step, plain, bool(number % 2))
-    task.learn = learning
+    task.train_step = learning
     assert drawn == [codes], "the plain networks are those of the step"
     return ours / theirs
 
@@ -123,7 +123,7 @@ class Clock(Callback):
         self.ends: list[float] = []
         self.inside: list[float] = []
         self._spent = 0.0
-        task.learn, task.score = self._counted(task.learn), self._counted(task.score)
+        task.train_step, task.score = self._counted(task.train_step), self._counted(task.score)
 
     def _counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any) -> Any:

@@ -80,11 +80,11 @@ def ranked(
     draws, losses = torch.Generator().manual_seed(seed), list[float]()
     for step in range(steps):
         columns = [torch.randint(n, (2,), generator=draws) for n in net.space.cardinalities]
-        losses.append(task.learn(torch.stack(columns, dim=1), step / steps).loss)
+        losses.append(task.train_step(torch.stack(columns, dim=1), step / steps).loss)
     scores = torch.zeros(len(codes), dtype=torch.float64)
     for _ in range(SCORED):
         scores += task.score(codes)
-        task.learn(codes[:1], 1.0)  # at a rate of 0: on to the next batch
+        task.train_step(codes[:1], 1.0)  # at a rate of 0: on to the next batch
     return statistics.fmean(losses[-steps // 5 :]), spearman(scores, accuracy)
 
 

@@ -26,14 +26,14 @@ from fpnas.data import ImageData, stratified_split
 from fpnas.runner import Silent
 from fpnas.runner.folder import read_json
 
-PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05, "optimiser": "sgd"}
+PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05, "optimizer": "sgd"}
 SHIFTED: dict[str, Any] = {"crop": "pad", "flip": True, "ema": 0.999}
 RECIPES: dict[str, dict[str, Any]] = {
     "plain: SGD 0.2, smoothing 0.05": {},
     "SGD 0.1": {"lr": 0.1},
     "SGD 0.4": {"lr": 0.4},
-    "AdamW 0.004": {"optimiser": "adamw", "lr": 0.004},
-    "AdamW 0.008": {"optimiser": "adamw", "lr": 0.008},
+    "AdamW 0.004": {"optimizer": "adamw", "lr": 0.004},
+    "AdamW 0.008": {"optimizer": "adamw", "lr": 0.008},
     "smoothing 0.1": {"label_smoothing": 0.1},
     "averaged 0.999": {"ema": 0.999},
     "crop": {"crop": "pad"},
@@ -42,7 +42,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "CutMix 1": {"cutmix": 1.0},
     "drop path 0.1": {"drop_path": 0.1},
     "crop, flip, averaged, RandAugment 9": {**SHIFTED, "randaugment": 9},
-    "crop, flip, averaged, erasing 0.25": {**SHIFTED, "erase": 0.25},
+    "crop, flip, averaged, erasing 0.25": {**SHIFTED, "random_erasing": 0.25},
     "resized crop, flip, averaged": {**SHIFTED, "crop": "resized", "crop_area": 0.5},
 }
 GROUPS = ((3, "swish", 1, 2, 16), (3, "relu", 0, 2, 24), (0, "relu", 0, 2, 40), (5, "swish", 1, 2, 64))

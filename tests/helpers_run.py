@@ -65,7 +65,7 @@ def made_up(train: int = 48, heldout: int = 16, size: int = 8, channels: int = 1
 
 
 def numbers_in(batch: Tensor, data: ImageData) -> list[int]:
-    """Which training images a normalised batch holds, from pixel (0, 0)."""
+    """Which training images a normalized batch holds, from pixel (0, 0)."""
     return ((batch[:, 0, 0, 0].double() * data.std[0] + data.mean[0]) * 255).round().long().tolist()
 
 
@@ -126,7 +126,7 @@ def small_supernet(double: bool = False, seed: int = 0, in_channels: int = 1, cl
 def small_search(data: ImageData | None = None, **options: Any) -> fpnas.Search:
     """FP-NAS on the small supernet: 3 epochs of 4 steps; theta at step 5, in the midst of the second epoch."""
     images = made_up() if data is None else data
-    evaluator = {"batch_size": 6, "optimiser": "sgd", "seed": options.get("seed", 0), "temperature": 4.0}
+    evaluator = {"batch_size": 6, "optimizer": "sgd", "seed": options.get("seed", 0), "temperature": 4.0}
     evaluator |= options.pop("evaluator", {})
     supernet = small_supernet(seed=options.get("seed", 0))
     task = fpnas.SupernetEvaluator(supernet, images, **evaluator)
@@ -177,7 +177,7 @@ class TableEvaluator:
         self.progress: list[float] = []
         self.scored: list[Tensor] = []
 
-    def learn(self, codes: Tensor, progress: float) -> Learned:
+    def train_step(self, codes: Tensor, progress: float) -> Learned:
         self.learned.append(codes)
         self.progress.append(progress)
         return Learned(sum(table_loss(tuple(row)) for row in codes.tolist()) / len(codes))

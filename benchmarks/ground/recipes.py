@@ -29,7 +29,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "SGD 1.6": {"lr": 1.6},
     "SGD 0.4, batches of 64": {"lr": 0.4, "batch_size": 64},
     "SGD 0.8, decay 5e-4": {"lr": 0.8, "weight_decay": 5e-4},
-    "AdamW 0.01": {"optimiser": "adamw", "lr": 0.01},
+    "AdamW 0.01": {"optimizer": "adamw", "lr": 0.01},
 }
 """By name, what differs from the pool's own recipe."""
 
@@ -40,7 +40,7 @@ KEPT = ("SGD 0.8", "SGD 0.4, batches of 64")
 def one(name: str, recipe: str, number: int, device: str) -> ground.Trained:
     """A training; what is finished is looked up."""
     pool = ground.POOLS[name]
-    changed = pool.recipe.with_fields({"optimiser": "sgd", "weight_decay": None, **RECIPES[recipe]})
+    changed = pool.recipe.with_fields({"optimizer": "sgd", "weight_decay": None, **RECIPES[recipe]})
     row = ground.trained(pool, ground.draw(pool)[number], 0, changed, device)
     print(f"{recipe} on network {number}: val {row.val[-1]:.2f} %", file=sys.stderr, flush=True)
     return row

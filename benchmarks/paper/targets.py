@@ -21,7 +21,7 @@ from protocol import GROUND, Arm, Plan, begin, keep, kept, load, made_by, plan, 
 from verdicts import verdict
 
 import fpnas
-from fpnas.search.many import name_of
+from fpnas.search.multi_budget import name_of
 
 TARGETS = (1.5e6, 3e6, 5e6)
 LONGER = 1.0

@@ -36,7 +36,7 @@ def parser() -> ArgumentParser:
 
 
 def batches(options: Namespace) -> Iterator[Batch]:
-    """Normalised batches in the order of a fixed seed, for ever; in the layout wanted."""
+    """Normalized batches in the order of a fixed seed, for ever; in the layout wanted."""
     held = torch.load(options.images, weights_only=True)
     mean, std = (torch.tensor(held[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
@@ -49,7 +49,7 @@ def batches(options: Namespace) -> Iterator[Batch]:
 
 
 def sgd(parameters: Iterator[Tensor]) -> torch.optim.SGD:
-    """The peers' optimiser of the weights; ours has the same momentum."""
+    """The peers' optimizer of the weights; ours has the same momentum."""
     return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
 
 

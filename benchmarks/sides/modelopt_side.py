@@ -80,12 +80,12 @@ def main() -> int:
         check(supernet)
         if options.channels_last:
             supernet.to(memory_format=torch.channels_last)
-        optimiser = sgd(supernet.parameters())
+        optimizer = sgd(supernet.parameters())
 
         def work(images: Tensor, labels: Tensor) -> None:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             F.cross_entropy(supernet(images), labels).backward()
-            optimiser.step()
+            optimizer.step()
 
         def step() -> float:
             images, labels = next(stream)

@@ -2,7 +2,7 @@
 
 The supernet is the strategy's own (`mutate_model`); the step is that of the strategy's Lightning module, phase by phase
 (nni/nas/oneshot/pytorch/sampling.py and differentiable.py of 3.0), driven without the Trainer, whose own time an
-experiment pays beside it. Alpha's optimiser is the one of `configure_architecture_optimizers`.
+experiment pays beside it. Alpha's optimizer is the one of `configure_architecture_optimizers`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 "weights" takes K = 1 and moves the weights alone; "whole" takes K = 3, which lambda = 1/4 gives at this space's
 entropy of 10.75 nats, and moves weights and alpha. A step is `Search.step`, with all of its bookkeeping; taking images
-out of the data set and normalising them, which the peers find done, is on the clock too.
+out of the data set and normalizing them, which the peers find done, is on the clock too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def shared_space(num_classes: int = 10) -> fpnas.Supernet:
 def search_of(data: ImageData, strategy: str, batch_size: int) -> fpnas.Search:
     """A search on it, of weights alone or of weights and alpha."""
     task = fpnas.SupernetEvaluator(
-        shared_space(data.num_classes), data, batch_size=batch_size, optimiser="sgd", lr=LR, weight_decay=WEIGHT_DECAY
+        shared_space(data.num_classes), data, batch_size=batch_size, optimizer="sgd", lr=LR, weight_decay=WEIGHT_DECAY
     )
     warmup = 1.0 if strategy == "weights" else 0.0
     return fpnas.methods.fpnas_posterior(task, epochs=100, lam=0.0, at_least=SAMPLES[strategy], warmup=warmup)

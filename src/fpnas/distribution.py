@@ -87,7 +87,7 @@ class ArchDistribution(nn.Module):
 
     @torch.no_grad()
     def set_logits(self, logits: Float64[Tensor, "C S"]) -> None:
-        """Overwrites the logits, in place: an optimiser of them goes on."""
+        """Overwrites the logits, in place: an optimizer of them goes on."""
         self.logits.copy_(logits)
 
     def log_table(self) -> Float[Tensor, "C S"]:
@@ -123,8 +123,8 @@ class ArchDistribution(nn.Module):
         # H = log sum exp(z) - sum p z, and log sum exp(z) = z_m - log p_m at any m: one exponential a logit, not two.
         logits = self._masked()
         p = logits.softmax(dim=1)
-        log_normaliser = logits.amax(dim=1) - p.amax(dim=1).log()
-        return log_normaliser.sum() - torch.dot(p.flatten(), self.logits.flatten())
+        log_normalizer = logits.amax(dim=1) - p.amax(dim=1).log()
+        return log_normalizer.sum() - torch.dot(p.flatten(), self.logits.flatten())
 
     @torch.no_grad()
     def mode(self) -> Arch:

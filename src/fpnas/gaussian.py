@@ -175,14 +175,14 @@ def _solve(parameters: Tensor, apart: Tensor, y: Tensor) -> tuple[Tensor, Tensor
 def _most_probable(parameters: Tensor, apart: Tensor, y: Tensor) -> Tensor:
     """The hyperparameters of the greatest density given the scores, near the present ones; these if that fails."""
     moved = parameters.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([moved], max_iter=15, history_size=10, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([moved], max_iter=15, history_size=10, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         density = _solve(moved, apart, y)[2] - 0.5 * (((moved - _CENTRE) / _WIDTH) ** 2).sum()
         (-density).backward()
         return -density
 
-    optimiser.step(loss)
+    optimizer.step(loss)
     found = moved.detach()
     return found if bool(found.isfinite().all()) else parameters

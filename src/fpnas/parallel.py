@@ -86,7 +86,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def total(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum over the ranks of a tensor that has one shape on all; `value` is left as it is."""
     if world_size() == 1:
         return value
@@ -106,7 +106,7 @@ def greatest(value: float) -> float:
 
 def mean(value: Tensor) -> Tensor:
     """The mean over the ranks of a floating-point tensor, which has one shape on all; `value` is left as it is."""
-    return value if world_size() == 1 else total(value) / world_size()
+    return value if world_size() == 1 else all_reduce_sum(value) / world_size()
 
 
 def broadcast(value: T) -> T:

@@ -228,8 +228,8 @@ def test_a_recipe_on_the_command_line_is_in_the_settings(copied: Path) -> None:
     record = json.loads((copied / "arch.json").read_text())
     record["choices"] |= {"a.channels": 8, "a.kernel": 3}  # with a residual
     (copied / "other.json").write_text(json.dumps(record))
-    flags = "--optimiser adamw --lr 0.002 --weight-decay 0.01 --label-smoothing 0.1 --ema 0.99 --crop resized --flip"
-    flags += " --randaugment 5 --erase 0.2 --mixup 0.2 --cutmix 1 --drop-path 0.1 --teacher-weight 0.3"
+    flags = "--opt adamw --lr 0.002 --weight-decay 0.01 --label-smoothing 0.1 --ema 0.99 --crop resized --flip"
+    flags += " --randaugment 5 --random-erasing 0.2 --mixup 0.2 --cutmix 1 --drop-path 0.1 --teacher-weight 0.3"
     line = [
         *TRAIN,
         copied / "other.json",
@@ -243,8 +243,8 @@ def test_a_recipe_on_the_command_line_is_in_the_settings(copied: Path) -> None:
     ]
     assert call(*line).code == 0
     settings = json.loads((copied / "pupil" / "run.json").read_text())["settings"]
-    wanted = {"optimiser": "adamw", "lr": 0.002, "weight_decay": 0.01, "label_smoothing": 0.1, "ema": 0.99}
-    wanted |= {"crop": "resized", "flip": True, "randaugment": 5, "erase": 0.2, "mixup": 0.2, "cutmix": 1.0}
+    wanted = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01, "label_smoothing": 0.1, "ema": 0.99}
+    wanted |= {"crop": "resized", "flip": True, "randaugment": 5, "random_erasing": 0.2, "mixup": 0.2, "cutmix": 1.0}
     wanted |= {"drop_path": 0.1, "teacher_weight": 0.3, "precision": "bf16", "ranks": 1}
     assert {name: settings[name] for name in wanted} == wanted
     assert len(settings["teacher"]) == 32

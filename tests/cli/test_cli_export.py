@@ -26,7 +26,7 @@ def digits() -> fpnas.data.ImageData:
 
 
 def logits_by_hand(file: Path) -> np.ndarray:
-    """Of the held-out digits, by onnxruntime and what the file's metadata says of normalisation."""
+    """Of the held-out digits, by onnxruntime and what the file's metadata says of normalization."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     told = {key: json.loads(value) for key, value in facts_in(file).items() if key in ("mean", "std")}
     pixels = digits().heldout.images.numpy().astype(np.float64) / 255
@@ -111,7 +111,7 @@ def test_int8_is_measured_beside_float(shipped: Shipped) -> None:
 def test_int8_calibrates_on_training_images_alone(
     shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The quantiser sees training images, normalised by what the run recorded, each once at most, and no other."""
+    """The quantiser sees training images, normalized by what the run recorded, each once at most, and no other."""
     seen: list[torch.Tensor] = []
 
     class Enough(Exception):
@@ -131,7 +131,7 @@ def test_int8_calibrates_on_training_images_alone(
     assert spec is not None
     numbers = ((seen[0][:, 0, 0, 0].double() * spec.std[0] + spec.mean[0]) * 255).round().long().tolist()
     assert sorted(numbers) == list(range(200)), "pixel (0, 0) of a made-up image holds its number"
-    train = spec.normalise(data.train.images)
+    train = spec.normalize(data.train.images)
     assert torch.equal(seen[0], train[numbers])
     assert not list(tmp_path.iterdir())
 
@@ -191,7 +191,7 @@ def test_the_cards_program_runs(name: str, shipped: Shipped, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     names: dict[str, np.ndarray] = {}
     exec(compile(block, name, "exec"), names)
-    assert_same = fpnas.load(shipped.run)(digits().normalise(digits().heldout.images[:1])).detach().numpy()
+    assert_same = fpnas.load(shipped.run)(digits().normalize(digits().heldout.images[:1])).detach().numpy()
     np.testing.assert_allclose(names["logits"], assert_same, atol=1e-4)
 
 

@@ -31,7 +31,7 @@ def by_hand(run: Path) -> torch.Tensor:
     """Probabilities of those digits from the tensors themselves."""
     data = fpnas.data.load("digits", image_size=16)
     with torch.no_grad():
-        return fpnas.load(run)(data.normalise(data.heldout.images[:COUNT])).softmax(dim=1)
+        return fpnas.load(run)(data.normalize(data.heldout.images[:COUNT])).softmax(dim=1)
 
 
 def sources(shipped: Shipped) -> dict[str, Path]:

@@ -43,8 +43,8 @@ VALUES = (
 )
 silly = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=6)
 value = st.one_of(st.sampled_from(VALUES), silly)
-SHARES = ("--weight-decay", "--label-smoothing", "--ema", "--erase", "--mixup", "--cutmix")
-RECIPE = {*SHARES, "--lr", "--optimiser", "--crop", "--randaugment", "--teacher"}
+SHARES = ("--weight-decay", "--label-smoothing", "--ema", "--random-erasing", "--mixup", "--cutmix")
+RECIPE = {*SHARES, "--lr", "--opt", "--crop", "--randaugment", "--teacher"}
 right = {
     "--data": st.sampled_from(["digits", "digits", "no/such", "run", ""]),
     "--out": st.sampled_from(["new", "run", "run/arch.json", ""]),
@@ -63,7 +63,7 @@ right = {
     "--precision": st.sampled_from(["fp32", "bf16", "fp1"]),
     "--image-size": st.sampled_from(["16", "8", "x"]),
     **{flag: st.sampled_from(["0", "0.1", "1", "-1", "nan"]) for flag in SHARES},
-    "--optimiser": st.sampled_from(["sgd", "adamw", "adam"]),
+    "--opt": st.sampled_from(["sgd", "adamw", "adam"]),
     "--crop": st.sampled_from(["none", "pad", "resized", "cut"]),
     "--randaugment": st.sampled_from(["0", "9", "30", "x"]),
     "--teacher": st.sampled_from(["run", "new", "."]),

@@ -103,7 +103,7 @@ class Endless(IterableDataset[Any]):
         (Pairs(PIXELS, [0] * 12), "training images of at least two classes"),
         (Pairs(["x"] * 12), "got str among the training images"),
         (Pairs(list(EXPECTED[:, :2])), r"1 or 3 channels, got torch.Size\(\[2, 8, 8\]\)"),
-        (Pairs(list(EXPECTED / 255 - 0.5)), "floats from 0 to 1, got -0.5.* leave normalising out"),
+        (Pairs(list(EXPECTED / 255 - 0.5)), "floats from 0 to 1, got -0.5.* leave normalizing out"),
         (Pairs(list(EXPECTED * float("nan"))), "floats from 0 to 1"),
         (Pairs(list(EXPECTED.int())), "images as uint8, or as floats from 0 to 1, got torch.int32"),
         (Pairs([*PIXELS[:-1], picture(0, 9, 9)]), r"images of one size and kind, got \(3, 8, 8\) and \(3, 9, 9\)"),

@@ -1,4 +1,4 @@
-"""`ImageSpec`: JSON there and back, the arithmetic of normalisation, and what a file of unknown origin may not say."""
+"""`ImageSpec`: JSON there and back, the arithmetic of normalization, and what a file of unknown origin may not say."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_normalisation_is_that_of_the_data_bit_for_bit() -> None:
     data = load("digits", image_size=16)
     images = data.heldout.images
     spec = ImageSpec.of(data)
-    assert torch.equal(spec.normalise(images), data.normalise(images))
+    assert torch.equal(spec.normalize(images), data.normalize(images))
     by_hand = (images.double() / 255 - data.mean[0]) / data.std[0]
-    torch.testing.assert_close(spec.normalise(images).double(), by_hand, rtol=0, atol=1e-5)
+    torch.testing.assert_close(spec.normalize(images).double(), by_hand, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("key", GOOD)

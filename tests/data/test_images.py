@@ -1,4 +1,4 @@
-"""`ImageSet` and `ImageData`: what they refuse, resizing, statistics and normalising against plain formulas."""
+"""`ImageSet` and `ImageData`: what they refuse, resizing, statistics and normalizing against plain formulas."""
 
 from __future__ import annotations
 
@@ -101,17 +101,17 @@ def test_statistics_and_normalising_follow_their_definition(channels: int) -> No
     expected = (batch.double() / 255 - torch.tensor(data.mean).double().view(1, -1, 1, 1)) / torch.tensor(
         data.std
     ).double().view(1, -1, 1, 1)
-    normalised = data.normalise(batch)
-    assert normalised.dtype == torch.float32
-    assert torch.allclose(normalised.double(), expected, atol=1e-5)
-    assert normalised.stride() == (channels * 64, 1, channels * 8, channels)  # channels-last, also with one channel
+    normalized = data.normalize(batch)
+    assert normalized.dtype == torch.float32
+    assert torch.allclose(normalized.double(), expected, atol=1e-5)
+    assert normalized.stride() == (channels * 64, 1, channels * 8, channels)  # channels-last, also with one channel
 
 
 def test_a_constant_channel_is_not_divided_by_zero() -> None:
     train = ImageSet(torch.full((4, 1, 2, 2), 7, dtype=torch.uint8), torch.arange(4) % 3)
     data = data_of(train)
     assert data.std == (STD_FLOOR,)
-    assert data.normalise(train.images).abs().max() < 1e-3
+    assert data.normalize(train.images).abs().max() < 1e-3
 
 
 def test_image_data_tells_its_measures() -> None:

@@ -22,22 +22,22 @@ def test_a_table_is_brought_to_mean_0_and_deviation_1_by_its_training_rows() -> 
     assert (data.input_shape, data.input_dtype, data.num_classes) == ((3,), None, 4)
     rows, held = data.train.images.double(), data.heldout.images
     expected = (held.double() - rows.mean(0)) / rows.std(0, unbiased=False)
-    torch.testing.assert_close(data.normalise(held).double(), expected, rtol=0, atol=1e-5)
-    normalised = data.normalise(data.train.images)
-    assert normalised.mean(0).abs().max() < 1e-6
-    assert (normalised.std(0, unbiased=False) - 1).abs().max() < 1e-6
+    torch.testing.assert_close(data.normalize(held).double(), expected, rtol=0, atol=1e-5)
+    normalized = data.normalize(data.train.images)
+    assert normalized.mean(0).abs().max() < 1e-6
+    assert (normalized.std(0, unbiased=False) - 1).abs().max() < 1e-6
 
 
 def test_a_constant_column_is_no_division_by_0() -> None:
     data = TensorData.of("constant", torch.ones(40, 2), LABELS)
-    assert not data.normalise(data.train.images).any()
+    assert not data.normalize(data.train.images).any()
 
 
 def test_tokens_stay_as_they_are() -> None:
     data = TensorData.of("tokens", TOKENS.int(), LABELS, (TOKENS[:5], LABELS[:5]), classes=("a", "b", "c", "d"))
     assert data.input_dtype == torch.int64
     assert data.heldout_from == "test"
-    assert torch.equal(data.normalise(data.train.images), TOKENS)
+    assert torch.equal(data.normalize(data.train.images), TOKENS)
     assert data.describe() == {"input_shape": [6]}
 
 
@@ -90,7 +90,7 @@ def test_a_search_on_tensors_counts_and_learns(tokens: bool) -> None:
     task = fpnas.SupernetEvaluator(supernet, data, batch_size=8)
     codes = torch.tensor([[0], [1], [1]])
     before = [p.detach().clone() for p in supernet.parameters()]
-    assert task.learn(codes, 0.0).loss is not None
+    assert task.train_step(codes, 0.0).loss is not None
     assert any(not torch.equal(a, b) for a, b in zip(before, supernet.parameters(), strict=True))
     score = task.score(codes)
     assert score.shape == (3,)

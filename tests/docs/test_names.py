@@ -43,9 +43,9 @@ def test_names_in_the_tables_of_the_paper_page_exist() -> None:
 
 
 def test_a_name_that_is_not_there_is_found() -> None:
-    assert exists("fpnas.search.moves.Likelihood")
+    assert exists("fpnas.search.alpha_update.Likelihood")
     assert exists("fpnas.elastic.Supernet.mix")
-    assert not exists("fpnas.search.moves.Likelyhood")
+    assert not exists("fpnas.search.alpha_update.Likelyhood")
     assert names("`fpnas.Budget(floor=0)` and `fpnas.nothing`") == ["fpnas.Budget", "fpnas.nothing"]
 
 

@@ -44,12 +44,12 @@ class Judge:
     def __init__(self, space: fpnas.SearchSpace) -> None:
         self.space = space
 
-    def soft_learn(self) -> None: ...
+    def mixed_train_step(self) -> None: ...
 
     def soft_loss(self) -> None: ...
 
-    learn = score = describe = settings = state_dict = load_state_dict = num_images = soft_learn
-    judge = num_judged = soft_learn
+    train_step = score = describe = settings = state_dict = load_state_dict = num_images = mixed_train_step
+    judge = num_judged = mixed_train_step
 
 
 @pytest.fixture(scope="module")

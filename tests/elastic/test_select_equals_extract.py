@@ -134,9 +134,9 @@ def test_one_step_of_training_changes_both_alike(name: str) -> None:
         plain, ours = net.extract(arch), copy.deepcopy(net).select(arch)
         x, labels = images(SIZE).double(), torch.arange(BATCH) % CLASSES
         for network in (plain, ours):
-            optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+            optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
             nn.functional.cross_entropy(network(x), labels).backward()
-            optimiser.step()
+            optimizer.step()
         after = images(SIZE, seed=2).double()
         expected = ours(after)
         assert not torch.allclose(expected, net.select(arch)(after), rtol=1e-3), "the step must have done something"

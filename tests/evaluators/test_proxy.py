@@ -47,14 +47,14 @@ def by_hand(evaluator: ProxyEvaluator, code: Tensor, steps: int = 6, lr: float =
             lr * min(1, 10 * (step + 1) / steps) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         )
         chosen = train[order.batch(step)]
-        logits = network(data.normalise(data.train.images[chosen]))
+        logits = network(data.normalize(data.train.images[chosen]))
         rule.zero_grad()
         F.cross_entropy(logits, data.train.labels[chosen], label_smoothing=0.05).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         rule.step()
     network.eval()
     with torch.no_grad():
-        logits = network(data.normalise(data.train.images[val]))
+        logits = network(data.normalize(data.train.images[val]))
         return -float(F.cross_entropy(logits, data.train.labels[val], reduction="sum"))
 
 
@@ -72,9 +72,9 @@ def test_an_architecture_has_one_score_whatever_it_is_looked_at_with() -> None:
     assert torch.equal(judge().score(codes[[1]]), together[[1]])
     evaluator = judge()
     for _ in range(4):  # begun by steps, ended by the score
-        evaluator.learn(codes[[2, 0, 2]], 0.0)
+        evaluator.train_step(codes[[2, 0, 2]], 0.0)
     assert torch.equal(evaluator.score(codes[[2, 0, 2]]), together[[2, 0, 2]])
-    assert evaluator.learn(codes[[0]], 0.0).loss is None, "nothing is left to learn"
+    assert evaluator.train_step(codes[[0]], 0.0).loss is None, "nothing is left to learn"
     assert torch.equal(evaluator.score(codes), together)
 
 

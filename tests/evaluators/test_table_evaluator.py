@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> fpnas.tables.KnownTable:
 def test_a_query_is_the_first_look(table: fpnas.tables.KnownTable) -> None:
     task = fpnas.TableEvaluator(table, rotation=1, scale=50)
     codes = torch.tensor([[0, 0, 0], [2, 1, 3], [0, 0, 0]])
-    assert task.learn(codes, 0.0).loss is None
+    assert task.train_step(codes, 0.0).loss is None
     task.truth(codes)
     task.best()
     assert (task.queries, task.unseen(codes)) == (0, 2)

@@ -45,7 +45,7 @@ def supernet_problem() -> fpnas.Search:
         supernet,
         h.made_up(),
         batch_size=5,
-        optimiser="sgd",
+        optimizer="sgd",
         lr=0.1,
         temperature=4.0,
         negligible=0.0,
@@ -94,7 +94,7 @@ def training_trajectory(job: fpnas.Training) -> dict[str, Any]:
         steps.append({**record, "norms": {n: p.detach().norm().item() for n, p in job.network.named_parameters()}})
     trained = job.trained.eval()
     with torch.no_grad():
-        logits = trained(job.data.normalise(job.data.heldout.images[:4])).tolist()
+        logits = trained(job.data.normalize(job.data.heldout.images[:4])).tolist()
     return {"steps": steps, "logits": logits, "kept": {n: v.norm().item() for n, v in trained.named_parameters()}}
 
 
@@ -117,7 +117,7 @@ def method_on_supernet(name: str, **options: Any) -> fpnas.Search:
     supernet = h.small_supernet(double=True)
     fill(supernet)
     task = fpnas.SupernetEvaluator(
-        supernet, h.made_up(), batch_size=5, optimiser="sgd", lr=0.1, clip=5.0, weight_decay=1e-4, seed=23
+        supernet, h.made_up(), batch_size=5, optimizer="sgd", lr=0.1, clip=5.0, weight_decay=1e-4, seed=23
     )
     budget = fpnas.Budget(fpnas.Flops(supernet, (1, 8, 8)), target=6000.0)
     return fpnas.methods.METHODS[name](task, budget, epochs=4, seed=24, warmup=0.1, **options)
@@ -174,13 +174,13 @@ def trajectory(job: fpnas.Search) -> dict[str, Any]:
     """Each step's record, its architectures and the logits after it; the answer; the norm of each weight."""
     steps: list[dict[str, Any]] = []
     drawn: list[list[list[int]]] = []
-    learn = job.evaluator.learn
+    learn = job.evaluator.train_step
 
     def spy(codes: torch.Tensor, progress: float) -> Any:
         drawn.append(codes.tolist())
         return learn(codes, progress)
 
-    job.evaluator.learn = spy
+    job.evaluator.train_step = spy
     for _ in range(job.steps_total):
         record = job.step().metrics
         distribution = job.distribution

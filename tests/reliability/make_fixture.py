@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/run-format-1: a run folder as the first release leaves it, half done, and what it ends in.
+"""Writes tests/fixtures/run-format-2: a run folder as the first release leaves it, half done, and what it ends in.
 
 Run once for each version of the folder's format, and never again for one that has been released: what is kept is what
 that release wrote, byte by byte. `python tests/reliability/make_fixture.py`, from the project's root.

@@ -1,6 +1,6 @@
 """Run folders of earlier releases load, go on and end as they would have then; newer ones are refused in one line.
 
-`tests/fixtures/run-format-1` was written by the first release (see `make_fixture.py`); it stays as it is.
+`tests/fixtures/run-format-2` was written by the first release (see `make_fixture.py`); it stays as it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fpnas.report.reading import read_run
 from fpnas.runner import Silent
 from fpnas.runner.folder import FORMAT
 
-FORMATS = range(1, FORMAT + 1)
+FORMATS = range(2, FORMAT + 1)
 
 
 @pytest.mark.parametrize("version", FORMATS)
@@ -61,12 +61,13 @@ def test_a_report_reads_an_earlier_release(version: int) -> None:
     assert record.arch["choices"]
 
 
-def test_a_folder_of_a_later_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [FORMATS[0] - 1, FORMAT + 1])
+def test_a_folder_of_another_format_is_refused(other: int, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / f"run-format-{FORMAT}" / "search", tmp_path / "run")
     run = json.loads((tmp_path / "run" / "run.json").read_text())
-    (tmp_path / "run" / "run.json").write_text(json.dumps({**run, "format": FORMAT + 1}))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**run, "format": other}))
     before = h.contents(tmp_path)
-    with pytest.raises(RunFolderError, match=r"of format 1, got format 2 .*use the version of fpnas that wrote it"):
+    with pytest.raises(RunFolderError, match=rf"of format {FORMAT}, got format {other} .*use the version of fpnas that wrote it"):
         fpnas.run(search(), tmp_path / "run", progress=Silent())
     assert h.contents(tmp_path) == before
 

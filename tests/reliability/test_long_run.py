@@ -55,8 +55,8 @@ def test_fifty_thousand_steps(name: str, tmp_path: Path) -> None:
 class Forgetful(h.TableEvaluator):
     """The table, without a list of what it was asked: that grows by itself."""
 
-    def learn(self, codes: Any, progress: float) -> Any:
-        found = super().learn(codes, progress)
+    def train_step(self, codes: Any, progress: float) -> Any:
+        found = super().train_step(codes, progress)
         self.learned.clear()
         return found
 

@@ -151,10 +151,10 @@ def test_an_exploding_gradient_is_clipped() -> None:
     with torch.no_grad():
         supernet.module.classifier.weight.mul_(1e4)
     task = fpnas.SupernetEvaluator(
-        supernet, h.made_up(), batch_size=6, optimiser="sgd", lr=0.1, clip=0.5, weight_decay=0.0
+        supernet, h.made_up(), batch_size=6, optimizer="sgd", lr=0.1, clip=0.5, weight_decay=0.0
     )
     before = [parameter.detach().clone() for parameter in supernet.parameters()]
-    task.learn(torch.tensor([[0] * len(task.space)]), 0.0)
+    task.train_step(torch.tensor([[0] * len(task.space)]), 0.0)
     moved = [(p.detach() - b).norm() for p, b in zip(supernet.parameters(), before, strict=True)]
     assert 0 < float(torch.stack(moved).norm()) <= 0.1 * 0.5 * (1 + 0.9) * 1.01
 
@@ -184,9 +184,9 @@ def test_a_training_skips_what_is_not_finite_and_goes_on(monkeypatch: pytest.Mon
 
 def test_running_statistics_that_were_spoilt_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     job = training()
-    normalise = job.data.normalise
+    normalize = job.data.normalize
     with monkeypatch.context() as patch:
-        patch.setattr(type(job.data), "normalise", lambda _, images: normalise(images) * math.nan)
+        patch.setattr(type(job.data), "normalize", lambda _, images: normalize(images) * math.nan)
         assert job.step().metrics["skipped"]
     assert all(bool(value.isfinite().all()) for value in job.network.state_dict().values())
 

@@ -28,7 +28,7 @@ class Indifferent(h.TableEvaluator):
         self.scored.append(codes)
         return -16 + torch.randn(len(codes), generator=generator(0, "score", len(self.scored)), dtype=torch.float64)
 
-    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+    def mixed_train_step(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
         return Learned(0.0)
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:

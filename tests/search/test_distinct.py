@@ -14,7 +14,7 @@ import fpnas
 from fpnas.elastic import Conv2d, Linear, Repeat, conv_norm, searchable_mbconv
 from fpnas.evaluators.distinct import canonical, distinct_logits
 from fpnas.memory import Memory
-from fpnas.search.moves import Posterior
+from fpnas.search.alpha_update import Posterior
 from fpnas.search.strategy import Scores
 from fpnas.streams import generator
 
@@ -103,12 +103,12 @@ def test_a_posterior_is_scores_laid_over_it(joint: bool) -> None:
     found: list[torch.Tensor] = []
     for first in (prior, None):
         distribution = fpnas.ArchDistribution(supernet.space)
-        move = Posterior(Memory(supernet.space), "product", prior=first)
-        move.start(distribution)
+        update = Posterior(Memory(supernet.space), "product", prior=first)
+        update.start(distribution)
         if joint:
             distribution = distribution.joined()
-            move.start(distribution)
-        move(distribution, scores, None, generator(0, "costs"))
+            update.start(distribution)
+        update(distribution, scores, None, generator(0, "costs"))
         found.append(distribution.log_prob(codes).detach())
     assert float(found[1].std()) > 1
     difference = found[0] - found[1] - prior.log_prob(codes).detach()

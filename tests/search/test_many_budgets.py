@@ -12,7 +12,7 @@ import torch
 
 import fpnas
 from fpnas.errors import InputError
-from fpnas.search.many import Many, name_of
+from fpnas.search.multi_budget import MultiBudget, name_of
 
 TARGETS = (40.0, 60.0, 90.0)
 
@@ -74,7 +74,7 @@ def test_the_folder_holds_a_file_for_each_target_and_the_front(tmp_path: Path) -
     assert last == json.loads((tmp_path / "run" / front["front"][-1]["arch"]).read_text())
     line = json.loads((tmp_path / "run" / "distribution.jsonl").read_text().splitlines()[-1])
     assert [each["target"] for each in line["targets"]] == list(TARGETS)
-    assert isinstance(job.strategy, Many)
+    assert isinstance(job.strategy, MultiBudget)
     for each, (_, distribution) in zip(line["targets"], job.strategy.targets, strict=True):
         rows = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
         assert each["logits"] == rows

@@ -18,8 +18,8 @@ from torch import Tensor
 import fpnas
 from fpnas.errors import InputError
 from fpnas.memory import Memory
-from fpnas.search.moves import Posterior
-from fpnas.search.strategy import Moment, Scores
+from fpnas.search.alpha_update import Posterior
+from fpnas.search.strategy import Scores, SearchState
 
 Make = Callable[..., fpnas.Search]
 
@@ -35,7 +35,7 @@ def on_table(name: str, **options: Any) -> fpnas.Search:
 
 
 def supernet_task() -> fpnas.SupernetEvaluator:
-    return fpnas.SupernetEvaluator(h.small_supernet(), h.made_up(), batch_size=12, optimiser="sgd", temperature=4.0)
+    return fpnas.SupernetEvaluator(h.small_supernet(), h.made_up(), batch_size=12, optimizer="sgd", temperature=4.0)
 
 
 def on_supernet(name: str, task: fpnas.SupernetEvaluator | None = None, **options: Any) -> fpnas.Search:
@@ -198,17 +198,17 @@ def test_supernets_are_warmed_up_on_two_and_tables_as_the_entropy_says() -> None
 
 def test_the_temperature_falls_evenly_on_a_log_scale_once_alpha_moves() -> None:
     """Beside a search that is not cooled, fed with the same scores: alpha's logits, step by step."""
-    move, cooled = (Posterior(Memory(h.TABLE_SPACE), "product", c) for c in (1.0, 0.1))
+    update, cooled = (Posterior(Memory(h.TABLE_SPACE), "product", c) for c in (1.0, 0.1))
     plain, other = fpnas.ArchDistribution(h.TABLE_SPACE), fpnas.ArchDistribution(h.TABLE_SPACE)
     budget, draws = None, torch.Generator()
     for number in range(5):
         codes = plain.sample(6, torch.Generator().manual_seed(number))
-        scores = Scores(codes, -codes.sum(dim=1).double(), 12, settled=Moment(number + 3, 8, 3, 0).settled)
-        move(plain, scores, budget, draws)
+        scores = Scores(codes, -codes.sum(dim=1).double(), 12, settled=SearchState(number + 3, 8, 3, 0).settled)
+        update(plain, scores, budget, draws)
         cooled(other, scores, budget, draws)
         torch.testing.assert_close(other.logits, plain.logits * 10 ** ((number + 1) / 5))
     assert plain.logits.detach().abs().max() > 0
-    assert [Moment(n, 8, 3, 0).warming_up for n in range(8)] == [True] * 3 + [False] * 5
+    assert [SearchState(n, 8, 3, 0).warming_up for n in range(8)] == [True] * 3 + [False] * 5
 
 
 def test_by_default_nothing_is_cooled() -> None:

@@ -15,7 +15,7 @@ from fpnas.evaluators import FixedJudge
 
 
 def task_of(**options: Any) -> fpnas.SupernetEvaluator:
-    settings = {"batch_size": 6, "optimiser": "sgd", "lr": 0.05, "seed": 4, "judged_on": 10, **options}
+    settings = {"batch_size": 6, "optimizer": "sgd", "lr": 0.05, "seed": 4, "judged_on": 10, **options}
     return fpnas.SupernetEvaluator(h.small_supernet(double=True), h.made_up(), **settings)
 
 
@@ -69,8 +69,8 @@ def test_a_resumed_one_shot_search_equals_the_unbroken_one() -> None:
 def test_frozen_weights_have_had_all_of_their_learning_rate() -> None:
     task = task_of()
     asked: list[float] = []
-    learn = task.learn
-    task.learn = lambda codes, progress: asked.append(progress) or learn(codes, progress)  # type: ignore[method-assign]
+    learn = task.train_step
+    task.train_step = lambda codes, progress: asked.append(progress) or learn(codes, progress)  # type: ignore[method-assign]
     search = fpnas.methods.random(task, None, epochs=4, frozen=True, warmup=0.5, num_samples=2)
     for _ in range(search.steps_total):
         search.step()
@@ -94,7 +94,7 @@ def test_judging_is_the_slow_way_and_on_the_alpha_half_alone(monkeypatch: pytest
     for row, value in zip(codes.tolist(), found.tolist(), strict=True):
         total = 0.0
         for chunk in chunks:
-            images, labels = task.data.normalise(task.data.train.images[chunk]), task.data.train.labels[chunk]
+            images, labels = task.data.normalize(task.data.train.images[chunk]), task.data.train.labels[chunk]
             with fpnas.elastic.batch_statistics(task.supernet), torch.no_grad():
                 logits = task.supernet.select(task.space.decode(row))(images)
             total -= float(F.cross_entropy(logits, labels, reduction="sum"))

@@ -30,14 +30,14 @@ def chain_task(**options: Any) -> fpnas.SupernetEvaluator:
     initialise(net.module, torch.Generator().manual_seed(3), elastic_only=True)
     with torch.no_grad():
         net.module.classifier.weight.mul_(30)  # pyright: ignore
-    return fpnas.SupernetEvaluator(net.double(), double(), batch_size=8, optimiser="sgd", seed=1, **options)
+    return fpnas.SupernetEvaluator(net.double(), double(), batch_size=8, optimizer="sgd", seed=1, **options)
 
 
 def double() -> Any:
     data = h.made_up()
-    normalise = data.normalise
+    normalize = data.normalize
     data = copy.copy(data)
-    object.__setattr__(data, "normalise", lambda images: normalise(images).double())
+    object.__setattr__(data, "normalize", lambda images: normalize(images).double())
     return data
 
 
@@ -81,7 +81,7 @@ def test_gradients_and_scores_are_those_of_each_alone(like: float, temperature: 
     codes = some_codes(task.supernet, 9, like)
     by = {"mean": 8.0, "product": 1.0}.get(temperature, temperature)
     wanted, scores = one_by_one(task, codes, by)
-    task.learn(codes, 0.0)
+    task.train_step(codes, 0.0)
     scale = max(float(g.abs().max()) for g in wanted.values() if g is not None)
     for name, parameter in task.supernet.named_parameters():
         gradient = wanted[name]
@@ -114,7 +114,7 @@ def test_what_is_shared_runs_once() -> None:
     skipped = {**base, "group2.kernel": 0, "group2.expansion": 2, "group2.act": "relu", "group2.splits": 1}
     codes = torch.tensor([space.encode(arch) for arch in [*archs, skipped]])
     runs = counted(task)
-    task.learn(codes, 0.0)
+    task.train_step(codes, 0.0)
     # Two of the first group; behind one of them three of the second: the skipped one, whatever its options, is one.
     assert runs == {"stem": 1, "block0": 2, "block1": 4, "block2": 4, "head": 4}
     task.score(codes)
@@ -153,7 +153,7 @@ def test_one_network_at_a_time_is_in_memory() -> None:
     for stage in task.supernet.stages():
         for module in stage.modules:
             module.register_forward_hook(after)
-    task.learn(codes, 0.0)
+    task.train_step(codes, 0.0)
     gc.collect()
     assert len(alive) > 30
     assert most[0] <= 7, "stem, three blocks, head, classifier, and a leaf's source"

@@ -14,8 +14,8 @@ import torch
 from table_problem import Codes, budget_of, rows_of
 
 import fpnas
-from fpnas.search.floors import Evolution
-from fpnas.search.strategy import Moment, Scores, likelihood
+from fpnas.search.baselines import Evolution
+from fpnas.search.strategy import Scores, SearchState, likelihood
 from fpnas.streams import generator
 
 # --------------------------------------------------------------------------------------------------------------- random
@@ -131,7 +131,7 @@ def evolved(scores: list[float], tournament: int, num: int) -> Evolution:
     strategy = Evolution(WIDE, num, len(scores), tournament)
     codes = torch.tensor([[k, k, 0, k, k] for k in range(len(scores))])
     loglik = likelihood(torch.tensor(scores, dtype=torch.float64))
-    strategy.tell(Scores(codes, loglik, 1), h.TableEvaluator(), None, Moment(0, 1, 0, 0))
+    strategy.tell(Scores(codes, loglik, 1), h.TableEvaluator(), None, SearchState(0, 1, 0, 0))
     return strategy
 
 

@@ -13,7 +13,7 @@ from table_problem import Codes, budget_of, rows_of
 import fpnas
 from fpnas.distribution import groups
 from fpnas.search import CostTerm
-from fpnas.search.moves import Gradient
+from fpnas.search.alpha_update import Gradient
 from fpnas.search.sampling import Sampling
 from fpnas.streams import generator
 
@@ -112,7 +112,7 @@ def test_reinforce_leaves_the_cost_to_an_exact_term() -> None:
     job = fpnas.methods.reinforce(h.TableEvaluator(), budget, **settings, cost_term=term)
     job.step()
     assert isinstance(job.strategy, Sampling)
-    assert isinstance(job.strategy.move, Gradient)
+    assert isinstance(job.strategy.update, Gradient)
     (codes,) = job.evaluator.scored
     uniform = fpnas.ArchDistribution(h.TABLE_SPACE)
     rewards = torch.tensor([-h.table_loss(code) for code in rows_of(codes)], dtype=torch.float64)

@@ -125,7 +125,7 @@ def test_each_step_is_the_slow_one(beta: float, floor: float, estimator: Any) ->
     term = CostTerm(beta, floor, estimator)
     job = table_search(fpnas.Budget(h.TableCost(), 60.0), seed=3, cost_term=term)
     task = job.evaluator
-    slow = SlowSearch(job.strategy.move.lr, job.strategy.move.temperature, 60.0, term)
+    slow = SlowSearch(job.strategy.update.lr, job.strategy.update.temperature, 60.0, term)
     total = job.steps_total
     assert total == 40
     for number in range(total):

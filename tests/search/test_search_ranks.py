@@ -52,7 +52,7 @@ class PartsInTurn(fpnas.SupernetEvaluator):
             found.append(sum(F.cross_entropy(network(x), y, reduction="sum") for x, y in parts))
         return torch.stack(found)
 
-    def learn(self, codes: Tensor, progress: float) -> Learned:
+    def train_step(self, codes: Tensor, progress: float) -> Learned:
         images, labels = self._next_batch(progress)
         self.supernet.train()
         with batch_statistics(self.supernet):

@@ -22,7 +22,7 @@ NAMES = [choice.name for choice in h.small_supernet().space.choices]
 
 
 def task_of(**options: Any) -> fpnas.SupernetEvaluator:
-    settings = {"batch_size": 8, "optimiser": "sgd", "lr": 0.05, "clip": 1e9, "weight_decay": 0.0, "seed": 4}
+    settings = {"batch_size": 8, "optimizer": "sgd", "lr": 0.05, "clip": 1e9, "weight_decay": 0.0, "seed": 4}
     return fpnas.SupernetEvaluator(h.small_supernet(double=True), h.made_up(), **{**settings, **options})
 
 
@@ -128,9 +128,9 @@ class Spy:
 
     def __init__(self, task: fpnas.SupernetEvaluator) -> None:
         self.calls: list[tuple[str, dict[str, Tensor]]] = []
-        learn, loss = task.soft_learn, task.soft_loss
+        learn, loss = task.mixed_train_step, task.soft_loss
 
-        def soft_learn(weights: Mapping[str, Tensor], progress: float) -> Any:
+        def mixed_train_step(weights: Mapping[str, Tensor], progress: float) -> Any:
             self.calls.append(("weights", dict(weights)))
             return learn(weights, progress)
 
@@ -138,7 +138,7 @@ class Spy:
             self.calls.append(("alpha", dict(weights)))
             return loss(weights)
 
-        task.soft_learn = soft_learn  # type: ignore[method-assign]
+        task.mixed_train_step = mixed_train_step  # type: ignore[method-assign]
         task.soft_loss = soft_loss  # type: ignore[method-assign]
 
     def order(self) -> str:
@@ -227,7 +227,7 @@ def test_soft_loss_and_score_look_at_one_batch() -> None:
         score = float(task.score(codes)) / task.num_images
         found.append(float(task.soft_loss(weights)))
         assert found[-1] == pytest.approx(-score, rel=1e-9)
-        task.soft_learn(weights, 0.0)
+        task.mixed_train_step(weights, 0.0)
     assert len(set(found)) == 4
 
 
@@ -237,7 +237,9 @@ def test_a_soft_step_of_the_weights_is_a_hard_one_at_one_hot() -> None:
     codes = torch.tensor([hard.space.encode(NARROW)])
     weights = {name: weight.requires_grad_() for name, weight in one_hot(soft.space, NARROW).items()}
     for progress in (0.0, 0.4):
-        assert soft.soft_learn(weights, progress).loss == pytest.approx(hard.learn(codes, progress).loss, rel=1e-9)
+        assert soft.mixed_train_step(weights, progress).loss == pytest.approx(
+            hard.train_step(codes, progress).loss, rel=1e-9
+        )
     assert all(weight.grad is None for weight in weights.values()), "alpha doesn't learn from the weights' half"
     start = dict(h.small_supernet(double=True).named_parameters())
     moved = 0

@@ -98,7 +98,7 @@ def test_one_pass_gradient_is_the_two_pass_one(temperature: float | str, double:
     reference = copy.deepcopy(task.supernet)
     codes = sampled_codes(task.supernet, 7)
     learned: list[Any] = []
-    seen = batches_seen(task, lambda: learned.append(task.learn(codes, 0.0)))
+    seen = batches_seen(task, lambda: learned.append(task.train_step(codes, 0.0)))
     wanted, loss = two_pass(reference, codes, seen[0], labels_of(seen[0], task.data), temperature)
     assert greatest_error(gradients_of(task.supernet), wanted) < allowed
     assert learned[0].loss == pytest.approx(loss, rel=10 * allowed)
@@ -109,7 +109,7 @@ def test_the_weighted_gradient_is_no_plain_mean() -> None:
     task = evaluator_of(True, temperature="product")
     reference = copy.deepcopy(task.supernet)
     codes = sampled_codes(task.supernet, 7)
-    seen = batches_seen(task, lambda: task.learn(codes, 0.0))
+    seen = batches_seen(task, lambda: task.train_step(codes, 0.0))
     equal, _ = two_pass(reference, codes, seen[0], labels_of(seen[0], task.data), 1e12)
     assert greatest_error(gradients_of(task.supernet), equal) > 1e-2
 
@@ -120,7 +120,7 @@ def test_repeats_are_run_once_and_counted_as_often_as_drawn(temperature: str) ->
     reference = copy.deepcopy(task.supernet)
     a, b = sampled_codes(task.supernet, 2)
     codes = torch.stack([a, b, a, a])
-    seen = batches_seen(task, lambda: task.learn(codes, 0.0))
+    seen = batches_seen(task, lambda: task.train_step(codes, 0.0))
     assert len(seen) == 2
     labels = labels_of(seen[0], task.data)
     wanted, _ = two_pass(reference, codes, seen[0], labels, temperature)
@@ -136,7 +136,7 @@ def test_vanished_samples_are_not_run_backwards_and_hardly_missed() -> None:
         task = evaluator_of(True, temperature=0.02, negligible=negligible)
         calls: list[int] = []
         task.supernet.module.classifier.bias.register_post_accumulate_grad_hook(lambda _, calls=calls: calls.append(1))
-        task.learn(sampled_codes(task.supernet, 12), 0.0)
+        task.train_step(sampled_codes(task.supernet, 12), 0.0)
         gradients[negligible], backwards[negligible] = gradients_of(task.supernet), len(calls)
     assert backwards[0.0] == 12
     assert backwards[1e-3] < 8
@@ -170,7 +170,7 @@ def test_one_network_at_a_time_is_in_memory() -> None:
     task.supernet.register_forward_pre_hook(before)
     task.supernet.module.classifier.bias.register_post_accumulate_grad_hook(lambda _: backwards.append(1))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
-        task.learn(sampled_codes(task.supernet, 12), 0.0)
+        task.train_step(sampled_codes(task.supernet, 12), 0.0)
     assert len(samples) == 12 > len(backwards) + 3
     assert samples[-1] > 100, "graphs that keep nothing prove nothing"
     assert not any(ref() for ref in saved)
@@ -179,10 +179,10 @@ def test_one_network_at_a_time_is_in_memory() -> None:
 
 
 def moved(
-    optimiser: str, count: int, weight: Tensor, g: Tensor, decay: float, rate: float, state: list[Tensor]
+    optimizer: str, count: int, weight: Tensor, g: Tensor, decay: float, rate: float, state: list[Tensor]
 ) -> None:
     """One step of a weight by hand; `count` is how many it has taken, with this one."""
-    if optimiser == "sgd":
+    if optimizer == "sgd":
         g = g + decay * weight
         state[0] = g if count == 1 else 0.9 * state[0] + g
         weight -= rate * (g + 0.9 * state[0])
@@ -194,18 +194,18 @@ def moved(
         weight -= rate * mean / (square.sqrt() + 1e-8)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_weights_move_by_the_clipped_gradient_and_a_cosine_rate(optimiser: str) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_weights_move_by_the_clipped_gradient_and_a_cosine_rate(optimizer: str) -> None:
     """Three steps by hand; a weight that no sampled architecture uses stays where it is."""
     lr, decay, clip = 0.1, 0.01, 0.5
-    task = evaluator_of(True, temperature="mean", optimiser=optimiser, lr=lr, weight_decay=decay, clip=clip)
+    task = evaluator_of(True, temperature="mean", optimizer=optimizer, lr=lr, weight_decay=decay, clip=clip)
     by_hand = copy.deepcopy(task.supernet)
     state = {name: [torch.zeros_like(weight), torch.zeros_like(weight)] for name, weight in by_hand.named_parameters()}
     counts = dict.fromkeys(state, 0)
     clipped: list[bool] = []
     for step, progress in enumerate((0.0, 0.3, 0.6)):
         codes = sampled_codes(task.supernet, 2, seed=step)
-        seen = batches_seen(task, lambda codes=codes, progress=progress: task.learn(codes, progress))
+        seen = batches_seen(task, lambda codes=codes, progress=progress: task.train_step(codes, progress))
         gradient, _ = two_pass(copy.deepcopy(by_hand), codes, seen[0], labels_of(seen[0], task.data), "mean")
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradient.values() if g is not None))
         clipped.append(norm > clip)
@@ -215,7 +215,7 @@ def test_weights_move_by_the_clipped_gradient_and_a_cosine_rate(optimiser: str) 
             if g is not None:
                 counts[name] += 1
                 g = g * min(1.0, clip / norm)
-                moved(optimiser, counts[name], weight.data, g, decay, rate, state[name])
+                moved(optimizer, counts[name], weight.data, g, decay, rate, state[name])
     assert any(clipped)
     assert {0, 1, 3} <= set(counts.values()), "weights used never, once and always"
     start = dict(h.small_supernet(True).named_parameters())
@@ -228,7 +228,7 @@ def test_half_precision_gives_nearly_the_same_loss() -> None:
     losses = []
     for precision in ("fp32", "bf16"):
         task = evaluator_of(False, precision=precision)
-        losses.append(task.learn(sampled_codes(task.supernet, 3), 0.0).loss)
+        losses.append(task.train_step(sampled_codes(task.supernet, 3), 0.0).loss)
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
@@ -256,13 +256,13 @@ def test_score_is_the_summed_log_likelihood_of_the_plain_networks(double: bool, 
         assert found[0].tolist() == pytest.approx(wanted, rel=allowed)
         assert not found[0].requires_grad
         assert found[0].std() > 0.1, "architectures that all score alike prove nothing"
-        task.learn(codes[:2], 0.0)
+        task.train_step(codes[:2], 0.0)
 
 
 def test_score_changes_nothing() -> None:
     task = evaluator_of(False, batch_size=5)
     codes = sampled_codes(task.supernet, 4)
-    task.learn(codes, 0.0)
+    task.train_step(codes, 0.0)
     before = copy.deepcopy(task.state_dict())
     gradients = gradients_of(task.supernet)
     first = task.score(codes)
@@ -271,9 +271,9 @@ def test_score_changes_nothing() -> None:
     assert after["steps"] == before["steps"] == 1
     for name, value in before["supernet"].items():
         assert torch.equal(value, after["supernet"][name]), name
-    for key, state in before["optimiser"]["state"].items():
+    for key, state in before["optimizer"]["state"].items():
         for name, value in state.items():
-            assert torch.equal(value, after["optimiser"]["state"][key][name])
+            assert torch.equal(value, after["optimizer"]["state"][key][name])
     for name, value in gradients_of(task.supernet).items():
         assert (value is None) == (gradients[name] is None)
         assert value is None or torch.equal(value, gradients[name])
@@ -302,7 +302,7 @@ def test_weights_and_alpha_have_disjoint_halves_that_cover_the_training_images(b
     codes = sampled_codes(task.supernet, 1)
     learned, scored = [], []
     for step in range(task.steps_per_epoch):
-        (batch,) = batches_seen(task, lambda: task.learn(codes, 0.0))
+        (batch,) = batches_seen(task, lambda: task.train_step(codes, 0.0))
         learned += h.numbers_in(batch, data)
         assert len(batch) <= batch_size
         (batch,) = batches_seen(task, lambda: task.score(codes))
@@ -324,7 +324,7 @@ def test_batches_differ_between_epochs_and_seeds_and_not_between_equal_evaluator
         codes = sampled_codes(task.supernet, 1)
         rows = []
         for _ in range(2 * task.steps_per_epoch):
-            (batch,) = batches_seen(task, lambda: task.learn(codes, 0.0))
+            (batch,) = batches_seen(task, lambda: task.train_step(codes, 0.0))
             rows.append(h.numbers_in(batch, task.data))
         return rows
 

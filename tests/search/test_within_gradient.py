@@ -9,7 +9,7 @@ import torch
 import fpnas
 from fpnas import ArchDistribution, Budget
 from fpnas.search import CostTerm
-from fpnas.search.moves import Gradient
+from fpnas.search.alpha_update import Gradient
 from fpnas.search.strategy import Scores
 from fpnas.search.within import Within
 from fpnas.streams import generator
@@ -72,7 +72,7 @@ def test_a_move_by_gradient_is_handed_peers_where_all_are_drawn_within_the_budge
     spy = Spy(0.1, term)
     spy.handed = []
     spy.start(search.distribution)
-    search.strategy.move = spy  # type: ignore[attr-defined]
+    search.strategy.update = spy  # type: ignore[attr-defined]
     for _ in range(3):
         search.step()
     assert len(spy.handed) == 3

@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with parallel.ranks():
         assert parallel.greatest(float(parallel.rank())) == 1.0
-        assert parallel.total(torch.tensor([1.0, parallel.rank()])).tolist() == [2.0, 1.0]
+        assert parallel.all_reduce_sum(torch.tensor([1.0, parallel.rank()])).tolist() == [2.0, 1.0]
         check_refusals()
         for kind in KINDS:
             job = search(kind)

@@ -121,7 +121,7 @@ def test_a_resized_crop_shows_a_part_of_the_image() -> None:
 def test_erasing_writes_the_mean_into_its_share_of_the_images() -> None:
     values = torch.randn(400, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     assert (values != 0).all()
-    augment = Augmentation(Recipe(crop="none", erase=0.25), (1, 12, 12))
+    augment = Augmentation(Recipe(crop="none", random_erasing=0.25), (1, 12, 12))
     found = augment.erased(values, generator(2))
     touched = 0
     for before, after in zip(values[:, 0], found[:, 0], strict=True):
@@ -132,7 +132,7 @@ def test_erasing_writes_the_mean_into_its_share_of_the_images() -> None:
     assert Augmentation(Recipe(), (1, 12, 12)).erased(values, generator(2)) is values
 
 
-@pytest.mark.parametrize("field", [{"crop": "resized"}, {"randaugment": 5}, {"erase": 0.1}])
+@pytest.mark.parametrize("field", [{"crop": "resized"}, {"randaugment": 5}, {"random_erasing": 0.1}])
 def test_without_kornia_what_needs_it_is_refused_and_the_rest_works(
     field: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +153,7 @@ def test_neither_fpnas_nor_its_augmentation_needs_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None; import fpnas; assert 'kornia' not in sys.modules;"
         "from fpnas.train.augment import Augmentation; from fpnas.train import Recipe; import torch;"
-        "a = Augmentation(Recipe(crop='resized', randaugment=9, erase=0.5), (3, 16, 16));"
+        "a = Augmentation(Recipe(crop='resized', randaugment=9, random_erasing=0.5), (3, 16, 16));"
         "g = torch.Generator(); a.erased(a(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), g).float(), g)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import fpnas
 from fpnas.errors import InputError
 from fpnas.train import AtSize
-from fpnas.train.distil import distillation_loss, fingerprint
+from fpnas.train.distil import distillation_loss, teacher_digest
 
 SMALL = {"space": "custom", "choices": {}}
 FIXED = {"crop": "none", "ema": 0.0}
@@ -105,10 +105,10 @@ def test_a_teacher_of_other_classes_is_refused() -> None:
 
 def test_settings_tell_teachers_apart() -> None:
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
-    assert fingerprint(one) == fingerprint(one)
-    assert fingerprint(one) != fingerprint(other)
-    assert fingerprint(AtSize(one, 8)) != fingerprint(one)
-    assert fingerprint(by_hand) == "by_hand"  # pyright: ignore
+    assert teacher_digest(one) == teacher_digest(one)
+    assert teacher_digest(one) != teacher_digest(other)
+    assert teacher_digest(AtSize(one, 8)) != teacher_digest(one)
+    assert teacher_digest(by_hand) == "by_hand"  # pyright: ignore
     assert training(h.made_up()).settings()["teacher"] is None
 
 

@@ -96,7 +96,7 @@ def test_inherited_networks_have_norms_of_the_training_images() -> None:
         plain = supernet.extract(arch)
         for name, p in network.named_parameters():
             assert torch.equal(p, plain.get_parameter(name)), "a weight was not inherited"
-        wanted = statistics_by_hand(plain, data.normalise(data.train.images))
+        wanted = statistics_by_hand(plain, data.normalize(data.train.images))
         assert len(wanted) >= 3
         assert network.get_submodule("stem.norm").running_mean.abs().max() > 0.01
         for name, (mean, variance) in wanted.items():
@@ -132,7 +132,7 @@ def test_recalibration_lets_inherited_weights_tell_images_apart() -> None:
     task = fpnas.SupernetEvaluator(supernet, data, batch_size=16, lr=0.05, seed=3)
     codes = torch.tensor([[n - 1 for n in supernet.space.cardinalities]])
     for _ in range(30):
-        task.learn(codes, 0.0)
+        task.train_step(codes, 0.0)
     arch = supernet.space.decode(codes[0].tolist())
     raw = fpnas.train.accuracy(supernet.extract(arch), data)
     recalibrated = fpnas.train.accuracy(fpnas.inherited(supernet, arch, data), data)

@@ -17,7 +17,7 @@ from fpnas.train import Recipe
 OTHER: dict[str, Any] = {
     "epochs": 4,
     "batch_size": 13,
-    "optimiser": "adamw",
+    "optimizer": "adamw",
     "lr": 0.3,
     "weight_decay": 0.1,
     "warmup": 0.2,
@@ -27,7 +27,7 @@ OTHER: dict[str, Any] = {
     "crop_area": 0.5,
     "flip": True,
     "randaugment": 3,
-    "erase": 0.2,
+    "random_erasing": 0.2,
     "mixup": 0.2,
     "cutmix": 1.0,
     "drop_path": 0.1,
@@ -49,12 +49,12 @@ def test_each_field_is_in_the_settings_and_tells_runs_apart() -> None:
 
 
 def test_what_is_left_open_is_filled_in() -> None:
-    for optimiser in ("sgd", "adamw"):
-        recipe = Recipe(optimiser=optimiser)
+    for optimizer in ("sgd", "adamw"):
+        recipe = Recipe(optimizer=optimizer)
         settings = recipe.settings()
-        assert (settings["lr"], settings["weight_decay"]) == (recipe.greatest_lr, recipe.decay)
-    # Filled in late: a change of the optimiser alone brings its own rate along.
-    assert Recipe(optimiser="sgd").with_fields({"optimiser": "adamw"}).greatest_lr < 0.1 < Recipe().greatest_lr
+        assert (settings["lr"], settings["weight_decay"]) == (recipe.max_lr, recipe.decay)
+    # Filled in late: a change of the optimizer alone brings its own rate along.
+    assert Recipe(optimizer="sgd").with_fields({"optimizer": "adamw"}).max_lr < 0.1 < Recipe().max_lr
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_what_is_left_open_is_filled_in() -> None:
             ("lr", "weight_decay", "mixup", "cutmix", "teacher_temperature"), (math.nan, math.inf, -1.0)
         ),
         *itertools.product(("warmup", "label_smoothing", "ema", "drop_path"), (math.nan, -0.1, 1.0, 2.0)),
-        *itertools.product(("erase", "teacher_weight", "crop_area"), (math.nan, -0.1, 1.1)),
+        *itertools.product(("random_erasing", "teacher_weight", "crop_area"), (math.nan, -0.1, 1.1)),
         ("crop_area", 0.0),
         ("teacher_temperature", 0.0),
         ("randaugment", 30),
         ("randaugment", -1),
-        ("optimiser", "adam"),
+        ("optimizer", "adam"),
         ("crop", "centre"),
     ],
 )

@@ -22,7 +22,7 @@ from fpnas.train import accuracy
 
 SMALL = {"space": "custom", "choices": {}}
 # Defaults move by measurement; what the tests say of single steps holds for these.
-PLAIN = {"optimiser": "sgd", "crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05}
+PLAIN = {"optimizer": "sgd", "crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05}
 
 
 def network(**choices: int) -> nn.Module:
@@ -152,12 +152,12 @@ class Dropping(nn.Module):
 
 
 EVERYTHING = {
-    "optimiser": "adamw",
+    "optimizer": "adamw",
     "ema": 0.9,
     "crop": "resized",
     "flip": True,
     "randaugment": 9,
-    "erase": 0.3,
+    "random_erasing": 0.3,
     "mixup": 0.3,
     "cutmix": 0.3,
     "drop_path": 0.2,
@@ -216,7 +216,7 @@ def test_a_recipe_and_single_fields_are_one_way_to_say_it() -> None:
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.soak)])
 def test_adamw_with_all_that_augments_learns_too(precision: str) -> None:
     """Gentle parts of each kind; classes are quarters of the image, so nothing is mirrored."""
-    fields = {"optimiser": "adamw", "ema": 0.99, "crop": "pad", "randaugment": 3, "erase": 0.1, "mixup": 0.1}
+    fields = {"optimizer": "adamw", "ema": 0.99, "crop": "pad", "randaugment": 3, "random_erasing": 0.1, "mixup": 0.1}
     job = training(h.made_up(train=192), epochs=25, precision=precision, **fields)
     for _ in range(job.steps_total):
         job.step()

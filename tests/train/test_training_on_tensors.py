@@ -44,7 +44,8 @@ def test_a_resumed_run_is_the_unbroken_one_and_its_files_have_the_shape(tmp_path
 
 
 @pytest.mark.parametrize(
-    "fields", [{"crop": "pad"}, {"flip": True}, {"randaugment": 5}, {"erase": 0.1}, {"mixup": 0.2}, {"cutmix": 1.0}]
+    "fields",
+    [{"crop": "pad"}, {"flip": True}, {"randaugment": 5}, {"random_erasing": 0.1}, {"mixup": 0.2}, {"cutmix": 1.0}],
 )
 def test_recipes_for_images_are_refused(fields: dict[str, Any]) -> None:
     (name,) = fields

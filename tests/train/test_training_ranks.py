@@ -55,7 +55,7 @@ def both_parts_by_hand(patch: pytest.MonkeyPatch) -> tuple[list[float], dict[str
     job = two_ranks.training()
     losses = []
     for number in range(job.steps_total):
-        for group in job._optimiser.param_groups:
+        for group in job._optimizer.param_groups:
             group["lr"] = job.recipe.rate(number, job.steps_total)
         whole = len(job._order.batch(number))
         gradients, loss_of_all, statistics = [], 0.0, {}
@@ -77,7 +77,7 @@ def both_parts_by_hand(patch: pytest.MonkeyPatch) -> tuple[list[float], dict[str
             value.copy_(statistics[name])
         for p, one, other in zip(job.network.parameters(), *gradients, strict=True):
             p.grad = one + other
-        job._optimiser.step()
+        job._optimizer.step()
         job._average.update_parameters(job.network)
         job.steps_done += 1
         losses.append(loss_of_all)

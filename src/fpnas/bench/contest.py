@@ -160,8 +160,8 @@ class _Watched:
     def stationary(self) -> bool:
         return self.judge.stationary
 
-    def learn(self, codes: Tensor, progress: float) -> Learned:
-        return self.judge.learn(codes, progress)
+    def train_step(self, codes: Tensor, progress: float) -> Learned:
+        return self.judge.train_step(codes, progress)
 
     def score(self, codes: Tensor) -> Tensor:
         total = self.judge.queries + self.judge.unseen(codes)

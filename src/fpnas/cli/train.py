@@ -39,7 +39,7 @@ from fpnas.evaluators.fit import check_fit
 from fpnas.runner import inherit_weights, load, read_arch, run, trackers_by_name, trained_folder
 from fpnas.runner.folder import read_json
 from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited
-from fpnas.train.recipe import Crop, Optimiser
+from fpnas.train.recipe import Crop, OptimizerName
 
 USUAL = Recipe()
 
@@ -59,12 +59,12 @@ def train(
     teacher_temperature: Annotated[
         float, typer.Option("--teacher-temperature", help="By which both networks' logits are divided there.")
     ] = USUAL.teacher_temperature,
-    optimiser: Annotated[str, typer.Option("--optimiser", help="sgd or adamw.")] = USUAL.optimiser,
+    optimizer: Annotated[str, typer.Option("--opt", help="sgd or adamw.")] = USUAL.optimizer,
     lr: Annotated[
-        float | None, typer.Option("--lr", help="Greatest learning rate; by default what suits the optimiser.")
+        float | None, typer.Option("--lr", help="Greatest learning rate; by default what suits the optimizer.")
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option("--weight-decay", help="Not on norms and biases; by default as suits the optimiser.")
+        float | None, typer.Option("--weight-decay", help="Not on norms and biases; by default as suits the optimizer.")
     ] = None,
     warmup: Annotated[
         float, typer.Option("--warmup", help="Share of the steps in which the learning rate rises.")
@@ -83,9 +83,9 @@ def train(
     randaugment: Annotated[
         int, typer.Option("--randaugment", help="Magnitude, 1 to 29 (needs kornia); 0: none.")
     ] = USUAL.randaugment,
-    erase: Annotated[
-        float, typer.Option("--erase", help="Share of images with a part erased (needs kornia).")
-    ] = USUAL.erase,
+    random_erasing: Annotated[
+        float, typer.Option("--random-erasing", help="Share of images with a part erased (needs kornia).")
+    ] = USUAL.random_erasing,
     mixup: Annotated[float, typer.Option("--mixup", help="Alpha, such as 0.2; 0: none.")] = USUAL.mixup,
     cutmix: Annotated[float, typer.Option("--cutmix", help="Alpha, such as 1; 0: none.")] = USUAL.cutmix,
     drop_path: Annotated[
@@ -111,7 +111,7 @@ def train(
     recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
-        optimiser=cast("Optimiser", optimiser),
+        optimizer=cast("OptimizerName", optimizer),
         lr=lr,
         weight_decay=weight_decay,
         warmup=warmup,
@@ -121,7 +121,7 @@ def train(
         crop_area=crop_area,
         flip=flip,
         randaugment=randaugment,
-        erase=erase,
+        random_erasing=random_erasing,
         mixup=mixup,
         cutmix=cutmix,
         drop_path=drop_path,

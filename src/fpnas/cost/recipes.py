@@ -198,7 +198,7 @@ def _network(arch: Mapping[str, Option], batch_size: int, device: torch.device) 
 
 
 class _Tensors:
-    """Random ones, images in channels_last as `ImageData.normalise` has them."""
+    """Random ones, images in channels_last as `ImageData.normalize` has them."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._generator = device, torch.Generator(device).manual_seed(0)

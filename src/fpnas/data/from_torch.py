@@ -44,7 +44,7 @@ def from_dataset(
     Args:
         train: a map-style data set, or a list, of pairs (image, label), or a data loader of pairs of batches. An image
             is a Pillow image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (C, H, W), or a tensor (C, H, W) of
-            floats from 0 to 1, as `ToTensor` gives it. Not normalised: `ImageData` does that.
+            floats from 0 to 1, as `ToTensor` gives it. Not normalized: `ImageData` does that.
         test: likewise what is held out; by default a fifth of `train` by `seed`.
         name: what reports call the data.
         class_names: in the order of the labels; by default the `classes` of the data set, as torchvision's have them.
@@ -137,7 +137,7 @@ def _pixels(image: Any, what: str) -> Tensor:
         low, high = float(image.min()), float(image.max())
         if not 0 <= low <= high <= 1:
             got = f"{low:.3g} to {high:.3g} among the {what} images"
-            raise InputError("floats from 0 to 1", got, "leave normalising out, fpnas does it")
+            raise InputError("floats from 0 to 1", got, "leave normalizing out, fpnas does it")
         image = (image * 255).round().to(torch.uint8)
     if image.dtype != torch.uint8:
         raise InputError("images as uint8, or as floats from 0 to 1", f"{image.dtype}", "convert them")

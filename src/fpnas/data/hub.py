@@ -14,7 +14,7 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.parquet import Block, Table, columns, parts_of
+from fpnas.data.parquet import Block, Table, assembled, columns
 from fpnas.data.request import PARTS, Parts
 from fpnas.errors import InputError
 
@@ -44,7 +44,7 @@ def read_hub(name: str) -> Parts:
         got = f"'{name}' ({' '.join(str(error).split())[:200]})"
         raise InputError("a data set of the Hugging Face hub", got, "check its name and the network") from error
     tables = {PARTS[split]: _table(splits[split], f"{PREFIX}{name}, {split}") for split in splits if split in PARTS}
-    return parts_of(name.rpartition("/")[2], tables)
+    return assembled(name.rpartition("/")[2], tables)
 
 
 def _table(split: Any, where: str) -> Table:

@@ -1,6 +1,6 @@
 """What every reader hands over: `ImageSet`, labelled images in memory, and `ImageData`, a training and a held-out set.
 
-Images stay uint8 until a batch is normalised, so that 60,000 small images take tens of megabytes, not hundreds. Where
+Images stay uint8 until a batch is normalized, so that 60,000 small images take tens of megabytes, not hundreds. Where
 the images come from is left to the readers, cutting and ordering them to `splits`, augmentation to the training.
 """
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, fingerprint
+from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, content_digest
 from fpnas.errors import InputError, unknown_name
 
 Fit = Literal["crop", "stretch"]
@@ -205,8 +205,8 @@ class ImageData:
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of all images and labels: equal for equal data, wherever it came from."""
-        return fingerprint(self.train, self.heldout)
+        """A content_digest of all images and labels: equal for equal data, wherever it came from."""
+        return content_digest(self.train, self.heldout)
 
     @property
     def num_classes(self) -> int:
@@ -237,12 +237,12 @@ class ImageData:
         """The facts of the input that go into arch.json."""
         return {"image_size": self.image_size, "in_channels": self.in_channels}
 
-    def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
+    def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(images / 255 - mean) / std, in channels-last memory, on the images' device."""
-        return normalise(images, self.mean, self.std)
+        return normalize(images, self.mean, self.std)
 
 
-def normalise(
+def normalize(
     images: UInt8[Tensor, "n c h w"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float32[Tensor, "n c h w"]:
     """(images / 255 - mean) / std, a number a channel, in channels-last memory, on the images' device."""

@@ -26,7 +26,7 @@ class LabelledSet(Protocol):
 
     @property
     def images(self) -> Tensor:
-        """(N, ...), before `normalise`."""
+        """(N, ...), before `normalize`."""
         ...
 
     @property
@@ -71,7 +71,7 @@ class Data(Protocol):
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of all examples."""
+        """A content_digest of all examples."""
         ...
 
     @property
@@ -92,7 +92,7 @@ class Data(Protocol):
         """What a run records of its data, plain JSON; another run's data differ in one of these."""
         ...
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """What a network takes, from images of a set."""
         ...
 
@@ -131,7 +131,7 @@ def check_classes(name: str, count: int, train: LabelledSet, heldout: LabelledSe
         raise InputError(known, str(top), f"check the labels of the training and of the held-out {what}")
 
 
-def fingerprint(train: LabelledSet, heldout: LabelledSet, typed: bool = False) -> str:
+def content_digest(train: LabelledSet, heldout: LabelledSet, typed: bool = False) -> str:
     """A hash of all images and labels, and of their types where there may be several (`typed`)."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in (train, heldout):

@@ -68,7 +68,7 @@ def read_parquet_folder(folder: Path) -> Parts:
     for part, paths in parquet_files(folder).items():
         _check_shards(paths)
         tables[part] = _read_table(tuple(paths))
-    return parts_of(folder.resolve().name, tables)
+    return assembled(folder.resolve().name, tables)
 
 
 def _check_shards(paths: Sequence[Path]) -> None:
@@ -155,7 +155,7 @@ class Table:
                 index = next(wanted, None)
 
 
-def parts_of(name: str, tables: Mapping[str, Table]) -> Parts:
+def assembled(name: str, tables: Mapping[str, Table]) -> Parts:
     """The data set of the tables `train`, `test` and `val`."""
     classes = tables["train"].classes() if "train" in tables else ()
     for part, table in tables.items():

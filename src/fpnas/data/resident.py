@@ -2,7 +2,7 @@
 
 On a GPU small images are quicker indexed where they are used than copied for each step, and nothing waits for them.
 Either way gives the same batches; on the CPU nothing is copied beforehand. Which examples make a batch is left to
-`splits`, normalising to the data, augmentation to the training.
+`splits`, normalizing to the data, augmentation to the training.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Batches:
         return self._there is not None
 
     def at(self, indices: Int64[Tensor, " b"]) -> tuple[Tensor, Int64[Tensor, " b"]]:
-        """Images, not yet normalised, and labels of the examples at `indices`, in their order, on the device."""
+        """Images, not yet normalized, and labels of the examples at `indices`, in their order, on the device."""
         if self._there is None:
             part = self._examples.subset(indices)
             return part.images.to(self._device), part.labels.to(self._device)

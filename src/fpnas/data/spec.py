@@ -13,7 +13,7 @@ from typing import Any, cast
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.images import Fit, ImageData, known_fit, normalise
+from fpnas.data.images import Fit, ImageData, known_fit, normalize
 from fpnas.errors import InputError
 
 LARGEST_SIDE = 4096
@@ -114,9 +114,9 @@ class ImageSpec:
         """(C, H, W) of an image."""
         return self.in_channels, self.image_size, self.image_size
 
-    def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
+    def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(images / 255 - mean) / std, as in training."""
-        return normalise(images, self.mean, self.std)
+        return normalize(images, self.mean, self.std)
 
 
 def _is_int(value: Any) -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.images import STD_FLOOR
-from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, fingerprint, numbered_classes
+from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, content_digest, numbered_classes
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
 
@@ -121,8 +121,8 @@ class TensorData:
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of all examples and labels."""
-        return fingerprint(self.train, self.heldout, typed=True)
+        """A content_digest of all examples and labels."""
+        return content_digest(self.train, self.heldout, typed=True)
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +153,7 @@ class TensorData:
             "data_classes": list(self.classes),
         }
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """(images - mean) / std for floats, on their device; integers as they are."""
         if not images.is_floating_point():
             return images

@@ -38,7 +38,7 @@ class Evaluator(Protocol):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Calls of `learn` in an epoch."""
+        """Calls of `train_step` in an epoch."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Evaluator(Protocol):
         """Whether an architecture has the same score at every look; False where weights learn or batches change."""
         ...
 
-    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+    def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search."""
         ...
 
@@ -83,7 +83,7 @@ class Evaluator(Protocol):
 class SoftEvaluator(Evaluator, Protocol):
     """An evaluator that can also run a mixture of all architectures, as DARTS and FBNetV2 need."""
 
-    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+    def mixed_train_step(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
         """Trains the shared weights one step on the mixture."""
         ...
 
@@ -107,7 +107,7 @@ class KnowsNetworks(Evaluator, Protocol):
 
 @runtime_checkable
 class Gradual(Evaluator, Protocol):
-    """An evaluator whose look at K architectures is many calls of `learn` with the same codes, then one of `score`."""
+    """An evaluator whose look at K architectures is many `train_step`s with the same codes, then one `score`."""
 
     @property
     def steps_per_look(self) -> int:

@@ -37,7 +37,7 @@ class OnlineWeights:
             parameter.grad = None
 
     def add(self, loss: Tensor, log_weight: float, count: int = 1) -> None:
-        """Adds a sample: its loss (a scalar with its graph), the log of its unnormalised weight, its repeats."""
+        """Adds a sample: its loss (a scalar with its graph), the log of its unnormalized weight, its repeats."""
         if not math.isfinite(log_weight):
             return  # a network that diverged has no likelihood to be weighed by
         self.lift(log_weight)

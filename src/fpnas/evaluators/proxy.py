@@ -3,9 +3,9 @@
 Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
 know the better ones; a few hundred steps of a network's own, at five eighths of the image size, do (docs/methods.md).
 
-A look at K architectures takes `steps_per_look` steps: `learn` has each of the K take one step on the same batch, and
-`score` says how likely each makes held-back training images in the end. All begin at one seed and see the same batches
-in the same order, whenever they are looked at: what their scores differ by is the architecture.
+A look at K architectures takes `steps_per_look` steps: `train_step` has each of the K take one step on the same batch,
+and `score` says how likely each makes held-back training images in the end. All begin at one seed and see the same
+batches in the same order, whenever they are looked at: what their scores differ by is the architecture.
 
 The K networks' weights are in memory, the activations of one.
 """
@@ -50,7 +50,7 @@ class _Run:
 
     code: tuple[int, ...]
     network: nn.Module
-    optimiser: torch.optim.SGD
+    optimizer: torch.optim.SGD
 
 
 class ProxyEvaluator(OfSupernet):
@@ -144,7 +144,7 @@ class ProxyEvaluator(OfSupernet):
         """An architecture has one score."""
         return True
 
-    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+    def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """One step of each that hasn't been looked at yet, on the look's next batch; other codes begin a look anew."""
         del progress
         self._take_up(codes)
@@ -184,26 +184,26 @@ class ProxyEvaluator(OfSupernet):
         losses: list[Tensor] = []
         for run in self._runs:
             run.network.train()
-            run.optimiser.param_groups[0]["lr"] = rate
+            run.optimizer.param_groups[0]["lr"] = rate
             # Dropout of one's own networks draws from torch's global state.
             with as_global(generator(self.seed, "proxy", self._step), self.device), self._autocast():
                 logits = run.network(images)
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
             loss = loss * (len(own) / len(chosen))
-            run.optimiser.zero_grad()
+            run.optimizer.zero_grad()
             loss.backward()
             parameters = [p for p in run.network.parameters() if p.grad is not None]
             _sum_over_ranks(parameters)
             # One that diverges stays so and has a likelihood of 0: nothing need wait for the device to ask.
             torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-            run.optimiser.step()
+            run.optimizer.step()
             losses.append(loss.detach())
         self._step += 1
-        return Learned(float(parallel.total(torch.stack(losses).mean())))
+        return Learned(float(parallel.all_reduce_sum(torch.stack(losses).mean())))
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = self._batches.at(self._train[chosen])
-        return self.data.normalise(images), labels
+        return self.data.normalize(images), labels
 
     @torch.no_grad()
     def _loglik(self, network: nn.Module) -> float:
@@ -212,7 +212,7 @@ class ProxyEvaluator(OfSupernet):
         for part in self._val.split(_AT_ONCE):
             images, labels = self._batches.at(part)
             with self._autocast():
-                logits = network(self.data.normalise(images))
+                logits = network(self.data.normalize(images))
             loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
         return -loss if math.isfinite(loss) else -math.inf
 
@@ -253,7 +253,7 @@ class ProxyEvaluator(OfSupernet):
             "codes": codes,
             "scores": torch.tensor(list(self._scores.values()), dtype=torch.float64),
             "step": self._step,
-            "runs": [(list(r.code), r.network.state_dict(), r.optimiser.state_dict()) for r in self._runs],
+            "runs": [(list(r.code), r.network.state_dict(), r.optimizer.state_dict()) for r in self._runs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -263,7 +263,7 @@ class ProxyEvaluator(OfSupernet):
         for code, weights, momentum in state["runs"]:
             run = self._fresh(tuple(code))
             run.network.load_state_dict(weights)
-            run.optimiser.load_state_dict(momentum)
+            run.optimizer.load_state_dict(momentum)
             self._runs.append(run)
 
 
@@ -285,6 +285,6 @@ def _sum_over_ranks(parameters: list[nn.Parameter]) -> None:
     if parallel.world_size() == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = parallel.total(torch.cat([gradient.flatten() for gradient in gradients]))
+    flat = parallel.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view(gradient.shape))

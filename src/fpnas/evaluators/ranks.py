@@ -37,11 +37,11 @@ def combine(weights: OnlineWeights, split: Split) -> None:
     like = weights.parameters[0]
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights.parameters]
     flat = torch.cat([*(part.flatten() for part in parts), torch.tensor([*sums, *used]).to(like)])
-    flat = parallel.total(flat)
+    flat = parallel.all_reduce_sum(flat)
     start = 0
     reached = flat[-len(used) :].tolist()
     for parameter, part, count in zip(weights.parameters, parts, reached, strict=True):
-        # As with one rank: a weight that no sample used has no gradient, and the optimiser leaves it alone.
+        # As with one rank: a weight that no sample used has no gradient, and the optimizer leaves it alone.
         parameter.grad = part.copy_(flat[start : start + part.numel()].view(part.shape)) if count else None
         start += part.numel()
     weights.total, weights.weighted_loss = flat[start : start + 2].tolist()

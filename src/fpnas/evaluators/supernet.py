@@ -26,7 +26,7 @@ from fpnas.evaluators.base import Learned
 from fpnas.evaluators.fit import check_classes, check_ranks
 from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.of_supernet import OfSupernet
-from fpnas.evaluators.optimiser import WeightsOptimiser
+from fpnas.evaluators.optimizer import WeightsOptimizer
 from fpnas.evaluators.prefixes import Chain, Walk
 from fpnas.evaluators.ranks import Split, combine, own_rows
 from fpnas.evaluators.rehearsal import rehearse
@@ -45,7 +45,7 @@ class SupernetEvaluator(OfSupernet):
         supernet: takes the data's channels and classes.
         data: its training images are cut, class by class, into a half for the weights and a half for alpha.
         batch_size: of either half.
-        optimiser: of the weights, with its lr, weight_decay and clip; see `optimiser.WeightsOptimiser`.
+        optimizer: of the weights, with its lr, weight_decay and clip; see `optimizer.WeightsOptimizer`.
         temperature: of the likelihood that weighs the weights' gradients; see `estimators.divisor`.
         negligible: gradients below this share of the greatest are left out; 0 is exact.
         seed: of the halves and the batches' order.
@@ -64,7 +64,7 @@ class SupernetEvaluator(OfSupernet):
         data: Data,
         *,
         batch_size: int = 64,
-        optimiser: str = "adamw",
+        optimizer: str = "adamw",
         lr: float | None = None,
         weight_decay: float = 1e-4,
         clip: float = 5.0,
@@ -87,7 +87,7 @@ class SupernetEvaluator(OfSupernet):
         self.negligible, self.seed = negligible, seed
         self._parameters = list(supernet.parameters())
         self._chain = Chain(supernet)
-        self._weights = WeightsOptimiser(self._parameters, optimiser, lr, weight_decay, clip)
+        self._weights = WeightsOptimizer(self._parameters, optimizer, lr, weight_decay, clip)
         first, second = halves(data.train, seed)
         # Indices, not copies: the images may be more than memory holds.
         self._train, self._val = first, second
@@ -116,7 +116,7 @@ class SupernetEvaluator(OfSupernet):
         """B of the last validation batch; batches differ by one image at most."""
         return len(self._val_order.batch(max(0, self._steps - 1)))
 
-    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+    def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """One SGD step on the next batch of the weights' half; repeated architectures are run once."""
         images, labels = self._next_batch(progress)
         whole = len(self._train_order.batch(self._steps - 1))
@@ -139,7 +139,7 @@ class SupernetEvaluator(OfSupernet):
         moved = self._weights.step() and math.isfinite(loss_mean)
         return Learned(loss_mean, skipped=not moved)
 
-    def soft_learn(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+    def mixed_train_step(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
         """One step on the next batch of the weights' half, under a mixture of all architectures."""
         images, labels = self._next_batch(progress)
         self._weights.zero_grad()
@@ -181,7 +181,7 @@ class SupernetEvaluator(OfSupernet):
         with batch_statistics(self.supernet):
             losses = torch.zeros(len(rows), dtype=torch.float64)
             losses[own] = self._losses(rows[own], images, labels)
-        return -parallel.total(losses)[back]
+        return -parallel.all_reduce_sum(losses)[back]
 
     @property
     def num_judged(self) -> int:
@@ -192,7 +192,7 @@ class SupernetEvaluator(OfSupernet):
     def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihoods of the same images of the alpha half at every call, summed over them; weights as they are.
 
-        In chunks of about `JUDGED_AT_ONCE` images, each normalised by its own statistics; each rank judges all.
+        In chunks of about `JUDGED_AT_ONCE` images, each normalized by its own statistics; each rank judges all.
         """
         rows, back = codes.unique(dim=0, return_inverse=True)
         losses = torch.zeros(len(rows), dtype=torch.float64)
@@ -200,7 +200,7 @@ class SupernetEvaluator(OfSupernet):
         with batch_statistics(self.supernet):
             for part in self._judged.tensor_split(max(1, round(len(self._judged) / JUDGED_AT_ONCE))):
                 images, labels = self._batches.at(part)
-                losses += self._losses(rows, self.data.normalise(images), labels)
+                losses += self._losses(rows, self.data.normalize(images), labels)
         return -losses[back]
 
     def _losses(self, rows: Tensor, images: Tensor, labels: Tensor) -> Tensor:
@@ -256,13 +256,13 @@ class SupernetEvaluator(OfSupernet):
     def state_dict(self) -> dict[str, Any]:
         return {
             "supernet": self.supernet.state_dict(),
-            "optimiser": self._weights.state_dict(),
+            "optimizer": self._weights.state_dict(),
             "steps": self._steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.supernet.load_state_dict(state["supernet"])
-        self._weights.load_state_dict(state["optimiser"])
+        self._weights.load_state_dict(state["optimizer"])
         self._steps = state["steps"]
 
     def _own(self, rows: Tensor) -> list[int]:
@@ -277,7 +277,7 @@ class SupernetEvaluator(OfSupernet):
     def _of_batch(self, loss: Tensor) -> float:
         """The whole batch's loss, from this rank's part of it."""
         value = loss.detach().cpu().double()
-        return float(parallel.total(value) if self.split == "data" else value)
+        return float(parallel.all_reduce_sum(value) if self.split == "data" else value)
 
     def _logits(self, row: list[int], images: Tensor) -> Tensor:
         with self._autocast():
@@ -290,4 +290,4 @@ class SupernetEvaluator(OfSupernet):
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
         chosen = order.batch(self._steps if step is None else step)
         images, labels = self._batches.at(half[parallel.share(chosen) if self.split == "data" else chosen])
-        return self.data.normalise(images), labels
+        return self.data.normalize(images), labels

@@ -76,7 +76,7 @@ class TableEvaluator:
         """How many queries a look at these would add."""
         return len(set(map(tuple, codes.tolist())) - self._seen.keys())
 
-    def learn(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
+    def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """Nothing: a table has no weights, and this is no look at it."""
         del codes, progress
         return Learned(None)

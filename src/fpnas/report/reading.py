@@ -59,7 +59,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TargetResult:
     """A line of pareto.json: what a search for several targets found for one of them; NaN where that isn't known."""
 
     target: float
@@ -85,7 +85,7 @@ class RunRecord:
     layers: Json
     result: Json
     steps: Steps
-    answers: tuple[Answer, ...]
+    answers: tuple[TargetResult, ...]
     trainings: tuple[RunRecord, ...]
     problems: tuple[str, ...]
 
@@ -210,15 +210,15 @@ def _read_object(path: Path, problems: list[str], otherwise: str) -> Json:
     return mapping(value)
 
 
-def _read_answers(folder: Path, problems: list[str]) -> tuple[Answer, ...]:
+def _read_answers(folder: Path, problems: list[str]) -> tuple[TargetResult, ...]:
     document = _read_object(folder / "pareto.json", problems, "the networks of the single targets aren't shown")
-    answers: list[Answer] = []
+    answers: list[TargetResult] = []
     for row in map(mapping, sequence(document.get("front"))[:MAX_ANSWERS]):
         target, cost, flops, params = (number(row.get(name)) for name in ("target", "cost", "flops", "params"))
         file = str(row.get("arch"))
         # A name from a file is followed no further than to its neighbours.
         arch = _read_object(folder / Path(file).name, [], "") if file.startswith("arch-") else {}
-        answers.append(Answer(target, cost, flops, params, file, mapping(arch.get("choices"))))
+        answers.append(TargetResult(target, cost, flops, params, file, mapping(arch.get("choices"))))
     return tuple(answers)
 
 

@@ -46,7 +46,7 @@ class Callback(Protocol):
         """The run has ended with this result.json; None where it was stopped or failed."""
 
 
-class Told:
+class GuardedCallbacks:
     """The callbacks of one call of `run`, each guarded.
 
     Args:

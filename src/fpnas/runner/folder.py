@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from fpnas.errors import RunFolderError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout, in run.json."""
 
 

@@ -34,7 +34,7 @@ SAVE_EVERY = 512
 """Operations after which a measurement writes down what it has; one that is cut off goes on from there."""
 
 
-Told = Callable[[int, int], None]
+Progressed = Callable[[int, int], None]
 """(operations measured, operations to measure)."""
 
 
@@ -48,7 +48,7 @@ def latency_table(
     arch: Mapping[str, Option] | None = None,
     cache: str | Path | None = None,
     timer: Timer | None = None,
-    told: Told | None = None,
+    told: Progressed | None = None,
 ) -> LatencyTable:
     """The latency of each operation of a supernet on this machine: from the cache, the rest measured now.
 

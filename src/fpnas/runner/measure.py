@@ -31,7 +31,7 @@ def measured(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec, run
     """
     labels, images = data.heldout.labels, data.heldout.images
     predicted = {
-        name: torch.cat([file.run(spec.normalise(part)).argmax(dim=1) for part in images.split(_BATCH)])
+        name: torch.cat([file.run(spec.normalize(part)).argmax(dim=1) for part in images.split(_BATCH)])
         for name, file in files.items()
     }
     milliseconds = ms_per_image(files, data, spec)
@@ -57,7 +57,7 @@ def measured(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec, run
 
 def ms_per_image(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec) -> dict[str, float]:
     """Median milliseconds of one image by itself on one thread; the files take turns, as the machine has its moods."""
-    image = spec.normalise(data.heldout.images[:1])
+    image = spec.normalize(data.heldout.images[:1])
     taken: dict[str, list[float]] = {name: [] for name in files}
     with _one_thread(), torch.no_grad():
         for repeat in range(_WARM_UP + _REPEATS):

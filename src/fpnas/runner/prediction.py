@@ -57,7 +57,7 @@ def predict(source: str | Path, images: Iterable[str | Path], *, top: int = 3) -
     if not paths:
         raise InputError("an image or more", "none", "name some")
     pixels = torch.cat([read_image(path, spec) for path in paths])
-    probabilities = torch.cat([run(spec.normalise(part)).double().softmax(dim=1) for part in pixels.split(_BATCH)])
+    probabilities = torch.cat([run(spec.normalize(part)).double().softmax(dim=1) for part in pixels.split(_BATCH)])
     values, labels = probabilities.topk(min(top, spec.num_classes))
     return [
         Prediction(
@@ -91,7 +91,7 @@ def _network(source: Path) -> tuple[ImageSpec, Run]:
     spec = read_arch(folder).images
     if spec is None:
         fix = "export it with --data, which records them, and predict from the exported file"
-        raise RunFolderError("a run that recorded its classes and normalisation", f"{folder} without", fix)
+        raise RunFolderError("a run that recorded its classes and normalization", f"{folder} without", fix)
     network = load(source)
 
     @torch.no_grad()

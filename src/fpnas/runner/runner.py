@@ -20,7 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 from fpnas import parallel
 from fpnas.errors import InputError, RunFolderError
 from fpnas.job import Job
-from fpnas.runner.callbacks import Callback, Told, steps_logged
+from fpnas.runner.callbacks import Callback, GuardedCallbacks, steps_logged
 from fpnas.runner.checkpoint import LOGS, has_checkpoint, load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
 from fpnas.runner.progress import Progress, Silent, progress_for_terminal
@@ -83,9 +83,9 @@ def run(
         if job.steps_done >= last and ended:
             show.already_ended(job, Path(folder))
             return job.result()
-        told = Told([], 0)  # other ranks than 0 write nothing and tell nobody
+        told = GuardedCallbacks([], 0)  # other ranks than 0 write nothing and tell nobody
         if place is not None:
-            told = Told(callbacks, steps_logged(place.path / "metrics.jsonl"))
+            told = GuardedCallbacks(callbacks, steps_logged(place.path / "metrics.jsonl"))
             for name, size in sizes.items():
                 place.cut_log(name, size)
             (place.path / "result.json").unlink(missing_ok=True)

@@ -66,7 +66,7 @@ def export(
         to: "onnx", "pt2" or "safetensors".
         out: the file; ends as its format is called.
         data: where given, accuracy on its held-out images and time are measured. int8 needs it, to calibrate with its
-            training images, and so does a run of a version of fpnas that didn't record the normalisation.
+            training images, and so does a run of a version of fpnas that didn't record the normalization.
         int8: quantise after training; ONNX only.
         overwrite: replace files that are there; never those of a run.
 
@@ -103,7 +103,7 @@ def export(
     if int8 and data is not None:
         # Training images alone: the held-out ones are to say how good the result is.
         chosen = EpochOrder(len(data.train), CALIBRATION_IMAGES, 0, "calibration").batch(0)
-        shipped = to_int8(shipped.content, spec, spec.normalise(data.train.subset(chosen).images), facts)
+        shipped = to_int8(shipped.content, spec, spec.normalize(data.train.subset(chosen).images), facts)
         files["int8"] = shipped
     facts = {
         "format": to,
@@ -163,7 +163,7 @@ def _spec(record: ArchRecord, data: ImageData | None, folder: Path) -> ImageSpec
         return record.images
     if data is None:
         got = f"{folder} without"
-        raise RunFolderError("a run that recorded its images' normalisation", got, "give --data, as in training")
+        raise RunFolderError("a run that recorded its images' normalization", got, "give --data, as in training")
     return ImageSpec.of(data)
 
 

@@ -30,7 +30,7 @@ MAX_LABELS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class WithinBudget:
     """An architecture within the budget.
 
     Args:
@@ -49,7 +49,7 @@ class Answer:
 
 def best_within(
     distribution: ArchDistribution, cost: CostModel, target: float, num_samples: int = 20_000, seed: int = 0
-) -> Answer:
+) -> WithinBudget:
     """The most probable architecture whose cost is at most `target`.
 
     Args:
@@ -89,12 +89,12 @@ def best_within(
         raise InputError(f"a target of {cost.name} that the space can meet", got, "raise the target")
     codes = torch.tensor([best])
     log_prob = float(distribution.log_prob(codes).detach())
-    return Answer(space.decode(best), log_prob, float(cost(codes)), how)
+    return WithinBudget(space.decode(best), log_prob, float(cost(codes)), how)
 
 
 def best_seen(
     distribution: ArchDistribution, seen: Mapping[tuple[int, ...], float], cost: CostModel, target: float
-) -> Answer:
+) -> WithinBudget:
     """The best scored one of the architectures `seen` (codes -> score) whose cost is at most `target`.
 
     Raises:
@@ -108,7 +108,7 @@ def best_seen(
         got = f"{target:g}, which none of the {len(seen):,} architectures scored meets"
         raise InputError(f"a target of {cost.name} that the search has met", got, "search longer, or raise the target")
     log_prob = float(distribution.log_prob(codes[best : best + 1]).detach())
-    return Answer(distribution.space.decode(codes[best].tolist()), log_prob, float(costs[best]), "seen")
+    return WithinBudget(distribution.space.decode(codes[best].tolist()), log_prob, float(costs[best]), "seen")
 
 
 def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, floor: float) -> tuple[int, ...] | None:

@@ -15,9 +15,9 @@ from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, Gradual, HasLayers, Rehearses
 from fpnas.job import Skips, Step
-from fpnas.search.constrained import Answer, best_seen, best_within
-from fpnas.search.many import name_of
-from fpnas.search.strategy import Moment, Strategy
+from fpnas.search.constrained import WithinBudget, best_seen, best_within
+from fpnas.search.multi_budget import name_of
+from fpnas.search.strategy import SearchState, Strategy
 from fpnas.space import Arch
 
 
@@ -43,7 +43,7 @@ class SearchResult:
     budget: Budget | None
     seen: Mapping[tuple[int, ...], float] = field(default_factory=dict[tuple[int, ...], float])
 
-    def best_within(self, target: float | None = None) -> Answer:
+    def best_within(self, target: float | None = None) -> WithinBudget:
         """The most probable architecture whose cost meets `target`, the budget's own by default.
 
         Raises:
@@ -122,8 +122,8 @@ class Search:
     def step(self) -> Step:
         """A step of the strategy, and its record."""
         number = self.steps_done
-        moment = Moment(number, self.steps_total, round(self.warmup * self.steps_total), self.seed)
-        told = self.strategy.step(self.evaluator, self.budget, moment)
+        state = SearchState(number, self.steps_total, round(self.warmup * self.steps_total), self.seed)
+        told = self.strategy.step(self.evaluator, self.budget, state)
         self.skips.note(told.skipped, number)
         finite = None if told.score is None else told.score[told.score.isfinite()]
         diverged = 0 if told.score is None or finite is None else len(told.score) - len(finite)
@@ -161,14 +161,14 @@ class Search:
         """
         return self.evaluator.rehearse(self.strategy.mixes, room) if isinstance(self.evaluator, Rehearses) else 0
 
-    def answer(self) -> Answer:
+    def answer(self) -> WithinBudget:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
         found = self.result()
         if self.budget is None:
-            return Answer(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
+            return WithinBudget(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
         return found.best_within()
 
-    def front(self) -> list[Answer]:
+    def front(self) -> list[WithinBudget]:
         """Of a search for several targets, the most probable architecture within each, in the targets' order."""
         return [best_within(own, budget.cost, budget.target) for budget, own in self.strategy.targets]
 

@@ -8,10 +8,10 @@ from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.estimators import SampleSize, Temperature
 from fpnas.evaluators import Evaluator
+from fpnas.search.alpha_update import Baseline, Likelihood, ScoreFunction
+from fpnas.search.baselines import Evolution, RandomSearch
 from fpnas.search.cost_term import CostTerm
-from fpnas.search.floors import Evolution, Uniform
 from fpnas.search.loop import Search
-from fpnas.search.moves import Baseline, Likelihood, ScoreFunction
 from fpnas.search.ours import fpnas_posterior, fpnas_thompson
 from fpnas.search.sampling import Sampling
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
@@ -67,9 +67,9 @@ def fpnas(
         >>> fpnas(SupernetEvaluator(supernet, digits), budget, epochs=1).step().metrics["num_samples"]
         5
     """
-    move = Likelihood(lr, temperature, baseline, cost_term)
+    update = Likelihood(lr, temperature, baseline, cost_term)
     start = ArchDistribution(evaluator.space)
-    strategy = Sampling(start, SampleSize.adaptive(lam, at_least), move, join_at=join_at)
+    strategy = Sampling(start, SampleSize.adaptive(lam, at_least), update, join_at=join_at)
     return Search("fpnas", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -91,8 +91,8 @@ def parsec(
     the truncated distribution); `cost_term` has FP-NAS's instead. Temperature, rate and warm-up are ours.
     """
     start = ArchDistribution(evaluator.space, groups(evaluator.space))
-    move = Likelihood(lr, temperature, "none", cost_term)
-    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0)
+    update = Likelihood(lr, temperature, "none", cost_term)
+    strategy = Sampling(start, SampleSize.fixed(num_samples), update, join_at=1.0)
     return Search("parsec", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -160,9 +160,9 @@ def reinforce(
     truncated distribution's gradient; a `cost_term` is taken off the reward instead, and one beta then stands beside
     rewards of whatever spread.
     """
-    move = ScoreFunction(lr, baseline_decay, cost_term)
+    update = ScoreFunction(lr, baseline_decay, cost_term)
     start = ArchDistribution(evaluator.space)
-    strategy = Sampling(start, SampleSize.fixed(num_samples), move, join_at=1.0)
+    strategy = Sampling(start, SampleSize.fixed(num_samples), update, join_at=1.0)
     return Search("reinforce", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 
 
@@ -182,7 +182,7 @@ def random(
     Talwalkar 2019): a supernet trained on random architectures for `warmup` of the epochs (0.9 then, else 0.3), then
     frozen, and `num_samples` a step scored on one fixed set of the alpha half's images.
     """
-    strategy = Uniform(evaluator.space, num_samples, frozen)
+    strategy = RandomSearch(evaluator.space, num_samples, frozen)
     warmup = (FROZEN_AFTER if frozen else WARMUP) if warmup is None else warmup
     return Search("random", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=warmup)
 

@@ -16,9 +16,9 @@ from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import SampleSize, Temperature
 from fpnas.evaluators import Evaluator, Gradual, KnowsNetworks
 from fpnas.memory import Memory
+from fpnas.search.alpha_update import Posterior
 from fpnas.search.loop import Search
-from fpnas.search.many import Many
-from fpnas.search.moves import Posterior
+from fpnas.search.multi_budget import MultiBudget
 from fpnas.search.sampling import Sampling
 from fpnas.search.thompson import Thompson
 
@@ -53,7 +53,7 @@ def fpnas_posterior(
     Args:
         evaluator: judges architectures.
         budget: what they may cost; None searches without. Several, of one cost and rising targets, make one search
-            with a distribution for each, see `fpnas.search.many`.
+            with a distribution for each, see `fpnas.search.multi_budget`.
         lam: lambda, architectures for each nat of entropy.
         join_at: theta, as a fraction of the epochs: there the variables of a group are joined. 1 is never.
         epochs: length of the search.
@@ -82,11 +82,11 @@ def fpnas_posterior(
         start = ArchDistribution(evaluator.space)
         if first is not None:
             start.set_logits(first.logits)
-        move = Posterior(copy(memory) or _memory(evaluator, epochs), temperature, cooling, first)
+        update = Posterior(copy(memory) or _memory(evaluator, epochs), temperature, cooling, first)
         size = SampleSize.adaptive(lam, at_least)
-        return Sampling(start, size, move, join_at=join_at, warm_samples=warm_samples)
+        return Sampling(start, size, update, join_at=join_at, warm_samples=warm_samples)
 
-    strategy = Many(budget, [sampling() for _ in budget]) if isinstance(budget, Sequence) else sampling()
+    strategy = MultiBudget(budget, [sampling() for _ in budget]) if isinstance(budget, Sequence) else sampling()
     last = budget[-1] if isinstance(budget, Sequence) else budget
     return Search("fpnas-posterior", evaluator, last, strategy, epochs=epochs, seed=seed, warmup=warmup)
 

@@ -1,6 +1,6 @@
 """`Sampling`: methods that learn P(A|alpha) from K sampled architectures a step (FP-NAS sections 3.2 to 3.4, PARSEC).
 
-What they do with the scores is a `Move`; see `moves`.
+What they do with the scores is a `AlphaUpdate`; see `moves`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator
-from fpnas.search.moves import Move
-from fpnas.search.strategy import DrawingStrategy, Moment, Scores
+from fpnas.search.alpha_update import AlphaUpdate
+from fpnas.search.strategy import DrawingStrategy, Scores, SearchState
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
@@ -31,7 +31,7 @@ class Sampling(DrawingStrategy):
     Args:
         distribution: to start from.
         sample_size: entropy -> K.
-        move: what becomes of the scores. Where it has no cost term, architectures are drawn from P(A|alpha, cost <=
+        update: what becomes of the scores. Where it has no cost term, architectures are drawn from P(A|alpha, cost <=
             target) (ours, see `within`); the paper draws from P(A|alpha).
         join_at: theta, as a share of the search: there the distribution is joined to one table a group. 1 is never.
         warm_samples: the most architectures of a step in which only weights learn; None is as many as later.
@@ -41,7 +41,7 @@ class Sampling(DrawingStrategy):
         self,
         distribution: ArchDistribution,
         sample_size: SampleSize,
-        move: Move,
+        update: AlphaUpdate,
         *,
         join_at: float,
         warm_samples: int | None = None,
@@ -52,44 +52,44 @@ class Sampling(DrawingStrategy):
         self.distribution = distribution
         if warm_samples is not None and warm_samples < 1:
             raise InputError("1 architecture or more for a step of warm-up", str(warm_samples), "use 4, say")
-        self.sample_size, self.move, self.join_at = sample_size, move, join_at
+        self.sample_size, self.update, self.join_at = sample_size, update, join_at
         self.warm_samples = warm_samples
-        self.within = Within() if move.cost_term is None else None
-        move.start(distribution)
+        self.within = Within() if update.cost_term is None else None
+        update.start(distribution)
 
     def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
         del evaluator
-        if budget is not None and self.move.cost_term is not None:
-            self.move.cost_term.check(budget)
+        if budget is not None and self.update.cost_term is not None:
+            self.update.cost_term.check(budget)
 
-    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+    def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
         """K = sample_size(H) of them; at theta the distribution is joined first."""
         del evaluator
-        self.join_if_due(moment)
+        self.join_if_due(state)
         entropy = float(self.distribution.entropy().detach())
-        draws = generator(moment.seed, "architectures", moment.number)
-        return self.drawn(self.size(entropy, moment), budget, draws), entropy
+        draws = generator(state.seed, "architectures", state.number)
+        return self.drawn(self.size(entropy, state), budget, draws), entropy
 
-    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """Alpha moves, where at least one has a likelihood."""
         del evaluator
         if not bool(scores.loglik.isfinite().any()):
             return
-        costs = generator(moment.seed, "costs", moment.number)
+        costs = generator(state.seed, "costs", state.number)
         scores = replace(scores, peers=self._peers(budget, costs))
-        self.move(self.distribution, scores, budget, costs)
+        self.update(self.distribution, scores, budget, costs)
 
-    def size(self, entropy: float, moment: Moment) -> int:
+    def size(self, entropy: float, state: SearchState) -> int:
         """K of a step."""
         wanted = self.sample_size(entropy)
-        return wanted if self.warm_samples is None or not moment.warming_up else min(wanted, self.warm_samples)
+        return wanted if self.warm_samples is None or not state.warming_up else min(wanted, self.warm_samples)
 
-    def join_if_due(self, moment: Moment) -> None:
+    def join_if_due(self, state: SearchState) -> None:
         """At theta the distribution becomes one of a table a group."""
-        due = self.join_at < 1 and moment.number >= round(self.join_at * moment.total)
+        due = self.join_at < 1 and state.number >= round(self.join_at * state.total)
         if due and self.distribution.partition != groups(self.distribution.space):
             self.distribution = self.distribution.joined()
-            self.move.start(self.distribution)
+            self.update.start(self.distribution)
 
     def drawn(self, num: int, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """`num` architectures, (num, V)."""
@@ -99,7 +99,7 @@ class Sampling(DrawingStrategy):
 
     def _peers(self, budget: Budget | None, draws: torch.Generator) -> Tensor | None:
         """Architectures from P(A|alpha, cost <= target), where such are drawn and a gradient of alpha is taken."""
-        if self.within is None or budget is None or not budget.binds or not self.move.needs_peers:
+        if self.within is None or budget is None or not budget.binds or not self.update.needs_peers:
             return None
         return self.within.draw(self.distribution, budget, PEERS, draws)
 
@@ -111,21 +111,21 @@ class Sampling(DrawingStrategy):
             "join_at": self.join_at,
             "within": self.within is not None,
             "warm_samples": self.warm_samples,
-            **self.move.settings(),
+            **self.update.settings(),
         }
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "partition": self.distribution.partition,
             "logits": self.distribution.logits.detach().clone(),
-            "move": self.move.state_dict(),
+            "update": self.update.state_dict(),
             "mu": None if self.within is None else self.within.mu,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.distribution = ArchDistribution(self.distribution.space, state["partition"])
         self.distribution.set_logits(state["logits"])
-        self.move.start(self.distribution)
-        self.move.load_state_dict(state["move"])
+        self.update.start(self.distribution)
+        self.update.load_state_dict(state["update"])
         if self.within is not None:
             self.within.mu = state["mu"]

@@ -12,7 +12,7 @@ from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, SoftEvaluator
 from fpnas.search.cost_term import CostTerm
-from fpnas.search.strategy import Moment, Strategy, Told, likelihood
+from fpnas.search.strategy import SearchState, StepResult, Strategy, likelihood
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
 
@@ -75,7 +75,7 @@ class Soft(Strategy):
             raise InputError("a rate above 0 and a decay from 0", f"{lr:g}, {weight_decay:g}", "use the default")
         self.lr, self.weight_decay, self.relax, self.alpha_every = lr, weight_decay, relax, alpha_every
         self.cost_term = cost_term
-        self._optimiser = torch.optim.Adam(
+        self._optimizer = torch.optim.Adam(
             self.distribution.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=weight_decay
         )
 
@@ -89,38 +89,40 @@ class Soft(Strategy):
         if self.cost_term is not None and budget is not None:
             self.cost_term.check_mixed(budget)
 
-    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+    def step(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> StepResult:
         """Alpha on a validation batch where it is due, then the weights on a training batch."""
         assert isinstance(evaluator, SoftEvaluator)
         entropy = float(self.distribution.entropy().detach())
         loss: Tensor | None = None
         skipped = False
-        if not moment.warming_up and moment.number % self.alpha_every == 0:
-            weights = self._weights(moment, "alpha")
+        if not state.warming_up and state.number % self.alpha_every == 0:
+            weights = self._weights(state, "alpha")
             names = [choice.name for choice in self.distribution.space.choices]
             loss = evaluator.soft_loss(dict(zip(names, weights, strict=True)))
             total = loss.double()
             if self.cost_term is not None and budget is not None and budget.binds:
                 total = total + self.cost_term.mixed(budget, weights)
-            self._optimiser.zero_grad()
+            self._optimizer.zero_grad()
             total.backward()
             skipped = not all(
                 bool(p.grad.isfinite().all()) for p in self.distribution.parameters() if p.grad is not None
             )
             if not skipped:
-                self._optimiser.step()
+                self._optimizer.step()
         names = [choice.name for choice in self.distribution.space.choices]
-        learned = evaluator.soft_learn(dict(zip(names, self._weights(moment, "weights"), strict=True)), moment.progress)
+        learned = evaluator.mixed_train_step(
+            dict(zip(names, self._weights(state, "weights"), strict=True)), state.progress
+        )
         mode = torch.tensor([self.distribution.space.encode(self.distribution.mode())])
         score = None if loss is None else likelihood(-loss.detach().double().cpu().reshape(1))
-        return Told(mode, score, learned.loss, entropy, learned.skipped or skipped)
+        return StepResult(mode, score, learned.loss, entropy, learned.skipped or skipped)
 
-    def _weights(self, moment: Moment, purpose: str) -> list[Tensor]:
+    def _weights(self, state: SearchState, purpose: str) -> list[Tensor]:
         """One weight vector a choice, by the distribution's rows."""
-        draws = generator(moment.seed, "mixtures", purpose, moment.number)
+        draws = generator(state.seed, "mixtures", purpose, state.number)
         table = self.distribution.log_table()
         sizes = self.distribution.space.cardinalities
-        return [self.relax(row[:size], moment.annealed, draws) for row, size in zip(table, sizes, strict=True)]
+        return [self.relax(row[:size], state.annealed, draws) for row, size in zip(table, sizes, strict=True)]
 
     def settings(self) -> dict[str, Any]:
         relax = self.relax
@@ -136,9 +138,9 @@ class Soft(Strategy):
     def state_dict(self) -> dict[str, Any]:
         return {
             "logits": self.distribution.logits.detach().clone(),
-            "alpha_optimiser": self._optimiser.state_dict(),
+            "alpha_optimizer": self._optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.distribution.set_logits(state["logits"])
-        self._optimiser.load_state_dict(state["alpha_optimiser"])
+        self._optimizer.load_state_dict(state["alpha_optimizer"])

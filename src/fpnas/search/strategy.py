@@ -21,7 +21,7 @@ from fpnas.space import SearchSpace
 
 
 @dataclass(frozen=True)
-class Moment:
+class SearchState:
     """Where a search stands: the step's number of how many, in how many only weights learn, the search's seed."""
 
     number: int
@@ -51,7 +51,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Told:
+class StepResult:
     """What a step did.
 
     Args:
@@ -123,7 +123,7 @@ class Strategy(ABC):
         self.distribution = ArchDistribution(space)
 
     @abstractmethod
-    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+    def step(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> StepResult:
         """One step of the search."""
 
     @abstractmethod
@@ -155,32 +155,32 @@ class Strategy(ABC):
 class DrawingStrategy(Strategy):
     """Those that draw K architectures a step: they say what to draw, and what to make of the scores."""
 
-    def step(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> Told:
+    def step(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> StepResult:
         """One step of the search: K architectures are drawn, learnt and scored, and alpha moves."""
-        codes, entropy = self.draw(evaluator, budget, moment)
-        learned = self.learn(evaluator, codes, moment)
-        if isinstance(evaluator, Gradual) and (moment.number + 1) % evaluator.steps_per_look:
-            return Told(codes, None, learned.loss, entropy, learned.skipped, looking=True)
-        if moment.warming_up:
-            return Told(codes, None, learned.loss, entropy, learned.skipped)
+        codes, entropy = self.draw(evaluator, budget, state)
+        learned = self.train_step(evaluator, codes, state)
+        if isinstance(evaluator, Gradual) and (state.number + 1) % evaluator.steps_per_look:
+            return StepResult(codes, None, learned.loss, entropy, learned.skipped, looking=True)
+        if state.warming_up:
+            return StepResult(codes, None, learned.loss, entropy, learned.skipped)
         loglik, num_images = self.score(evaluator, codes)
         loglik = likelihood(loglik)
-        self.tell(Scores(codes, loglik, num_images, moment.settled), evaluator, budget, moment)
+        self.tell(Scores(codes, loglik, num_images, state.settled), evaluator, budget, state)
         lost = not bool(loglik.isfinite().any())
-        return Told(codes, loglik / num_images, learned.loss, entropy, learned.skipped or lost)
+        return StepResult(codes, loglik / num_images, learned.loss, entropy, learned.skipped or lost)
 
     @abstractmethod
-    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+    def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
         """The step's architectures, (K, V), and the entropy in nats of what they are drawn from."""
 
-    def learn(self, evaluator: Evaluator, codes: Tensor, moment: Moment) -> Learned:
+    def train_step(self, evaluator: Evaluator, codes: Tensor, state: SearchState) -> Learned:
         """Has the weights learn on them."""
-        return evaluator.learn(codes, moment.progress)
+        return evaluator.train_step(codes, state.progress)
 
     def score(self, evaluator: Evaluator, codes: Tensor) -> tuple[Tensor, int]:
         """Their log-likelihoods in nats, (K,), and over how many images these are summed."""
         return evaluator.score(codes), evaluator.num_images
 
     @abstractmethod
-    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """What became of them, -inf where one diverged."""

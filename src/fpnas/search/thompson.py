@@ -20,7 +20,7 @@ from fpnas.errors import InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, KnowsNetworks
 from fpnas.gaussian import GaussianProcess
-from fpnas.search.strategy import DrawingStrategy, Moment, Scores
+from fpnas.search.strategy import DrawingStrategy, Scores, SearchState
 from fpnas.search.within import Within
 from fpnas.streams import generator
 
@@ -74,21 +74,21 @@ class Thompson(DrawingStrategy):
             got = f"{type(evaluator).__name__}, whose scores age"
             raise InputError("a judge whose scores never age, such as a table", got, "take methods.fpnas_posterior")
 
-    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+    def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
         """K that may be the best, as the last scores left it: the same as long as a look at them goes on."""
         if not len(self._codes):
-            self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures"))
+            self._codes = self._drawn(evaluator, budget, generator(state.seed, "architectures"))
         return self._codes, float(self.distribution.entropy().detach())
 
-    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """Alpha by all scores so far, and the K to be next."""
         codes = scores.codes
         new = ~_among(codes, self.process.codes) & ~_repeated(codes)
         self.process.add(codes[new], (scores.loglik / scores.num_images)[new])
-        due = self.join_at < 1 and moment.number + 1 >= round(self.join_at * moment.total)
+        due = self.join_at < 1 and state.number + 1 >= round(self.join_at * state.total)
         if due and self.distribution.partition != groups(self.distribution.space):
             self.distribution = self.distribution.joined()
-        self._codes = self._drawn(evaluator, budget, generator(moment.seed, "architectures", moment.number + 1))
+        self._codes = self._drawn(evaluator, budget, generator(state.seed, "architectures", state.number + 1))
 
     def _drawn(self, evaluator: Evaluator, budget: Budget | None, draws: torch.Generator) -> Tensor:
         """(K, V), after alpha has followed what is scored so far."""

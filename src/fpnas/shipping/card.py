@@ -126,7 +126,7 @@ def _input(facts: Mapping[str, Any]) -> list[str]:
     return [
         f"* Images: float32, N x {channels} x {size} x {size} ({colour}), any N from 1 on.",
         f"* First {fit} {size} x {size} pixels: bilinear, antialiased where the image shrinks.",
-        f"* Normalise: (pixel / 255 - mean) / std; mean {_numbers(facts['mean'])}, std {_numbers(facts['std'])}.",
+        f"* Normalize: (pixel / 255 - mean) / std; mean {_numbers(facts['mean'])}, std {_numbers(facts['std'])}.",
         f"* Logits: float32, N x {len(facts['classes'])}; softmax makes probabilities of them.",
         f"* Classes, in order: {', '.join(names)}{f', and {more} more (beside the file)' if more else ''}.",
     ]

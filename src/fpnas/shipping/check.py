@@ -23,7 +23,7 @@ BATCH_SIZES = (1, 2, 5)
 """Of the check. One image is a case of its own in exporters; the example that a network is exported with has two."""
 
 Run = Callable[[Float32[Tensor, "n c h w"]], Float32[Tensor, "n classes"]]
-"""Normalised images to logits."""
+"""Normalized images to logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Shipped:
 
     Attributes:
         content: the file.
-        run: what is in the file, on normalised images (N, C, H, W).
+        run: what is in the file, on normalized images (N, C, H, W).
         difference: the greatest one from torch, see the head of this file; None for int8, which differs by intent.
     """
 
@@ -53,7 +53,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
 
 
 def example(spec: ImageSpec, count: int, seed: int = 0) -> Float32[Tensor, "n c h w"]:
-    """Standard normal images, as normalised ones nearly are."""
+    """Standard normal images, as normalized ones nearly are."""
     return torch.randn(count, *spec.shape, generator=generator(seed, "export", count))
 
 

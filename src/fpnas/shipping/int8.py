@@ -34,7 +34,7 @@ def to_int8(
     Args:
         content: as `to_onnx` made it.
         spec: what it takes.
-        calibration: normalised training images; some hundreds will do. Held-out images must not be among them.
+        calibration: normalized training images; some hundreds will do. Held-out images must not be among them.
         facts: metadata, plain JSON.
 
     Raises:

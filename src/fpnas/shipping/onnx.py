@@ -1,7 +1,7 @@
-"""ONNX files, and running them with onnxruntime: normalised float32 images N x C x H x W in, logits the first output.
+"""ONNX files, and running them with onnxruntime: normalized float32 images N x C x H x W in, logits the first output.
 
 torch's exporter writes the graph; what it leaves in it about the machine it ran on is taken out, and what a user needs
-(normalisation, names of classes, size) is put in, as metadata. The packages are an extra, imported where they are used.
+(normalization, names of classes, size) is put in, as metadata. The packages are an extra, imported where they are used.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def with_metadata(model: Any, facts: Mapping[str, Any]) -> bytes:
         part.doc_string = ""
         del part.metadata_props[:]
     del model.graph.metadata_props[:]
-    # Optimisers list every domain they know.
+    # Optimizers list every domain they know.
     used = {node.domain for node in model.graph.node} | {""}
     opsets = [(entry.domain, entry.version) for entry in model.opset_import if entry.domain in used]
     del model.opset_import[:]

@@ -12,9 +12,9 @@ from pathlib import Path
 from fpnas.errors import InputError
 from fpnas.tables import accel, columns, nasbench_macro
 from fpnas.tables.costs import TableCost
-from fpnas.tables.known import Best, Fit, KnownTable, Rotation
+from fpnas.tables.known import Best, KnownTable, Rotation, SurrogateFit
 
-__all__ = ["Best", "Fit", "KnownTable", "Rotation", "TableCost", "load"]
+__all__ = ["Best", "SurrogateFit", "KnownTable", "Rotation", "TableCost", "load"]
 
 
 def load(

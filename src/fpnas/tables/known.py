@@ -44,7 +44,7 @@ class Lookup:
 
 
 @dataclass(frozen=True)
-class Fit:
+class SurrogateFit:
     """How well a surrogate says what rows that it never saw hold.
 
     Args:
@@ -66,8 +66,8 @@ class Rotation:
 
     reward: Values
     truth: Values
-    reward_fit: Fit | None = None
-    truth_fit: Fit | None = None
+    reward_fit: SurrogateFit | None = None
+    truth_fit: SurrogateFit | None = None
 
 
 @dataclass(frozen=True)

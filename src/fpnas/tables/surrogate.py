@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fpnas.errors import InputError
-from fpnas.tables.known import Fit, Rotation
+from fpnas.tables.known import Rotation, SurrogateFit
 
 TREES, DEPTH, RATE = 300, 4, 0.1
 MIN_ROWS = 12
@@ -120,11 +120,11 @@ def surrogate_rotations(
     return tuple(rotations)
 
 
-def _judged(forest: Forest, codes: NDArray[np.int64], values: NDArray[np.float64], num_rows: int) -> Fit:
+def _judged(forest: Forest, codes: NDArray[np.int64], values: NDArray[np.float64], num_rows: int) -> SurrogateFit:
     said = forest(torch.from_numpy(codes)).numpy()
     variance = float(values.var())
     r2 = 1 - float(((said - values) ** 2).mean()) / variance if variance else 0.0
-    return Fit(num_rows, len(values), r2, _rank_correlation(said, values))
+    return SurrogateFit(num_rows, len(values), r2, _rank_correlation(said, values))
 
 
 def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

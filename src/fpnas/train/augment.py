@@ -1,4 +1,4 @@
-"""Augmentation of a batch on the device that it is on: uint8 images in, uint8 images out, ready to be normalised.
+"""Augmentation of a batch on the device that it is on: uint8 images in, uint8 images out, ready to be normalized.
 
 Crop with padding and flip are a few lines here; the random resized crop, RandAugment and random erasing are kornia's,
 an extra, which is imported where a recipe asks for it. Every draw comes from the generator that is handed in. Mixing
@@ -19,7 +19,7 @@ from fpnas.errors import InputError
 from fpnas.streams import as_global
 from fpnas.train.recipe import Recipe
 
-OF_IMAGES = ("crop", "flip", "randaugment", "erase", "mixup", "cutmix")
+OF_IMAGES = ("crop", "flip", "randaugment", "random_erasing", "mixup", "cutmix")
 """Fields of a recipe that are for images alone, and off by default."""
 
 RANDAUGMENT_OPERATIONS = 2
@@ -31,7 +31,7 @@ class Augmentation:
     """What a recipe does to the images of a batch.
 
     Args:
-        recipe: its fields `crop`, `crop_area`, `flip`, `randaugment` and `erase` count here.
+        recipe: its fields `crop`, `crop_area`, `flip`, `randaugment` and `random_erasing` count here.
         shape: (C, H, W) of the images.
 
     Raises:
@@ -51,8 +51,8 @@ class Augmentation:
             if channels not in (1, 3):
                 raise InputError("1 or 3 channels for RandAugment", str(channels), "leave randaugment at 0")
             self._randaugment = _randaugment(recipe.randaugment, channels)
-        if recipe.erase:
-            self._erase = _kornia().RandomErasing(p=recipe.erase)
+        if recipe.random_erasing:
+            self._erase = _kornia().RandomErasing(p=recipe.random_erasing)
 
     def __call__(self, images: Tensor, stream: Generator) -> Tensor:
         """(n, C, H, W) uint8 -> the same; new images, drawn from `stream`."""
@@ -71,7 +71,7 @@ class Augmentation:
         return values.mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
     def erased(self, images: Tensor, stream: Generator) -> Tensor:
-        """Normalised images with rectangles of 0, the mean, where the recipe erases; otherwise as they are."""
+        """Normalized images with rectangles of 0, the mean, where the recipe erases; otherwise as they are."""
         if self._erase is None:
             return images
         with as_global(stream), torch.no_grad():
@@ -123,6 +123,6 @@ def _kornia() -> Any:
     try:
         import kornia.augmentation
     except ImportError as error:
-        fix = "run `pip install 'fpnas[augment]'`, or leave crop, randaugment and erase at their defaults"
+        fix = "run `pip install 'fpnas[augment]'`, or leave crop, randaugment and random_erasing at their defaults"
         raise InputError("kornia, which augments images", f"no such package ({error})", fix) from error
     return cast("Any", kornia.augmentation)

@@ -1,6 +1,6 @@
 """Distillation (Hinton et al., 2015): a network learns from a teacher's logits beside the labels.
 
-A teacher is any callable from normalised images (n, C, H, W) to logits (n, classes). It sees what the network sees,
+A teacher is any callable from normalized images (n, C, H, W) to logits (n, classes). It sees what the network sees,
 crops and mixes included (Beyer et al., 2022).
 """
 
@@ -50,7 +50,7 @@ def taught_logits(teacher: Teacher, images: Tensor, shape: torch.Size) -> Tensor
     return logits.to(images.device).float()
 
 
-def fingerprint(teacher: Teacher) -> str:
+def teacher_digest(teacher: Teacher) -> str:
     """What settings call a teacher: a hash of a module's state, a function's name."""
     if not isinstance(teacher, nn.Module):
         return str(getattr(teacher, "__qualname__", type(teacher).__qualname__))

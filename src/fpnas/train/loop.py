@@ -22,7 +22,7 @@ from fpnas.job import Skips, Step
 from fpnas.streams import as_global, generator
 from fpnas.train.augment import augmentation
 from fpnas.train.average import averaged
-from fpnas.train.distil import Teacher, distillation_loss, fingerprint, taught_logits
+from fpnas.train.distil import Teacher, distillation_loss, taught_logits, teacher_digest
 from fpnas.train.drop_path import with_drop_path
 from fpnas.train.evaluate import Accuracy, accuracy
 from fpnas.train.mix import mixed
@@ -40,7 +40,7 @@ class Training:
         facts: what arch.json says of it.
         data: trained on all its training images, judged on the held-out ones at the end of each epoch.
         recipe: how.
-        teacher: to distil from: any callable, normalised images -> logits. A module goes to the device, in eval mode.
+        teacher: to distil from: any callable, normalized images -> logits. A module goes to the device, in eval mode.
         inherit: whether the weights are those of a supernet, for the records.
         seed: of everything random.
         device: where it runs.
@@ -77,7 +77,7 @@ class Training:
         self._batches = Batches(data.train, device)
         self._check_ranks()
         self._augment = augmentation(self.recipe, data)
-        self._optimiser = self._make_optimiser()
+        self._optimizer = self._make_optimizer()
         self._average = averaged(self.network, self.recipe.ema) if self.recipe.ema else None
         running = with_drop_path(self.network, self.recipe.drop_path) if self.recipe.drop_path else self.network
         self._running = DistributedDataParallel(running) if parallel.world_size() > 1 else running
@@ -97,10 +97,10 @@ class Training:
         return self.network if self._average is None else self._average.module
 
     def step(self) -> Step:
-        """One step of the optimiser; at the end of an epoch the held-out images are judged."""
+        """One step of the optimizer; at the end of an epoch the held-out images are judged."""
         number = self.steps_done
         rate = self.recipe.rate(number, self.steps_total)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate
         chosen = self._order.batch(number)
         own = parallel.share(chosen)
@@ -113,13 +113,13 @@ class Training:
         loss = self._loss(logits.float() if self.precision == "bf16" else logits, images, targets)
         if parallel.world_size() > 1:  # ranks' gradients are averaged: this makes it the mean over the batch's images
             loss = loss * (len(own) * parallel.world_size() / len(chosen))
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()
         # Under ranks the gradient is the same on all, so all skip or none.
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         moves = bool(torch.nn.utils.get_total_norm(gradients).isfinite())
         if moves:
-            self._optimiser.step()
+            self._optimizer.step()
             if self._average is not None:
                 self._average.update_parameters(self.network)
         else:
@@ -166,7 +166,7 @@ class Training:
             "choices": self.facts.get("choices"),
             **self.data.settings(),
             **self.recipe.settings(),
-            "teacher": None if self.teacher is None else fingerprint(self.teacher),
+            "teacher": None if self.teacher is None else teacher_digest(self.teacher),
             "inherit": self.inherit,
             "seed": self.seed,
             "device": self.device,
@@ -177,7 +177,7 @@ class Training:
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
             "steps_done": self.steps_done,
             "skips": self.skips.state_dict(),
@@ -185,19 +185,19 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self.steps_done = state["steps_done"]
         self.skips.load_state_dict(state.get("skips", {}))
 
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented, normalised images, and targets: labels, or (n, classes) where images are mixed."""
+        """Augmented, normalized images, and targets: labels, or (n, classes) where images are mixed."""
         stream = self._stream("augment")
         images, labels = self._batches.at(indices)
         if self._augment is None:
-            return self.data.normalise(images), labels
-        images = self._augment.erased(self.data.normalise(self._augment(images, stream)), stream)
+            return self.data.normalize(images), labels
+        images = self._augment.erased(self.data.normalize(self._augment(images, stream)), stream)
         mixup, cutmix = self.recipe.mixup, self.recipe.cutmix
         if not mixup and not cutmix:
             return images, labels
@@ -225,14 +225,14 @@ class Training:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _make_optimiser(self) -> torch.optim.Optimizer:
+    def _make_optimizer(self) -> torch.optim.Optimizer:
         flat = [p for p in self.network.parameters() if p.dim() < 2]
         kernels = [p for p in self.network.parameters() if p.dim() >= 2]
         recipe = self.recipe
         groups = [{"params": kernels, "weight_decay": recipe.decay}, {"params": flat, "weight_decay": 0.0}]
-        if recipe.optimiser == "sgd":
-            return torch.optim.SGD(groups, lr=recipe.greatest_lr, momentum=0.9, nesterov=True)
-        return torch.optim.AdamW(groups, lr=recipe.greatest_lr, fused=True)
+        if recipe.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=recipe.max_lr, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, lr=recipe.max_lr, fused=True)
 
     def _check_ranks(self) -> None:
         least = self._order.n // self._order.steps_per_epoch

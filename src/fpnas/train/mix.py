@@ -19,7 +19,7 @@ def mixed(
     """Images x and labels y, mixed with their permutation x', y': lam x + (1 - lam) x', or a box of x' pasted into x.
 
     Args:
-        images: (n, C, H, W), normalised.
+        images: (n, C, H, W), normalized.
         labels: (n,) int64.
         num_classes: length of a target.
         mixup: alpha of lam's Beta(alpha, alpha); 0 where only CutMix is wanted.

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from fpnas.errors import InputError, unknown_name
 
-Optimiser = Literal["sgd", "adamw"]
+OptimizerName = Literal["sgd", "adamw"]
 Crop = Literal["none", "pad", "resized"]
 
 LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
@@ -38,7 +38,7 @@ class Recipe:
     Args:
         epochs: length.
         batch_size: images a step, on all ranks together.
-        optimiser: "sgd", Nesterov momentum .9, or "adamw", betas (.9, .999).
+        optimizer: "sgd", Nesterov momentum .9, or "adamw", betas (.9, .999).
         lr: the greatest learning rate; by default 0.2 for "sgd", 0.004 for "adamw".
         weight_decay: on parameters of two dimensions or more, so not on norms and biases; by default 1e-4 for "sgd",
             0.05 for "adamw".
@@ -50,7 +50,7 @@ class Recipe:
         crop_area: least share of the image's area that "resized" leaves.
         flip: mirror half of the images; for photographs, not for digits or letters.
         randaugment: magnitude of RandAugment, 1 to 29; 0: none (needs kornia).
-        erase: share of the images in which a rectangle is replaced by the mean image (needs kornia).
+        random_erasing: share of the images in which a rectangle is replaced by the mean image (needs kornia).
         mixup: alpha of mixup's Beta(alpha, alpha); 0: none.
         cutmix: alpha of CutMix's; where both are set, a coin decides for each batch.
         drop_path: probability that the last residual branch is left out for an image; it rises linearly with depth.
@@ -63,7 +63,7 @@ class Recipe:
 
     epochs: int = 30
     batch_size: int = 128
-    optimiser: Optimiser = "sgd"
+    optimizer: OptimizerName = "sgd"
     lr: float | None = None
     weight_decay: float | None = None
     warmup: float = 0.1
@@ -73,7 +73,7 @@ class Recipe:
     crop_area: float = 0.35
     flip: bool = False
     randaugment: int = 0
-    erase: float = 0.0
+    random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     drop_path: float = 0.0
@@ -85,7 +85,7 @@ class Recipe:
             got = f"{self.epochs} epochs, batch size {self.batch_size}"
             raise InputError("1 epoch or more and a batch size of 2 or more", got, "correct them")
         for name, value, known in (
-            ("optimiser", self.optimiser, get_args(Optimiser)),
+            ("optimizer", self.optimizer, get_args(OptimizerName)),
             ("crop", self.crop, get_args(Crop)),
         ):
             if value not in known:
@@ -97,7 +97,7 @@ class Recipe:
             if value is not None and not 0 <= value < below:
                 expected = f"{name} from 0 to below {below:g}" if math.isfinite(below) else f"a finite {name} from 0 up"
                 raise InputError(expected, f"{value:g}", "correct it")
-        for name in ("erase", "teacher_weight"):
+        for name in ("random_erasing", "teacher_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} from 0 to 1", f"{getattr(self, name):g}", "correct it")
         if not 0 < self.crop_area <= 1:
@@ -114,22 +114,22 @@ class Recipe:
         return replace(self, **changes)
 
     def settings(self) -> dict[str, Any]:
-        """All fields, with the defaults that depend on the optimiser filled in."""
-        return {**asdict(self), "lr": self.greatest_lr, "weight_decay": self.decay}
+        """All fields, with the defaults that depend on the optimizer filled in."""
+        return {**asdict(self), "lr": self.max_lr, "weight_decay": self.decay}
 
     @property
-    def greatest_lr(self) -> float:
-        """`lr`, or the optimiser's default."""
-        return LR[self.optimiser] if self.lr is None else self.lr
+    def max_lr(self) -> float:
+        """`lr`, or the optimizer's default."""
+        return LR[self.optimizer] if self.lr is None else self.lr
 
     @property
     def decay(self) -> float:
-        """`weight_decay`, or the optimiser's default."""
-        return WEIGHT_DECAY[self.optimiser] if self.weight_decay is None else self.weight_decay
+        """`weight_decay`, or the optimizer's default."""
+        return WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many: linear warm-up, then cosine to 0."""
         rising = max(1, round(self.warmup * steps))
         if step < rising:
-            return self.greatest_lr * (step + 1) / rising
-        return self.greatest_lr * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
+            return self.max_lr * (step + 1) / rising
+        return self.max_lr * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2

@@ -12,11 +12,11 @@ from torch import nn
 from fpnas.errors import unknown_name
 
 RATES = {"adamw": 0.01, "sgd": 0.1}
-"""Optimiser -> the learning rate that suits it."""
+"""Optimizer -> the learning rate that suits it."""
 
 
-class WeightsOptimiser:
-    """An optimiser with its rate and its limits.
+class WeightsOptimizer:
+    """An optimizer with its rate and its limits.
 
     Args:
         parameters: all weights; those without a gradient stay as they are.
@@ -35,14 +35,14 @@ class WeightsOptimiser:
         self, parameters: Sequence[nn.Parameter], kind: str, lr: float | None, weight_decay: float, clip: float
     ) -> None:
         if kind not in RATES:
-            raise unknown_name("optimiser", kind, RATES)
+            raise unknown_name("optimizer", kind, RATES)
         self.parameters, self.kind, self.weight_decay, self.clip = parameters, kind, weight_decay, clip
         self.lr = RATES[kind] if lr is None else lr
-        self._optimiser = self._make()
+        self._optimizer = self._make()
 
     def set_rate(self, progress: float) -> None:
         """That of a place in the search, 0 to 1."""
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self.lr * (1 + math.cos(math.pi * progress)) / 2
 
     def step(self) -> bool:
@@ -50,21 +50,21 @@ class WeightsOptimiser:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         if not bool(norm.isfinite()):
             return False
-        self._optimiser.step()
+        self._optimizer.step()
         return True
 
     def zero_grad(self) -> None:
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
 
     def settings(self) -> dict[str, Any]:
         """What decides its course, plain JSON."""
-        return {"optimiser": self.kind, "lr": self.lr, "weight_decay": self.weight_decay, "clip": self.clip}
+        return {"optimizer": self.kind, "lr": self.lr, "weight_decay": self.weight_decay, "clip": self.clip}
 
     def state_dict(self) -> dict[str, Any]:
-        return self._optimiser.state_dict()
+        return self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._optimiser.load_state_dict(state)
+        self._optimizer.load_state_dict(state)
 
     def _make(self) -> torch.optim.Optimizer:
         decay = self.weight_decay

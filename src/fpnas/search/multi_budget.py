@@ -1,7 +1,7 @@
-"""`Many`: several budgets in one search (ours). A distribution for each, one supernet, and every score serves all.
+"""`MultiBudget`: several budgets in one search (ours). A distribution for each, one supernet; every score serves all.
 
 Each step draws K / T architectures from each of T distributions, and each alpha follows all K scores. That takes an
-update that is a regression on scores, right wherever they were taken: `moves.Posterior`.
+update that is a regression on scores, right wherever they were taken: `alpha_update.Posterior`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator
 from fpnas.search.sampling import Sampling
-from fpnas.search.strategy import DrawingStrategy, Moment, Scores
+from fpnas.search.strategy import DrawingStrategy, Scores, SearchState
 from fpnas.streams import generator
 
 
-class Many(DrawingStrategy):
+class MultiBudget(DrawingStrategy):
     """Runs one `Sampling` for each budget on shared evaluations. Its own distribution is that of the last budget.
 
     Args:
@@ -45,25 +45,25 @@ class Many(DrawingStrategy):
         """Each budget with its distribution."""
         return tuple((b, member.distribution) for b, member in zip(self.budgets, self.members, strict=True))
 
-    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+    def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
         """Some from each distribution; the mean of their entropies."""
         del evaluator, budget
         entropies: list[float] = []
         drawn: list[Tensor] = []
         for number, (own, member) in enumerate(zip(self.budgets, self.members, strict=True)):
-            member.join_if_due(moment)
+            member.join_if_due(state)
             entropies.append(float(member.distribution.entropy().detach()))
-            size = max(1, round(member.size(entropies[-1], moment) / len(self.members)))
-            draws = generator(moment.seed, f"architectures of target {number}", moment.number)
+            size = max(1, round(member.size(entropies[-1], state) / len(self.members)))
+            draws = generator(state.seed, f"architectures of target {number}", state.number)
             drawn.append(member.drawn(size, own, draws))
         self.distribution = self.members[-1].distribution
         return torch.cat(drawn), sum(entropies) / len(entropies)
 
-    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """Each alpha moves on all of them."""
         del budget
         for own, member in zip(self.budgets, self.members, strict=True):
-            member.tell(scores, evaluator, own, moment)
+            member.tell(scores, evaluator, own, state)
 
     def settings(self) -> dict[str, Any]:
         """Those of the members, which are alike, and the targets."""

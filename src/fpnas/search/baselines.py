@@ -10,7 +10,7 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, FixedJudge, Learned
-from fpnas.search.strategy import DrawingStrategy, Moment, Scores
+from fpnas.search.strategy import DrawingStrategy, Scores, SearchState
 from fpnas.search.within import Within, feasible
 from fpnas.space import SearchSpace
 from fpnas.streams import generator
@@ -19,7 +19,7 @@ MUTATIONS = 256
 """Mutations tried to find one within the budget."""
 
 
-class Uniform(DrawingStrategy):
+class RandomSearch(DrawingStrategy):
     """Random search: architectures drawn uniformly from those within the budget; the best one scored is the answer.
 
     Args:
@@ -43,18 +43,18 @@ class Uniform(DrawingStrategy):
             got = type(evaluator).__name__
             raise InputError("a supernet, whose weights can be frozen", got, "leave frozen out")
 
-    def draw(self, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> tuple[Tensor, float]:
+    def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
         """What `propose` says."""
         del evaluator
-        codes = self.propose(budget, generator(moment.seed, "architectures", moment.number))
+        codes = self.propose(budget, generator(state.seed, "architectures", state.number))
         return codes, float(self.distribution.entropy().detach())
 
-    def learn(self, evaluator: Evaluator, codes: Tensor, moment: Moment) -> Learned:
+    def train_step(self, evaluator: Evaluator, codes: Tensor, state: SearchState) -> Learned:
         """The shared weights; frozen in the warm-up alone."""
         if not self.frozen:
-            return evaluator.learn(codes, moment.progress)
+            return evaluator.train_step(codes, state.progress)
         # Weights that are to be frozen get the whole of their learning rate's course before that.
-        return evaluator.learn(codes, moment.number / moment.warmup) if moment.warming_up else Learned(None)
+        return evaluator.train_step(codes, state.number / state.warmup) if state.warming_up else Learned(None)
 
     def score(self, evaluator: Evaluator, codes: Tensor) -> tuple[Tensor, int]:
         """On a validation batch; frozen on the same images each."""
@@ -63,7 +63,7 @@ class Uniform(DrawingStrategy):
         assert isinstance(evaluator, FixedJudge)
         return evaluator.judge(codes), evaluator.num_judged
 
-    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """Random search doesn't care what became of them."""
 
     def propose(self, budget: Budget | None, draws: torch.Generator) -> Tensor:
@@ -80,7 +80,7 @@ class Uniform(DrawingStrategy):
         self._within.mu = state["mu"]
 
 
-class Evolution(Uniform):
+class Evolution(RandomSearch):
     """Regularised evolution (Real et al. 2019): mutate the best of a tournament; the oldest of the population dies.
 
     Args:
@@ -88,7 +88,7 @@ class Evolution(Uniform):
         num: architectures a step, all from the population before it.
         population: its size; filled with random architectures first.
         tournament: how many of the population compete to be the parent.
-        frozen: as of `Uniform`.
+        frozen: as of `RandomSearch`.
     """
 
     def __init__(self, space: SearchSpace, num: int, population: int, tournament: int, frozen: bool = False) -> None:
@@ -105,9 +105,9 @@ class Evolution(Uniform):
             return super().propose(budget, draws)
         return torch.cat([self._child(budget, draws) for _ in range(self.num)])
 
-    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, moment: Moment) -> None:
+    def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """The youngest live."""
-        del evaluator, budget, moment
+        del evaluator, budget, state
         self._codes = torch.cat([self._codes, scores.codes])[-self.population :]
         self._scores = torch.cat([self._scores, scores.loglik / scores.num_images])[-self.population :]
 

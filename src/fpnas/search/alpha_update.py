@@ -17,7 +17,7 @@ from fpnas.search.cost_term import CostTerm
 from fpnas.search.strategy import Scores
 
 
-class Move(ABC):
+class AlphaUpdate(ABC):
     """What becomes of the scores of K architectures.
 
     `cost_term` is the budget's part in it. Without one, all that are scored must be drawn within the budget.
@@ -54,7 +54,7 @@ class Move(ABC):
         """The inverse of `state_dict`."""
 
 
-class Gradient(Move):
+class Gradient(AlphaUpdate):
     """A step of Adam, betas (.5, .999), on a loss and the cost term.
 
     Args:
@@ -69,7 +69,7 @@ class Gradient(Move):
         if not 0 < lr < float("inf"):
             raise InputError("a learning rate of alpha above 0", f"{lr:g}", "use the default")
         self.lr, self.cost_term = lr, cost_term
-        self._optimiser: torch.optim.Optimizer | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
 
     @property
     def needs_peers(self) -> bool:
@@ -77,7 +77,7 @@ class Gradient(Move):
 
     def start(self, distribution: ArchDistribution) -> None:
         """Adam's state begins anew."""
-        self._optimiser = torch.optim.Adam(distribution.parameters(), lr=self.lr, betas=(0.5, 0.999))
+        self._optimizer = torch.optim.Adam(distribution.parameters(), lr=self.lr, betas=(0.5, 0.999))
 
     def __call__(
         self, distribution: ArchDistribution, scores: Scores, budget: Budget | None, generator: torch.Generator
@@ -86,10 +86,10 @@ class Gradient(Move):
         loss = self.loss(distribution, scores, budget)
         if budget is not None and self.cost_term is not None:
             loss = loss + self.cost_term.loss(budget, distribution, generator)
-        assert self._optimiser is not None
-        self._optimiser.zero_grad()
+        assert self._optimizer is not None
+        self._optimizer.zero_grad()
         loss.backward()
-        self._optimiser.step()
+        self._optimizer.step()
 
     @abstractmethod
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
@@ -99,12 +99,12 @@ class Gradient(Move):
         return {"alpha_lr": self.lr, **({} if self.cost_term is None else self.cost_term.settings())}
 
     def state_dict(self) -> dict[str, Any]:
-        assert self._optimiser is not None
-        return {"alpha_optimiser": self._optimiser.state_dict()}
+        assert self._optimizer is not None
+        return {"alpha_optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert self._optimiser is not None
-        self._optimiser.load_state_dict(state["alpha_optimiser"])
+        assert self._optimizer is not None
+        self._optimizer.load_state_dict(state["alpha_optimizer"])
 
 
 Baseline = Literal["none", "mean"]
@@ -132,7 +132,7 @@ class Likelihood(Gradient):
 
     @property
     def needs_peers(self) -> bool:
-        """With the mean taken off, the weights sum to 0 and the normaliser's part falls away."""
+        """With the mean taken off, the weights sum to 0 and the normalizer's part falls away."""
         return self.baseline != "mean"
 
     def loss(self, distribution: ArchDistribution, scores: Scores, budget: Budget | None) -> Tensor:
@@ -187,7 +187,7 @@ class ScoreFunction(Gradient):
         super().load_state_dict(state)
 
 
-class Posterior(Move):
+class Posterior(AlphaUpdate):
     """Ours: alpha's logits are those nearest to the posterior given all past scores; see `memory.Memory`.
 
     The budget is a prior that leaves out what exceeds it, so it has no term here: what is drawn and what is answered
