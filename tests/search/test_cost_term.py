@@ -69,7 +69,7 @@ def test_draws_within_the_budget_drive_nowhere_by_themselves(name: str) -> None:
     """With nothing to learn the cost term's mode is the smallest network; under feasible draws nothing is preferred."""
     options: dict[str, Any] = {"baseline": "mean"} if name == "fpnas" else {}
     driven = ran(name, Indifferent(), cost_term=TERM, **options)
-    assert dict(driven.result().arch) == {c.name: c.options[0] for c in h.TABLE_SPACE.choices}
+    assert dict(driven.result().mode) == {c.name: c.options[0] for c in h.TABLE_SPACE.choices}
     left = ran(name, Indifferent(), cost_term=None, **options)
     assert float((left.distribution.logits.detach()).abs().max()) > 0.01, "alpha has moved"
     # What moved it is noise, which drives nowhere: no choice has gone to its cheapest option, as all have above.

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from rich.console import Console
 from rich.live import Live
 
 from fpnas.job import Job
 from fpnas.runner.board import Board, amount, clock
+from fpnas.search import SearchResult
 
 PLAIN_EVERY_SECONDS = 10.0
 DRAWN_EVERY_SECONDS = 0.25
@@ -101,12 +101,9 @@ def _leader(job: Job | None) -> tuple[dict[str, Any], float | None] | None:
     if job is None or job.kind != "search":
         return None
     found = job.result()
-    arch, budget = getattr(found, "arch", None), getattr(found, "budget", None)
-    if arch is None:
+    if not isinstance(found, SearchResult):
         return None
-    if budget is None:
-        return dict(arch), None
-    return dict(arch), float(budget.cost(torch.tensor([budget.cost.space.encode(arch)])))
+    return dict(found.arch), None if found.budget is None else found.cost
 
 
 def can_draw(console: Console) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ MAX_LABELS = 4_000_000
 """Partial architectures in the race at which the exact search gives up."""
 
 
+How: TypeAlias = Literal["mode", "exact", "sampled", "seen"]
+
+
 @dataclass(frozen=True)
 class WithinBudget:
     """An architecture within the budget.
@@ -44,7 +47,7 @@ class WithinBudget:
     arch: Arch
     log_prob: float
     cost: float
-    how: Literal["mode", "exact", "sampled", "seen"]
+    how: How
 
 
 def best_within(

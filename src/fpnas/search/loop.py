@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,44 +16,8 @@ from fpnas.evaluators import Evaluator, Gradual, HasLayers, Rehearses
 from fpnas.job import Skips, Step
 from fpnas.search.constrained import WithinBudget, best_seen, best_within
 from fpnas.search.multi_budget import name_of
+from fpnas.search.result import SearchResult
 from fpnas.search.strategy import SearchState, Strategy
-from fpnas.space import Arch
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search has found.
-
-    Args:
-        arch: the mode, the most probable architecture; of methods that answer from what they scored the best of it.
-        log_prob: its log-probability in nats.
-        entropy: of the distribution, in nats.
-        num_samples_total: architectures drawn.
-        distribution: the learnt P(A|alpha).
-        budget: of the search, or None.
-        seen: of these methods, the codes of what they scored and its mean log-likelihood an image, seen or expected.
-    """
-
-    arch: Arch
-    log_prob: float
-    entropy: float
-    num_samples_total: int
-    distribution: ArchDistribution
-    budget: Budget | None
-    seen: Mapping[tuple[int, ...], float] = field(default_factory=dict[tuple[int, ...], float])
-
-    def best_within(self, target: float | None = None) -> WithinBudget:
-        """The most probable architecture whose cost meets `target`, the budget's own by default.
-
-        Raises:
-            InputError: the search had no budget, so no cost is known; or nothing meets the target.
-        """
-        if self.budget is None:
-            raise InputError("a search with a budget", "one without", "call best_within with a cost model instead")
-        target = self.budget.target if target is None else target
-        if not self.seen:
-            return best_within(self.distribution, self.budget.cost, target)
-        return best_seen(self.distribution, self.seen, self.budget.cost, target)
 
 
 class Search:
@@ -164,23 +127,27 @@ class Search:
     def answer(self) -> WithinBudget:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
         found = self.result()
-        if self.budget is None:
-            return WithinBudget(found.arch, found.log_prob, math.nan, "seen" if found.seen else "mode")
-        return found.best_within()
+        return WithinBudget(found.arch, found.log_prob, found.cost, found.how)
 
     def front(self) -> list[WithinBudget]:
         """Of a search for several targets, the most probable architecture within each, in the targets' order."""
         return [best_within(own, budget.cost, budget.target) for budget, own in self.strategy.targets]
 
     def result(self) -> SearchResult:
-        """What the search has found so far."""
+        """What the search has found so far; `InputError` where no architecture meets the budget."""
         seen = self.strategy.expected() or {codes: total / count for codes, (total, count) in self._seen.items()}
-        space = self.distribution.space
-        arch = space.decode(max(seen, key=lambda codes: seen[codes])) if seen else self.distribution.mode()
-        codes = torch.tensor([space.encode(arch)])
+        own, space, budget = self.distribution, self.distribution.space, self.budget
+        mode = space.decode(max(seen, key=lambda codes: seen[codes])) if seen else own.mode()
         with torch.no_grad():
-            log_prob, entropy = float(self.distribution.log_prob(codes)), float(self.distribution.entropy())
-        return SearchResult(arch, log_prob, entropy, self._num_samples_total, self.distribution, self.budget, seen)
+            log_prob, entropy = float(own.log_prob(torch.tensor([space.encode(mode)]))), float(own.entropy())
+        if budget is None:
+            to_take = WithinBudget(mode, log_prob, math.nan, "seen" if seen else "mode")
+        elif seen:
+            to_take = best_seen(own, seen, budget.cost, budget.target)
+        else:
+            to_take = best_within(own, budget.cost, budget.target)
+        arch, log_prob, cost, how = to_take.arch, to_take.log_prob, to_take.cost, to_take.how
+        return SearchResult(arch, log_prob, cost, how, mode, entropy, self._num_samples_total, own, budget, seen)
 
     def files(self) -> dict[str, Any]:
         """arch.json, the most probable architecture within the budget, its layers.json, and result.json.
@@ -188,29 +155,29 @@ class Search:
         Of a search for several targets these are the last one's, and beside them lie an arch-TARGET.json for each, and
         pareto.json, which lists them.
         """
-        found, answer = self.result(), self.answer()
-        facts = {**self.evaluator.describe(answer.arch), "log_prob": answer.log_prob}
+        found = self.result()
+        facts = {**self.evaluator.describe(found.arch), "log_prob": found.log_prob}
         result: dict[str, Any] = {
             "kind": self.kind,
             "method": self.method,
             "steps": self.steps_done,
             "num_samples_total": found.num_samples_total,
             "entropy": found.entropy,
-            "log_prob": answer.log_prob,
-            "answer": answer.how,
+            "log_prob": found.log_prob,
+            "answer": found.how,
             "diverged": self._diverged,
             "skipped_steps": self.skips.total,
         }
         result |= {name: facts[name] for name in ("flops", "params") if name in facts}
         if self.budget is not None:
-            mode = torch.tensor([self.distribution.space.encode(found.arch)])
+            mode = torch.tensor([self.distribution.space.encode(found.mode)])
             result |= {
                 "cost_name": self.budget.cost.name,
                 "target": self.budget.target,
-                "cost": answer.cost,
+                "cost": found.cost,
                 "mode_cost": float(self.budget.cost(mode)),
             }
-        more = {"layers.json": self.evaluator.layers(answer.arch)} if isinstance(self.evaluator, HasLayers) else {}
+        more = {"layers.json": self.evaluator.layers(found.arch)} if isinstance(self.evaluator, HasLayers) else {}
         return {"arch.json": facts, **more, **self._front_files(), "result.json": result}
 
     def _front_files(self) -> dict[str, Any]:
