@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from fpnas.cost.parts import Condition, Part, children, holds, is_leaf, parts_of, satisfy
 from fpnas.cost.recipes import (
     Inputs,
     Recipe,
@@ -34,6 +33,7 @@ from fpnas.cost.recipes import (
 from fpnas.cost.watch import ModuleCall, TensorLike, Watch
 from fpnas.elastic import ElasticModule, ElasticStructure, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import Condition, Part, children, holds, is_leaf, parts_of, satisfy
 from fpnas.errors import SupernetError
 from fpnas.space import Choice, Option
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from fpnas.cost.parts import is_leaf
 from fpnas.cost.watch import FunctionCall, TensorLike
 from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Supernet, initialise
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import is_leaf
 from fpnas.space import Option
 from fpnas.streams import generator
 

@@ -15,9 +15,9 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.cost.parts import Condition
 from fpnas.cost.trace import LayerSite
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, SearchSpace
 
 SiteCost = Callable[[LayerSite, Mapping[str, Any]], Any]

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from fpnas.cost.parts import Condition, Part, dealt, holds, is_leaf, parts_of, showing
 from fpnas.cost.passes import Call, watching
 from fpnas.elastic import ElasticModule, Supernet
 from fpnas.elastic.checks import choices_of, stays_whole
 from fpnas.elastic.dims import Dim, choices_in
+from fpnas.elastic.submodules import Condition, Part, dealt, holds, is_leaf, parts_of, showing
 from fpnas.errors import SupernetError
 from fpnas.space import Choice, Option
 

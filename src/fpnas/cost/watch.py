@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_any, tree_map_only
 
-from fpnas.cost.parts import Part, dealt, is_leaf, parts_of, showing
 from fpnas.cost.passes import run_one_example
 from fpnas.elastic import Supernet
+from fpnas.elastic.submodules import Part, dealt, is_leaf, parts_of, showing
 from fpnas.space import Option
 
 

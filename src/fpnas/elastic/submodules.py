@@ -1,7 +1,6 @@
-"""The modules within a supernet's, each in its place: under which conditions it runs, and architectures that show it.
+"""The submodules of a supernet, each in its place: under which conditions it runs, and architectures that show it.
 
-There is one walk for whatever counts something. What is seen at a place is left to `trace` (multiply-adds, parameters)
-and to `operations` (latency).
+There is one walk for whatever counts or compares something; what is seen at a place is left to those who look.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
-from fpnas.elastic import ElasticStructure
+from fpnas.elastic.base import ElasticStructure
 from fpnas.elastic.checks import stays_whole
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.errors import SupernetError
