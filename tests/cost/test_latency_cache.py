@@ -16,8 +16,8 @@ import torch
 from counting import SHAPE, small_supernet
 
 from fpnas import Arch, InputError, Latency, LatencyTable, Supernet, latency_table
-from fpnas.cost.operations import distinct_operations, operation_sites
-from fpnas.runner import latency as shell
+from fpnas.cost.latency import distinct_operations, operation_sites
+from fpnas.runner import latency_cache as shell
 from fpnas.runner import read_latency_table
 
 

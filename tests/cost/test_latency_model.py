@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fpnas import Arch, ArchDistribution, Budget, Choice, InputError, Latency, LatencyTable, Supernet
-from fpnas.cost import arch_latency, operations
-from fpnas.cost.measure import CHUNK, measure
-from fpnas.cost.operations import Operation, distinct_operations, operation_sites
+from fpnas.cost import arch_latency
+from fpnas.cost.latency import Operation, distinct_operations, operation_sites, operations
+from fpnas.cost.latency.timing import CHUNK, measure
 from fpnas.elastic import Conv2d, Linear, Repeat, conv_norm
 from fpnas.search.constrained import best_within
 from fpnas.spaces import SPACES

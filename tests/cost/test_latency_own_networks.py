@@ -10,7 +10,8 @@ from test_cost_own_networks import DEPTH, HEADS, HIDDEN, WIDTH, Block
 from torch import Tensor, nn
 
 from fpnas import Choice, InputError, Supernet
-from fpnas.cost.operations import MAX_EXACT, distinct_operations, operation_sites
+from fpnas.cost.latency import distinct_operations, operation_sites
+from fpnas.cost.latency.operations import MAX_EXACT
 from fpnas.elastic import (
     DotProductAttention,
     Embedding,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,13 +15,9 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.cost.trace import LayerSite
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, SearchSpace
-
-SiteCost = Callable[[LayerSite, Mapping[str, Any]], Any]
-"""(site, argument values) -> cost of the layer when it runs; plain arithmetic, since the values may be arrays."""
 
 
 @dataclass(frozen=True)
@@ -130,36 +126,34 @@ def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
     return merged
 
 
-def site_tables(space: SearchSpace, sites: Sequence[LayerSite], cost: SiteCost) -> AdditiveCost:
-    """The cost of an architecture as the sum over the layers that run in it."""
+def sum_of_shares(
+    space: SearchSpace, shares: Iterable[tuple[Sequence[Choice], Any, Sequence[Condition]]]
+) -> AdditiveCost:
+    """The cost of an architecture as the sum over what runs in it.
+
+    Args:
+        space: of the architectures.
+        shares: (choices, cost, conditions): a table that broadcasts to the choices' options, counted where all
+            conditions hold.
+    """
     factors: list[Factor] = []
     constant = 0.0
-    for site in sites:
-        table = _site_table(site, cost)
-        if site.scope:
-            factors.append(Factor(tuple(space.position(choice.name) for choice in site.scope), table))
+    for choices, cost, conditions in shares:
+        switches = (choice for dim, _ in conditions for choice in choices_in(dim))
+        scope = tuple(dict.fromkeys((*choices, *switches)))
+        table = np.asarray(cost, dtype=np.float64)
+        table = table.reshape(table.shape + (1,) * (len(scope) - len(choices)))
+        table = np.broadcast_to(table, [len(choice.options) for choice in scope])
+        for dim, allowed in conditions:
+            table = table * np.isin(grid(dim, scope), list(allowed))
+        if scope:
+            factors.append(Factor(tuple(space.position(choice.name) for choice in scope), np.ascontiguousarray(table)))
         else:
             constant += float(table.sum())
     return AdditiveCost(space, factors, constant)
 
 
-def _site_table(site: LayerSite, cost: SiteCost) -> NDArray[np.float64]:
-    scope = site.scope
-    values = {name: _grid(dim, scope) for name, dim in site.dims.items()}
-    return where_it_runs(np.asarray(cost(site, values), dtype=np.float64), scope, site.conditions)
-
-
-def where_it_runs(
-    table: NDArray[np.float64], scope: Sequence[Choice], conditions: Sequence[Condition]
-) -> NDArray[np.float64]:
-    """`table`, which broadcasts to the product of the scope's options, with 0 where a condition doesn't hold."""
-    table = np.broadcast_to(table, [len(choice.options) for choice in scope])
-    for dim, allowed in conditions:
-        table = table * np.isin(_grid(dim, scope), list(allowed))
-    return np.ascontiguousarray(table)
-
-
-def _grid(dim: Dim, scope: Sequence[Choice]) -> Any:
+def grid(dim: Dim, scope: Sequence[Choice]) -> Any:
     """The values of `dim` over the product of the scope's options: an array that broadcasts to its shape."""
     own = choices_in(dim)
     if not own:
