@@ -8,10 +8,8 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from counting import (
@@ -28,7 +26,7 @@ from counting import (
 )
 from torch import Tensor, nn
 
-from fpnas import Arch, Choice, Flops, InputError, Params, Supernet, layer_costs, spaces
+from fpnas import Arch, Choice, Flops, InputError, Params, Supernet, layer_costs
 from fpnas.elastic import Conv2d, Derived, Linear, Switch
 from fpnas.errors import SupernetError
 from fpnas.spaces import SPACES
@@ -87,20 +85,6 @@ def test_tables_equal_counting_in_every_space_and_are_quick(name: str) -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_tables_equal_counting_on_300_networks(name: str) -> None:
     assert_counts_without_memory(name, 302)
-
-
-TABLE = Path(__file__).parents[3] / "shared" / "data" / "nas-bench-macro_cifar10.npz"
-
-
-@pytest.mark.skipif(not TABLE.exists(), reason=f"{TABLE} is not here")
-def test_the_published_costs_of_nasbench_macro() -> None:
-    archive = np.load(TABLE)
-    codes = torch.from_numpy(archive["arch"].astype(np.int64))
-    with torch.device("meta"):
-        net = spaces.nasbench_macro()
-    assert len(codes) == net.space.size == 6561
-    assert np.array_equal(Flops(net, (3, 32, 32))(codes).numpy(), archive["flops"])
-    assert np.array_equal(Params(net, (3, 32, 32))(codes).numpy(), archive["params"])
 
 
 @quick

@@ -1,9 +1,10 @@
-"""`AdditiveCost` against brute force over all architectures: costs, extremes and expectations."""
+"""`AdditiveCost` against brute force over all architectures, and against the published costs of NAS-Bench-Macro."""
 
 from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fpnas import Choice, Flops, SearchSpace, Supernet
+from fpnas import Choice, Flops, Params, SearchSpace, Supernet, spaces
 from fpnas.cost import AdditiveCost
 from fpnas.cost.tables import Factor
 from fpnas.elastic import Conv2d
@@ -73,3 +74,17 @@ def test_a_product_of_widths_is_counted_at_the_expected_widths() -> None:
     }
     wanted = (3 * width["ins"] + width["ins"] * width["outs"]) * 6 * 6
     assert Flops(net, (3, 6, 6)).table.expected(weights).item() == pytest.approx(wanted, rel=1e-12)
+
+
+TABLE = Path(__file__).parents[3] / "shared" / "data" / "nas-bench-macro_cifar10.npz"
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason=f"{TABLE} is not here")
+def test_the_published_costs_of_nasbench_macro() -> None:
+    archive = np.load(TABLE)
+    codes = torch.from_numpy(archive["arch"].astype(np.int64))
+    with torch.device("meta"):
+        net = spaces.nasbench_macro()
+    assert len(codes) == net.space.size == 6561
+    assert np.array_equal(Flops(net, (3, 32, 32))(codes).numpy(), archive["flops"])
+    assert np.array_equal(Params(net, (3, 32, 32))(codes).numpy(), archive["params"])

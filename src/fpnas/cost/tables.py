@@ -36,7 +36,7 @@ class AdditiveCost:
 
     def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
         self.space = space
-        self.factors = _merged(space, factors)
+        self.factors = _merged(factors)
         self.constant = constant
         strides = np.zeros((len(space), len(self.factors)))
         offsets, total = [], 0
@@ -83,7 +83,7 @@ class AdditiveCost:
             touching = [factor for factor in factors if variable in factor[0]]
             factors = [factor for factor in factors if variable not in factor[0]]
             scope = (*sorted(set().union(*(f[0] for f in touching)) - {variable}), variable)
-            table = sum((aligned(self.space, f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
+            table = sum((aligned(f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
             table = np.broadcast_to(table, [self.space.cardinalities[v] for v in scope])
             decisions.append((variable, scope[:-1], table.argmin(axis=-1)))
             best = table.min(axis=-1)
@@ -105,16 +105,15 @@ def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
     return math.prod(space.cardinalities[v] for v in scope)
 
 
-def aligned(
-    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64] | np.float64, wanted: tuple[int, ...]
-) -> NDArray[np.float64]:
+def aligned(axes: Sequence[Any], table: NDArray[Any] | np.float64, wanted: Sequence[Any]) -> NDArray[Any]:
     """`table` with its axes in the order of `wanted`, those it lacks of length 1; a NumPy number is a table of none."""
-    order = sorted(range(len(scope)), key=lambda axis: wanted.index(scope[axis]))
-    shape = [space.cardinalities[v] if v in scope else 1 for v in wanted]
-    return np.asarray(table).transpose(order).reshape(shape)
+    order = sorted(range(len(axes)), key=lambda axis: wanted.index(axes[axis]))
+    found = np.asarray(table).transpose(order)
+    lengths = iter(found.shape)
+    return found.reshape([next(lengths) if axis in axes else 1 for axis in wanted])
 
 
-def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
+def _merged(factors: Sequence[Factor]) -> list[Factor]:
     """Fewer, equal in sum: a factor whose scope lies within another's is added to it."""
     merged: list[Factor] = []
     for factor in sorted(factors, key=lambda factor: -factor.table.size):
@@ -122,7 +121,7 @@ def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
         if host is None:
             merged.append(Factor(factor.scope, np.ascontiguousarray(factor.table, dtype=np.float64).copy()))
         else:
-            host.table[...] += aligned(space, factor.scope, factor.table, host.scope)
+            host.table[...] += aligned(factor.scope, factor.table, host.scope)
     return merged
 
 
@@ -156,11 +155,7 @@ def sum_of_shares(
 def grid(dim: Dim, scope: Sequence[Choice]) -> Any:
     """The values of `dim` over the product of the scope's options: an array that broadcasts to its shape."""
     own = choices_in(dim)
-    if not own:
-        return resolve(dim, {})
-    order = sorted(range(len(own)), key=lambda axis: scope.index(own[axis]))
-    shape = [len(choice.options) if choice in own else 1 for choice in scope]
-    return _all_values(dim).transpose(order).reshape(shape)
+    return aligned(own, _all_values(dim), scope) if own else resolve(dim, {})
 
 
 @lru_cache(maxsize=4096)
