@@ -33,9 +33,8 @@ import results_file
 import torch
 
 import fpnas
-from fpnas.cost.measure import measure
-from fpnas.cost.operations import Operation, OperationSite, distinct_operations, operation_sites
-from fpnas.runner.latency import device_name
+from fpnas.cost.latency import Operation, OperationSite, distinct_operations, measure, operation_sites
+from fpnas.runner.latency_cache import device_name
 from fpnas.space import Option
 
 CANDIDATES = 4000
@@ -161,7 +160,7 @@ def interpolation(name: str, size: int, channels: int, arguments: argparse.Names
         for site in sites:
             if site.runs(arch):
                 for _, pick in corners(site, arch):
-                    wanted.setdefault(site.name(pick), Operation(site.name(pick), partial(site.recipe.build, pick)))
+                    wanted.setdefault(site.name(pick), Operation(site.name(pick), partial(site.build, pick)))
     ms = measure(list(wanted.values()), _timer(arguments.clock), batch_size=arguments.batch, device=torch.device("cpu"))
     errors: list[float] = []
     whole: list[float] = []

@@ -18,9 +18,9 @@ CHECKED = (
     "fpnas.space",
     "fpnas.distribution",
     "fpnas.estimators",
-    # Of fpnas.cost not trace, which makes a function for each layer, and each would be compiled anew (seconds); and not
+    # Of fpnas.cost not what makes a function for each layer, and each would be compiled anew (seconds); and not
     # budget: beartype can't check an argument against CostModel, a protocol that isn't @runtime_checkable.
-    "fpnas.cost.latency",
+    "fpnas.cost.latency.model",
     "fpnas.cost.layers",
     "fpnas.cost.models",
     "fpnas.cost.tables",

@@ -11,7 +11,7 @@ import torch
 from calling import SEARCH, Found, call, refused, small_tiny
 
 import fpnas
-from fpnas.runner import latency as shell
+from fpnas.runner import latency_cache as shell
 from fpnas.spaces import SPACES
 
 SHAPE = (1, 16, 16)

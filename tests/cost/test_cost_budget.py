@@ -49,12 +49,6 @@ def test_excess_of_a_supernet() -> None:
     assert 0 < int((excess == 0).sum()) < len(costs)
 
 
-def test_what_it_keeps() -> None:
-    cost = Listed()
-    budget = Budget(cost, 4)
-    assert (budget.cost, budget.target) == (cost, 4.0)
-
-
 @pytest.mark.parametrize("target", [-1.0, 0.0, math.nan, math.inf, -math.inf])
 def test_a_target_is_a_number_above_0(target: float) -> None:
     with pytest.raises(InputError, match="expected a target of milliseconds above 0, got"):
@@ -73,7 +67,8 @@ def test_a_target_below_the_smallest_network_names_it() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_it_binds_where_some_network_exceeds_it() -> None:
-    assert Budget(Listed(), 9.99).binds
-    assert not Budget(Listed(), 10.0).binds
-    assert not Budget(Listed(), 11.0).binds
+@pytest.mark.parametrize(("target", "binds"), [(9.99, True), (10.0, False), (11, False)])
+def test_it_binds_where_some_network_exceeds_it(target: float, binds: bool) -> None:
+    cost = Listed()
+    budget = Budget(cost, target)
+    assert (budget.cost, budget.target, budget.binds) == (cost, float(target), binds)

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import copy
 import itertools
-import random
-import time
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from counting import SHAPE, SmallNet, counted, counted_by_layer, every_arch, small_supernet
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from counting import (
+    SHAPE,
+    assert_quick,
+    counted,
+    counted_by_layer,
+    every_arch,
+    random_codes,
+    small_supernet,
+    some_archs,
+    some_weights,
+    weighted,
+)
 from torch import Tensor, nn
 
-from fpnas import Arch, Choice, Flops, InputError, Params, SearchSpace, Supernet, layer_costs, spaces
-from fpnas.cost import AdditiveCost
-from fpnas.cost.tables import Factor
+from fpnas import Arch, Choice, Flops, InputError, Params, Supernet, layer_costs
 from fpnas.elastic import Conv2d, Derived, Linear, Switch
 from fpnas.errors import SupernetError
 from fpnas.spaces import SPACES
@@ -30,14 +36,6 @@ from fpnas.spaces.published import IMAGE_SIZES
 
 quick = pytest.mark.parametrize("name", ["tiny", "fbnetv2-f"])
 MACRO = {"stem": 16, "head": 1984, "image_sizes": (32, 512), "in_channels": 3, "seed": 0}
-
-
-def some_archs(net: Supernet, count: int, seed: int) -> list[Arch]:
-    """The first options (all blocks skipped), the last (the largest), and random ones."""
-    rng = random.Random(seed)
-    picks = [[0] * len(net.space), [n - 1 for n in net.space.cardinalities]]
-    picks += [[rng.randrange(n) for n in net.space.cardinalities] for _ in range(count - 2)]
-    return [net.space.decode(codes) for codes in picks]
 
 
 def assert_counts(net: Supernet, archs: list[Arch], shape: tuple[int, ...]) -> tuple[Flops, Params]:
@@ -54,11 +52,13 @@ def assert_counts(net: Supernet, archs: list[Arch], shape: tuple[int, ...]) -> t
 # -------------------------------------------------------------------------------------------------------- the spaces
 
 
-@quick
-@pytest.mark.parametrize("size", [32, 45])
-def test_tables_equal_counting(name: str, size: int) -> None:
-    net = SPACES[name](num_classes=7)
-    assert_counts(net, some_archs(net, 8 if size == 32 else 3, seed=size), (3, size, size))
+@pytest.mark.parametrize(
+    ("name", "channels", "size", "count"),
+    [("tiny", 3, 32, 8), ("tiny", 3, 45, 3), ("tiny", 1, 28, 3), ("fbnetv2-f", 3, 32, 8), ("fbnetv2-f", 3, 45, 3)],
+)
+def test_tables_equal_counting(name: str, channels: int, size: int, count: int) -> None:
+    net = SPACES[name](num_classes=7, in_channels=channels)
+    assert_counts(net, some_archs(net, count, seed=size), (channels, size, size))
 
 
 def assert_counts_without_memory(name: str, count: int) -> tuple[Flops, Params]:
@@ -85,11 +85,6 @@ def test_tables_equal_counting_in_every_space_and_are_quick(name: str) -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_tables_equal_counting_on_300_networks(name: str) -> None:
     assert_counts_without_memory(name, 302)
-
-
-def test_grey_images() -> None:
-    net = spaces.tiny(num_classes=4, in_channels=1)
-    assert_counts(net, some_archs(net, 3, seed=1), (1, 28, 28))
 
 
 @quick
@@ -136,22 +131,6 @@ def test_flops_of_split_attention_grow_linearly_in_the_splits() -> None:
     assert of[0] < of[1]
 
 
-def assert_quick(model: Flops | Params) -> None:
-    """10,000 architectures in less than a tenth of a second on one core.
-
-    In time of this thread's own; the best of five, as others may keep the machine's caches busy.
-    """
-    rng = torch.Generator().manual_seed(0)
-    codes = torch.stack([torch.randint(n, (10_000,), generator=rng) for n in model.space.cardinalities], dim=1)
-    seconds = []
-    for _ in range(5):
-        start = time.thread_time()
-        costs = model(codes)
-        seconds.append(time.thread_time() - start)
-    assert costs.shape == (10_000,)
-    assert min(seconds) < 0.1, seconds
-
-
 # ------------------------------------------------------------------------------------------------- a small space, whole
 
 
@@ -166,62 +145,30 @@ def test_every_architecture_of_a_small_space_and_its_bounds() -> None:
         for sign, extreme in ((1, min), (-1, max)):
             cost, codes = model.table.extreme(sign)
             assert cost == extreme(costs.values()) == costs[net.space.decode(codes)]
+        weights, every = some_weights(net.space, 5), torch.tensor([net.space.encode(arch) for arch in archs])
+        assert model.table.expected(weights).item() == pytest.approx(weighted(model, every, weights).item(), rel=1e-12)
 
 
 @quick
 def test_bounds_of_a_space_are_attained_and_not_passed(name: str) -> None:
     net = SPACES[name](num_classes=7)
-    rng = torch.Generator().manual_seed(0)
-    codes = torch.stack([torch.randint(n, (20_000,), generator=rng) for n in net.space.cardinalities], dim=1)
     for model in (Flops(net, (3, 32, 32)), Params(net, (3, 32, 32))):
         least, greatest = model.bounds()
-        costs = model(codes)
+        costs = model(random_codes(model, 20_000))
         assert least <= float(costs.min()) < float(costs.max()) <= greatest
         for sign, bound in ((1, least), (-1, greatest)):
             cost, extreme = model.table.extreme(sign)
             assert cost == bound
             assert counted(net, net.space.decode(extreme), (3, 32, 32))[0 if model.name == "FLOPs" else 1] == bound
             # No change of any two choices of a group or of neighbouring ones does better.
-            neighbours = []
-            for a, b in itertools.combinations(range(len(net.space)), 2):
-                if b - a > 9:
-                    continue
-                for one, other in itertools.product(*(range(net.space.cardinalities[v]) for v in (a, b))):
-                    neighbour = list(extreme)
-                    neighbour[a], neighbour[b] = one, other
-                    neighbours.append(neighbour)
+            sizes = net.space.cardinalities
+            neighbours = [
+                [*extreme[:a], one, *extreme[a + 1 : b], other, *extreme[b + 1 :]]
+                for a, b in itertools.combinations(range(len(sizes)), 2)
+                if b - a <= 9
+                for one, other in itertools.product(range(sizes[a]), range(sizes[b]))
+            ]
             assert float((sign * model(torch.tensor(neighbours))).min()) == sign * bound
-
-
-@st.composite
-def tables(draw: st.DrawFn) -> tuple[list[int], list[tuple[tuple[int, ...], int]]]:
-    """Cardinalities, and scopes with a seed for each factor's numbers."""
-    cardinalities = draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
-    scope = st.lists(st.sampled_from(range(len(cardinalities))), unique=True, min_size=1, max_size=3).map(tuple)
-    return cardinalities, draw(st.lists(st.tuples(scope, st.integers(0, 1000)), max_size=6))
-
-
-@settings(max_examples=60)
-@given(tables(), st.integers(-5, 5))
-def test_additive_costs_and_their_extremes_by_brute_force(
-    drawn: tuple[list[int], list[tuple[tuple[int, ...], int]]], constant: int
-) -> None:
-    """Any scopes: overlapping, nested, in any order of their choices, and choices that no factor reads."""
-    cardinalities, scopes = drawn
-    space = SearchSpace(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(cardinalities))
-    factors = [
-        Factor(s, np.random.default_rng(seed).integers(-9, 9, [cardinalities[v] for v in s]).astype(float))
-        for s, seed in scopes
-    ]
-    originals = copy.deepcopy(factors)
-    cost = AdditiveCost(space, factors, float(constant))
-    every = list(itertools.product(*(range(n) for n in cardinalities)))
-    expected = [constant + sum(f.table[tuple(codes[v] for v in f.scope)] for f in originals) for codes in every]
-    assert cost(torch.tensor(every)).tolist() == expected
-    for sign, best in ((1, min(expected)), (-1, max(expected))):
-        value, codes = cost.extreme(sign)
-        assert value == best == expected[every.index(codes)]
-    assert all(np.array_equal(a.table, b.table) for a, b in zip(factors, originals, strict=True))
 
 
 # ------------------------------------------------------------------------------------------------------------- tracing
@@ -241,11 +188,11 @@ def test_tracing_leaves_the_supernet_as_it_was() -> None:
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_a_supernet_in_double_precision_in_eval_mode_or_without_memory_costs_the_same() -> None:
-    expected = Flops(small_supernet(), SHAPE).bounds()
-    assert Flops(small_supernet().double(), SHAPE).bounds() == expected
-    assert Flops(small_supernet().eval(), SHAPE).bounds() == expected
-    assert Flops(small_supernet().to("meta"), SHAPE).bounds() == expected
+@pytest.mark.parametrize("change", [Supernet.double, Supernet.eval, lambda net: net.to("meta")])
+def test_a_supernet_in_double_precision_in_eval_mode_or_without_memory_costs_the_same(
+    change: Callable[[Supernet], Supernet],
+) -> None:
+    assert Flops(change(small_supernet()), SHAPE).bounds() == Flops(small_supernet(), SHAPE).bounds()
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 7), (2, 9), (0, 9, 7)])
@@ -286,57 +233,17 @@ class Custom(nn.Module):
         return self.head(self.stem(x).mean((2, 3))).sum() + self.extra(x).sum()
 
 
-class Scaled(nn.Module):
-    def __init__(self) -> None:
+class Calling(nn.Module):
+    """A layer of torch's, called as `call` says, beside whatever else the module holds."""
+
+    def __init__(self, inner: nn.Module, call: Callable[[Any, Tensor], Tensor], **held: Any) -> None:
         super().__init__()
-        self.inner = nn.Conv2d(2, 2, 1)
-        self.scale = nn.Parameter(torch.ones(2, 1, 1))
+        self.inner, self.call = inner, call
+        for name, value in held.items():
+            setattr(self, name, value)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x) * self.scale
-
-
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Conv2d(2, 2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(self.inner(x))
-
-
-class Sequence(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Conv1d(2, 5, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x.flatten(2))
-
-
-class Tokens(nn.Module):
-    """Linear layers on (N, tokens, features) and on (N, H, W, features)."""
-
-    def __init__(self, flat: bool) -> None:
-        super().__init__()
-        self.flat = flat
-        self.inner = nn.Linear(2, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
-        return self.inner(x.flatten(1, 2) if self.flat else x)
-
-
-class Idle(nn.Module):
-    """Holds a layer that forward never calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Conv2d(2, 2, 1)
-        self.idle = nn.Conv2d(2, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x)
+        return self.call(self, x)
 
 
 def sharing_a_choice() -> nn.Module:
@@ -347,55 +254,38 @@ def sharing_a_choice() -> nn.Module:
     return Switch(same, {"same": inner, "other": nn.Identity()})
 
 
-def on_mixed_options() -> nn.Module:
-    return Switch(Choice("mixed", (3, "none")), {"3": Conv2d(2, 2, 3), "none": nn.Identity()})
+EXTRAS = {
+    "groups": lambda: nn.Conv2d(2, 4, 3, groups=2, bias=True),
+    "plain": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, dilation=2), nn.GroupNorm(1, 3), nn.GELU(), nn.Dropout()),
+    "transposed": lambda: nn.ConvTranspose2d(2, 6, 3, stride=2, padding=1),
+    "transposed in groups": lambda: nn.ConvTranspose2d(2, 4, 2, stride=2, groups=2),
+    "transposed, dilated": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.ConvTranspose2d(3, 1, 2, dilation=2)),
+    "twice": lambda: Calling(nn.Conv2d(2, 2, 3, padding=1), lambda m, x: m.inner(m.inner(x))),
+    "tokens": lambda: Calling(nn.Linear(2, 5), lambda m, x: m.inner(x.permute(0, 2, 3, 1).flatten(1, 2))),
+    "tokens in a map": lambda: Calling(nn.Linear(2, 5), lambda m, x: m.inner(x.permute(0, 2, 3, 1))),
+    "sequence": lambda: Calling(nn.Conv1d(2, 5, 3), lambda m, x: m.inner(x.flatten(2))),
+    "own parameter": lambda: Calling(
+        nn.Conv2d(2, 2, 1), lambda m, x: m.inner(x) * m.scale, scale=nn.Parameter(torch.ones(2, 1, 1))
+    ),
+    "idle layer": lambda: Calling(nn.Conv2d(2, 2, 1), lambda m, x: m.inner(x), idle=nn.Conv2d(2, 2, 1)),
+    "switches that share a choice": sharing_a_choice,
+    "mixed options": lambda: Switch(Choice("mixed", (3, "none")), {"3": Conv2d(2, 2, 3), "none": nn.Identity()}),
+}
 
 
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize(
-    "extra",
-    [
-        nn.Conv2d(2, 4, 3, groups=2, bias=True),
-        nn.Sequential(nn.Conv2d(2, 3, 3, dilation=2), nn.GroupNorm(1, 3), nn.GELU(), nn.Dropout()),
-        Twice(),
-        Tokens(flat=True),
-        Tokens(flat=False),
-        Sequence(),
-        Scaled(),
-        Idle(),
-        sharing_a_choice(),
-        on_mixed_options(),
-    ],
-    ids=[
-        "groups",
-        "plain",
-        "twice",
-        "tokens",
-        "tokens in a map",
-        "sequence",
-        "own parameter",
-        "idle layer",
-        "switches that share a choice",
-        "mixed options",
-    ],
-)
-def test_modules_of_a_users_own(extra: nn.Module) -> None:
-    net = Supernet(Custom(extra))
+@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
+def test_modules_of_a_users_own(extra: Callable[[], nn.Module]) -> None:
+    net = Supernet(Custom(extra()))
     assert_counts(net, list(every_arch(net)), (2, 8, 8))
 
 
 def test_the_small_network_and_its_micro_architecture_are_what_they_seem() -> None:
     """The reference itself: by hand, the smallest of the 96 has these layers."""
-    net = Supernet(SmallNet())
+    net = small_supernet()
     smallest = net.space.decode([0] * len(net.space))
-    assert smallest == {
-        "width": 3,
-        "out": 4,
-        "block.kernel": 0,
-        "block.splits": 0,
-        "block.expansion": 0.75,
-        "depth": 0,
-    }
+    widths = {"width": 3, "out": 4, "block.expansion": 0.75}
+    assert smallest == {**widths, "block.kernel": 0, "block.splits": 0, "depth": 0}
     # stem 3x3 at 5 x 4 and its norm; bypass 3 -> 4 and its norm; the plain 3x3 at 9 x 7; head; classifier.
     flops = 2 * 3 * 9 * 20 + 3 * 4 * 20 + 2 * 3 * 9 * 63 + 4 * 5 + 8 * 2
     params = (2 * 3 * 9 + 6) + (3 * 4 + 8) + (2 * 3 * 9 + 3) + (4 * 5 + 5) + (8 * 2 + 2)

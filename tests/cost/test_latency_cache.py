@@ -1,36 +1,30 @@
-"""The cache of latency tables: measured once, kept by conditions, whole whatever happens to the file."""
+"""Measuring latencies, their tables in JSON, and the cache of these: measured once, kept by conditions, never torn."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from counting import SHAPE, small_supernet
+from counting import SHAPE, Clock, small_supernet
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
 
 from fpnas import Arch, InputError, Latency, LatencyTable, Supernet, latency_table
-from fpnas.cost.operations import distinct_operations, operation_sites
-from fpnas.runner import latency as shell
+from fpnas.cost.latency import Operation, distinct_operations, operation_sites
+from fpnas.cost.latency.timing import CHUNK, measure
+from fpnas.runner import latency_cache as shell
 from fpnas.runner import read_latency_table
 
-
-class Clock:
-    """Counts its calls; each operation takes a second more than the one before."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, run: Callable[[], object]) -> float:
-        run()
-        self.calls += 1
-        return float(self.calls)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -50,6 +44,10 @@ def test_measured_once(net: Supernet, tmp_path: Path) -> None:
     assert clock.calls == calls, "a second search measures nothing"
     assert first.device == shell.device_name("cpu")
     assert first.torch == torch.__version__.partition("+")[0]
+    # The cache's form is that of --latency-table: a copied file is a table to use.
+    (file,) = tmp_path.glob("*.json")
+    assert read_latency_table(file) == first
+    assert Latency(net, SHAPE, read_latency_table(file)).digest == Latency(net, SHAPE, first).digest
 
 
 def test_only_what_is_missing_is_measured(net: Supernet, tmp_path: Path) -> None:
@@ -92,14 +90,6 @@ def test_the_number_of_threads_is_put_back(net: Supernet, tmp_path: Path) -> Non
     latency_table(net, SHAPE, cache=tmp_path, timer=clock, threads=before + 1)
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
-
-
-def test_a_copied_file_is_a_table_to_use(net: Supernet, tmp_path: Path) -> None:
-    """The cache's form is that of --latency-table."""
-    table = latency_table(net, SHAPE, cache=tmp_path, timer=Clock())
-    (file,) = tmp_path.glob("*.json")
-    assert read_latency_table(file) == table
-    assert Latency(net, SHAPE, read_latency_table(file)).digest == Latency(net, SHAPE, table).digest
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "other"}', '{"format": "fpnas-latency-1"}'])
@@ -145,21 +135,17 @@ def test_who_comes_second_waits_and_measures_nothing(tmp_path: Path) -> None:
     clocks = [Clock(), Clock()]
     # Made before the threads start: torch.fx, which follows a new supernet's forward, allows no others meanwhile.
     nets = [small_supernet(), small_supernet()]
-    tables: dict[int, LatencyTable] = {}
 
-    def work(number: int) -> None:
+    def work(number: int) -> LatencyTable:
         def slow(run: Callable[[], object]) -> float:
             time.sleep(0.0005)
             return clocks[number](run)
 
-        tables[number] = latency_table(nets[number], SHAPE, cache=tmp_path, timer=slow)
+        return latency_table(nets[number], SHAPE, cache=tmp_path, timer=slow)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert tables[0] == tables[1]
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(work, range(2))
+    assert first == second
     assert 0 in [clock.calls for clock in clocks]
 
 
@@ -212,3 +198,88 @@ def test_the_real_clock(net: Supernet, tmp_path: Path) -> None:
     short, long = clock(lambda: time.sleep(0.001)), clock(lambda: time.sleep(0.05))
     assert 0.001 <= short < long
     assert long >= 0.05
+
+
+# --------------------------------------------------------------------------------------------------------- measuring
+
+
+def dummies(count: int, log: list[str]) -> list[Operation]:
+    def named(name: str) -> Operation:
+        return Operation(name, lambda batch, device: (lambda x: log.append(name), (torch.zeros(batch),)))
+
+    return [named(f"op{number}") for number in range(count)]
+
+
+def test_medians_of_rounds_in_turn() -> None:
+    log: list[str] = []
+    found = measure(dummies(3, log), Clock(lambda call: call // 3 + call % 3 / 10), batch_size=1, device=CPU, rounds=5)
+    assert log == ["op0", "op1", "op2"] * 7, "each round runs each operation once"
+    # Two rounds to warm up, then rounds 2 to 6: the median is that of round 4.
+    assert found == pytest.approx({"op0": 4000.0, "op1": 4100.0, "op2": 4200.0})
+
+
+def test_one_slow_round_leaves_no_trace() -> None:
+    slow = lambda call: 50.0 if call // 2 == 3 else 1.0  # noqa: E731
+    assert measure(dummies(2, []), Clock(slow), batch_size=1, device=CPU, rounds=3) == {"op0": 1000.0, "op1": 1000.0}
+
+
+def test_few_operations_are_in_memory_at_a_time() -> None:
+    told: list[int] = []
+    count = 2 * CHUNK + 1
+    found = measure(dummies(count, []), Clock(lambda call: 1.0), batch_size=1, device=CPU, rounds=1, told=told.append)
+    assert len(found) == count
+    assert told == [CHUNK, 2 * CHUNK, count]
+
+
+def test_no_gradients() -> None:
+    net = small_supernet()
+    (name, operation), *_ = [i for i in distinct_operations(net, operation_sites(net, SHAPE)).items() if "Conv" in i[0]]
+    seen: list[bool] = []
+
+    def timer(run: Callable[[], object]) -> float:
+        output = run()
+        assert isinstance(output, Tensor)
+        seen.append(output.requires_grad)
+        return 1.0
+
+    assert measure([operation], timer, batch_size=1, device=CPU, rounds=1) == {name: 1000.0}
+    assert seen == [False] * 3
+
+
+# ------------------------------------------------------------------------------------------------------------- in JSON
+
+
+@given(
+    st.dictionaries(st.text(), st.floats(0, 1e9), max_size=5),
+    st.integers(1, 1000),
+    st.text(max_size=20),
+    st.none() | st.integers(1, 64),
+)
+def test_tables_survive_json(ops: dict[str, float], batch: int, device: str, threads: int | None) -> None:
+    table = LatencyTable(ops, batch, device, threads, torch="2.13.0")
+    assert LatencyTable.from_json(json.loads(json.dumps(table.to_json())), "here") == table
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "format"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": "1"}, "batch_size"),
+        ({"threads": 0}, "threads"),
+        ({"operations": [1]}, "operations"),
+        ({"operations": {"a": None}}, "operations.a"),
+        ({"operations": {"a": float("nan")}}, "operations.a"),
+        ({"operations": {"a": -1.0}}, "0 ms or more, got -1 for 'a'"),
+        ({"device": "n" * 300}, "device"),
+    ],
+)
+def test_what_is_no_table_is_refused(change: dict[str, object], message: str) -> None:
+    good = {"format": "fpnas-latency-1", "batch_size": 1, "operations": {"a": 1.5}}
+    assert LatencyTable.from_json(good, "here").operations == {"a": 1.5}
+    with pytest.raises(InputError) as caught:
+        LatencyTable.from_json({**good, **change}, "here")
+    assert message in str(caught.value)
+    assert "here" in str(caught.value)
+    with pytest.raises(InputError):
+        LatencyTable.from_json(3, "here")

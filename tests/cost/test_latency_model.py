@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import copy
 import random
-import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from counting import SHAPE, every_arch, small_supernet
+from counting import SHAPE, assert_quick, every_arch, small_supernet, some_archs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fpnas import Arch, ArchDistribution, Budget, Choice, InputError, Latency, LatencyTable, Supernet
-from fpnas.cost import arch_latency, operations
-from fpnas.cost.measure import CHUNK, measure
-from fpnas.cost.operations import Operation, distinct_operations, operation_sites
+from fpnas.cost import arch_latency
+from fpnas.cost.latency import distinct_operations, operation_sites, operations
 from fpnas.elastic import Conv2d, Linear, Repeat, conv_norm
 from fpnas.search.constrained import best_within
 from fpnas.spaces import SPACES
@@ -44,13 +41,6 @@ def elements(name: str) -> float:
     """A latency that is linear in each width: the elements of the first input."""
     sizes = name.rpartition(" on ")[2].partition(",")[0].strip("[]").split("x")
     return float(np.prod([int(size) for size in sizes])) if " on " in name else 1.0
-
-
-def some_archs(net: Supernet, count: int, seed: int) -> list[Arch]:
-    rng = random.Random(seed)
-    picks = [[0] * len(net.space), [n - 1 for n in net.space.cardinalities]]
-    picks += [[rng.randrange(n) for n in net.space.cardinalities] for _ in range(count - 2)]
-    return [net.space.decode(codes) for codes in picks]
 
 
 # ----------------------------------------------------------------------------- operations against the extracted network
@@ -90,9 +80,10 @@ def test_an_architectures_operations_are_those_of_its_network(name: str) -> None
         assert residuals + splits == expected.get("add", 0)
 
 
-def test_every_operation_can_be_called() -> None:
+def test_every_operation_can_be_called_and_leaves_the_supernet_alone() -> None:
     """Also under the architectures where they were not seen; and the shapes fit each other."""
     net = small_supernet()
+    before, weights = net.arch, copy.deepcopy(net.state_dict())
     for operation in distinct_operations(net, operation_sites(net, SHAPE)).values():
         function, inputs = operation.build(3, CPU)
         with torch.no_grad():
@@ -100,13 +91,6 @@ def test_every_operation_can_be_called() -> None:
         assert isinstance(output, Tensor)
         assert len(output) == 3, operation.name
         assert output.isfinite().all(), operation.name
-
-
-def test_making_operations_leaves_the_supernet_alone() -> None:
-    net = small_supernet()
-    before, weights = net.arch, copy.deepcopy(net.state_dict())
-    for operation in distinct_operations(net, operation_sites(net, SHAPE)).values():
-        operation.build(1, CPU)
     assert net.arch == before
     assert net.training
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
@@ -115,24 +99,18 @@ def test_making_operations_leaves_the_supernet_alone() -> None:
 
 def test_operations_have_the_weights_of_their_name() -> None:
     net = on_meta("tiny")
-    for name, operation in list(distinct_operations(net, operation_sites(net, (3, 32, 32))).items())[::7]:
+    found = distinct_operations(net, operation_sites(net, (3, 32, 32)))
+    assert not [name for name in found if "kernel_size=0" in name]
+    for name, operation in list(found.items())[::7]:
         function, inputs = operation.build(2, CPU)
         module = getattr(function, "__self__", function)
         if name.startswith("Conv2d(in_channels="):
             wanted = int(name.split("in_channels=")[1].split(",")[0])
             assert next(module.parameters()).shape[1] == wanted == inputs[0].shape[1], name
-        assert all(
-            tensor.is_contiguous(memory_format=torch.channels_last)
-            for tensor in inputs
-            if torch.is_tensor(tensor) and tensor.dim() == 4
-        )
+        images = [tensor for tensor in inputs if torch.is_tensor(tensor) and tensor.dim() == 4]
+        assert all(image.is_contiguous(memory_format=torch.channels_last) for image in images)
         if isinstance(module, nn.Module):
             assert not any(part.training for part in module.modules())
-
-
-def test_kernels_of_size_0_are_no_operations() -> None:
-    net = on_meta("tiny")
-    assert not [name for name in distinct_operations(net, operation_sites(net, (3, 32, 32))) if "kernel_size=0" in name]
 
 
 # --------------------------------------------------------------------------------------------------------- the model
@@ -157,21 +135,23 @@ def test_tables_equal_adding_up(name: str) -> None:
     assert_adds_up(net, some_archs(net, 12, seed=1), (3, 32, 32))
 
 
-def test_every_kind_of_structure_adds_up_and_bounds_are_exact() -> None:
-    net = small_supernet()
-    archs = list(every_arch(net))
-    assert_adds_up(net, archs, SHAPE)
-    latency = Latency(net, SHAPE, made_up(net, SHAPE))
-    costs = [latency.of(arch) for arch in archs]
-    assert latency.bounds() == pytest.approx((min(costs), max(costs)), rel=1e-12)
-    assert latency.name == "ms"
-    assert latency.device == "made up"
-
-
 @pytest.fixture(scope="module")
 def in_ms() -> tuple[Supernet, Latency]:
     net = small_supernet()
     return net, Latency(net, SHAPE, made_up(net, SHAPE))
+
+
+def test_every_kind_of_structure_adds_up_and_bounds_are_exact(in_ms: tuple[Supernet, Latency]) -> None:
+    net, latency = in_ms
+    archs = list(every_arch(net))
+    assert_adds_up(net, archs, SHAPE)
+    costs = [latency.of(arch) for arch in archs]
+    least, greatest = latency.bounds()
+    assert (least, greatest) == pytest.approx((min(costs), max(costs)), rel=1e-12)
+    assert (latency.name, latency.device) == ("ms", "made up")
+    assert Budget(latency, (least + greatest) / 2).binds
+    with pytest.raises(InputError, match=r"at least .* ms, got"):
+        Budget(latency, least / 2)
 
 
 @settings(max_examples=25)
@@ -191,27 +171,9 @@ def test_the_constrained_answer_is_exact_in_ms(in_ms: tuple[Supernet, Latency], 
     assert answer.cost <= target
 
 
-def test_a_budget_in_ms() -> None:
-    net = small_supernet()
-    latency = Latency(net, SHAPE, made_up(net, SHAPE))
-    least, greatest = latency.bounds()
-    assert Budget(latency, (least + greatest) / 2).binds
-    with pytest.raises(InputError, match=r"at least .* ms, got"):
-        Budget(latency, least / 2)
-
-
 def test_ten_thousand_architectures_in_a_tenth_of_a_second() -> None:
-    """On one core, in this thread's own time; the best of five."""
     net = on_meta("fbnetv2-f")
-    latency = Latency(net, (3, 64, 64), made_up(net, (3, 64, 64)))
-    rng = torch.Generator().manual_seed(0)
-    codes = torch.stack([torch.randint(n, (10_000,), generator=rng) for n in net.space.cardinalities], dim=1)
-    taken: list[float] = []
-    for _ in range(5):
-        start = time.thread_time()
-        latency(codes)
-        taken.append(time.thread_time() - start)
-    assert min(taken) < 0.1
+    assert_quick(Latency(net, (3, 64, 64), made_up(net, (3, 64, 64))))
 
 
 # ------------------------------------------------------------------------------------------------------ interpolation
@@ -303,65 +265,6 @@ def test_parts_of_it_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -
     assert_adds_up(net, some_archs(net, 10, seed=0), (4, 6, 6))
 
 
-# --------------------------------------------------------------------------------------------------------- measuring
-
-
-class Clock:
-    """A timer that runs nothing for real: it says what `seconds` says of the number of its call."""
-
-    def __init__(self, seconds: Callable[[int], float]) -> None:
-        self.calls = 0
-        self._seconds = seconds
-
-    def __call__(self, run: Callable[[], object]) -> float:
-        run()
-        self.calls += 1
-        return self._seconds(self.calls - 1)
-
-
-def dummies(count: int, log: list[str]) -> list[Operation]:
-    def named(name: str) -> Operation:
-        return Operation(name, lambda batch, device: (lambda x: log.append(name), (torch.zeros(batch),)))
-
-    return [named(f"op{number}") for number in range(count)]
-
-
-def test_medians_of_rounds_in_turn() -> None:
-    log: list[str] = []
-    found = measure(dummies(3, log), Clock(lambda call: call // 3 + call % 3 / 10), batch_size=1, device=CPU, rounds=5)
-    assert log == ["op0", "op1", "op2"] * 7, "each round runs each operation once"
-    # Two rounds to warm up, then rounds 2 to 6: the median is that of round 4.
-    assert found == pytest.approx({"op0": 4000.0, "op1": 4100.0, "op2": 4200.0})
-
-
-def test_one_slow_round_leaves_no_trace() -> None:
-    slow = lambda call: 50.0 if call // 2 == 3 else 1.0  # noqa: E731
-    assert measure(dummies(2, []), Clock(slow), batch_size=1, device=CPU, rounds=3) == {"op0": 1000.0, "op1": 1000.0}
-
-
-def test_few_operations_are_in_memory_at_a_time() -> None:
-    told: list[int] = []
-    count = 2 * CHUNK + 1
-    found = measure(dummies(count, []), Clock(lambda call: 1.0), batch_size=1, device=CPU, rounds=1, told=told.append)
-    assert len(found) == count
-    assert told == [CHUNK, 2 * CHUNK, count]
-
-
-def test_no_gradients() -> None:
-    net = small_supernet()
-    (name, operation), *_ = [i for i in distinct_operations(net, operation_sites(net, SHAPE)).items() if "Conv" in i[0]]
-    seen: list[bool] = []
-
-    def timer(run: Callable[[], object]) -> float:
-        output = run()
-        assert isinstance(output, Tensor)
-        seen.append(output.requires_grad)
-        return 1.0
-
-    assert measure([operation], timer, batch_size=1, device=CPU, rounds=1) == {name: 1000.0}
-    assert seen == [False] * 3
-
-
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
@@ -381,7 +284,6 @@ def test_a_table_that_lacks_operations_is_refused() -> None:
     net = small_supernet()
     table = made_up(net, SHAPE)
     half = LatencyTable(dict(list(table.operations.items())[::2]), device="half")
-    with pytest.raises(
-        InputError, match=f"the {len(table.operations)} operations of the space, got one of 'half' without"
-    ):
+    message = f"the {len(table.operations)} operations of the space, got one of 'half' without"
+    with pytest.raises(InputError, match=message):
         Latency(net, SHAPE, half)

@@ -6,21 +6,13 @@ from __future__ import annotations
 import pytest
 import torch
 from counting import every_arch
-from test_cost_own_networks import DEPTH, HEADS, HIDDEN, WIDTH, Block
+from test_cost_own_networks import DEPTH, HEADS, WIDTH, Block, Cells, ManyNames
 from torch import Tensor, nn
 
-from fpnas import Choice, InputError, Supernet
-from fpnas.cost.operations import MAX_EXACT, distinct_operations, operation_sites
-from fpnas.elastic import (
-    DotProductAttention,
-    Embedding,
-    GRUCell,
-    Linear,
-    LSTMCell,
-    Repeat,
-    Switch,
-    scaled,
-)
+from fpnas import InputError, Supernet
+from fpnas.cost.latency import distinct_operations, operation_sites
+from fpnas.cost.latency.operations import MAX_EXACT
+from fpnas.elastic import DotProductAttention, Embedding, Linear, Repeat, scaled
 
 SHAPE = (5, 6)
 
@@ -50,20 +42,6 @@ class Attention(nn.Module):
         return self.head(self.attention(y, y, y).mean(1))
 
 
-class ManyNames(nn.Module):
-    """One block under five names, of which nothing calls the first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        block = nn.Sequential(Linear(6, WIDTH), nn.Tanh(), Linear(WIDTH, 6), nn.Linear(6, 6))
-        self.alias = block
-        self.stack = Repeat(Choice("times", (0, 1, 3)), [block, block, block])
-        self.last = Switch(Choice("last", ("block", "none")), {"block": block, "none": nn.Identity()})
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.stack(x)).mean(1)
-
-
 class TorchsOwn(nn.Module):
     """A layer of torch's that holds others stays whole."""
 
@@ -75,23 +53,6 @@ class TorchsOwn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.encoder(self.back(self.depth(self.into(x)))).mean(1)
-
-
-class Cells(nn.Module):
-    """States of widths of their own, beside a structure, so that each cell is an operation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.start, self.first, self.second = Linear(6, HIDDEN), GRUCell(6, HIDDEN), LSTMCell(HIDDEN, WIDTH)
-        self.head = nn.Sequential(Repeat(DEPTH, [nn.Tanh(), nn.Tanh()]), Linear(WIDTH, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        state, pair = self.start(x[:, 0]), None
-        for step in range(5):
-            state = self.first(x[:, step], state)
-            pair = self.second(state, pair)
-        assert pair is not None
-        return self.head(pair[0])
 
 
 @pytest.mark.parametrize("kind", [Blocks, Attention, ManyNames, TorchsOwn])
@@ -106,6 +67,7 @@ def test_operations_are_those_of_the_extracted_network(kind: type[nn.Module]) ->
         assert text.count("TransformerEncoderLayer(") == encoders
         assert text.count("Linear(") - 3 * encoders == kinds.count("Linear")  # two within, and the attention's own
         assert text.count("Tanh()") == kinds.count("Tanh")
+        assert "getitem" not in text  # which the count of attention's products calls, and no network
         assert text.count("LayerNorm(") - 2 * encoders == kinds.count("LayerNorm")
         products = [n for n in graph.graph.nodes if n.target is torch.nn.functional.scaled_dot_product_attention]
         inner = f"heads={arch.get('h')}, head_width=4"
@@ -128,14 +90,12 @@ def test_each_can_be_called(kind: type[nn.Module]) -> None:
 
 def test_attention_is_that_of_its_architecture() -> None:
     net = Supernet(Attention(), input_shape=SHAPE)
-    for name, operation in distinct_operations(net, operation_sites(net, SHAPE)).items():
-        if name.startswith("DotProductAttention(heads=1"):
-            function, inputs = operation.build(3, torch.device("cpu"))
-            net.select({"h": 3})
-            expected = nn.functional.scaled_dot_product_attention(*inputs)  # one head is the whole width
-            torch.testing.assert_close(function(*inputs), expected)
-            return
-    pytest.fail("no attention of one head")
+    found = distinct_operations(net, operation_sites(net, SHAPE))
+    operation = next(found[name] for name in found if name.startswith("DotProductAttention(heads=1"))
+    function, inputs = operation.build(3, torch.device("cpu"))
+    net.select({"h": 3})
+    expected = nn.functional.scaled_dot_product_attention(*inputs)  # one head is the whole width
+    torch.testing.assert_close(function(*inputs), expected)
 
 
 def test_tokens_are_refused() -> None:

@@ -1,8 +1,7 @@
 """What architectures cost: FLOPs, parameters and milliseconds, from tables; and the budget of a search."""
 
 from fpnas.cost.budget import Budget
-from fpnas.cost.latency import AdditiveLatency, Latency, arch_latency
-from fpnas.cost.latency_table import LatencyTable
+from fpnas.cost.latency import AdditiveLatency, Latency, LatencyTable, arch_latency
 from fpnas.cost.layers import LayerCost, layer_costs, layer_table
 from fpnas.cost.models import CostModel, Flops, Measured, Params, additive_table
 from fpnas.cost.tables import AdditiveCost

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from fpnas.cost.tables import AdditiveCost, site_tables
-from fpnas.cost.trace import LayerSite, counts_itself, trace_sites
+from fpnas.cost.tables import AdditiveCost, grid, sum_of_shares
+from fpnas.cost.trace import LayerSite, counts_itself, own_parameters, trace_sites
 from fpnas.elastic import Derived, ElasticLayer, ElasticModule, Supernet
-from fpnas.elastic.checks import stays_whole
 from fpnas.space import Option, SearchSpace
 
 
@@ -58,33 +56,47 @@ def additive_table(cost: CostModel) -> AdditiveCost | None:
     return table if isinstance(table, AdditiveCost) else None
 
 
-class _SiteModel:
-    """A cost that is a sum over the layers which run."""
+class SummedCost:
+    """A cost that is a sum of tables over the choices of a space."""
 
     name = ""
 
-    def __init__(self, supernet: Supernet, sites: tuple[LayerSite, ...]) -> None:
-        self.space = supernet.space
-        self.sites = sites
-        self.table: AdditiveCost = site_tables(self.space, sites, self.layer_cost)
-
-    def layer_cost(self, site: LayerSite, values: Mapping[str, Any]) -> Any:
-        """The cost of one layer, when it runs."""
-        raise NotImplementedError
+    def __init__(self, space: SearchSpace, table: AdditiveCost) -> None:
+        self.space, self.table = space, table
 
     def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """The cost of each architecture."""
         return self.table(codes)
 
-    def of(self, arch: Mapping[str, Option]) -> int:
+    def of(self, arch: Mapping[str, Option]) -> float:
         """The cost of one architecture."""
-        return round(float(self(torch.tensor([self.space.encode(arch)]))))
+        return float(self(torch.tensor([self.space.encode(arch)])))
 
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest cost of the whole space, exactly."""
         return self.table.extreme(1)[0], self.table.extreme(-1)[0]
 
 
-class Flops(_SiteModel):
+class _LayerSum(SummedCost):
+    """A cost of whole numbers, summed over the layers that run."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        sites: tuple[LayerSite, ...],
+        layer_cost: Callable[[LayerSite, Mapping[str, Any]], Any],
+    ) -> None:
+        self.sites = sites
+        rows = ((site, {name: grid(dim, site.scope) for name, dim in site.dims.items()}) for site in sites)
+        shares = ((site.scope, layer_cost(site, values), site.conditions) for site, values in rows)
+        super().__init__(supernet.space, sum_of_shares(supernet.space, shares))
+
+    def of(self, arch: Mapping[str, Option]) -> int:
+        """The cost of one architecture."""
+        return round(super().of(arch))
+
+
+class Flops(_LayerSum):
     """Multiply-adds of one example of `input_shape`, such as (C, H, W).
 
     Convolutions, linear layers, recurrent cells and both products of attention count, and matrix products in a module's
@@ -106,18 +118,14 @@ class Flops(_SiteModel):
         self, supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None
     ) -> None:
         self.input_shape = input_shape
-        super().__init__(supernet, trace_sites(supernet, input_shape, input_dtype=input_dtype))
+        super().__init__(supernet, trace_sites(supernet, input_shape, input_dtype=input_dtype), site_flops)
         uncounted = [site.name or "the module itself" for site in self.sites if site.flops is None]
         if uncounted:
             where = f"the multiply-adds that {', '.join(uncounted)} does itself hang on choices and are not counted"
             warnings.warn(f"{where}; use an elastic layer there", stacklevel=2)
 
-    def layer_cost(self, site: LayerSite, values: Mapping[str, Any]) -> Any:
-        """The layer's multiply-adds."""
-        return site_flops(site, values)
 
-
-class Params(_SiteModel):
+class Params(_LayerSum):
     """Learnable parameters, biases and norms included; those of a layer that several names share once.
 
     Args:
@@ -131,28 +139,24 @@ class Params(_SiteModel):
     def __init__(
         self, supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None
     ) -> None:
-        super().__init__(supernet, _once(trace_sites(supernet, input_shape, input_dtype=input_dtype)))
-
-    def layer_cost(self, site: LayerSite, values: Mapping[str, Any]) -> Any:
-        """The layer's parameters."""
-        return site_params(site, values)
+        super().__init__(supernet, _once(trace_sites(supernet, input_shape, input_dtype=input_dtype)), site_params)
 
 
 def site_flops(site: LayerSite, values: Mapping[str, Any]) -> Any:
-    """Multiply-adds of a layer: by its own rule where it is elastic and has one, else as seen."""
+    """Multiply-adds of a layer when it runs: by its own rule where it is elastic and has one, else as seen.
+
+    `values`, of its arguments, may be arrays.
+    """
     if isinstance(site.layer, ElasticModule) and counts_itself(site.layer):
         return site.layer.flops(values, site.positions)
     return site.flops or 0
 
 
 def site_params(site: LayerSite, values: Mapping[str, Any]) -> Any:
-    """Parameters of a layer, or those that a module holds beside its children."""
-    layer = site.layer
-    if isinstance(layer, ElasticLayer):
-        return layer.num_params(values)
-    own = list(layer.parameters(recurse=stays_whole(layer)))
-    lists = [child for child in layer.children() if isinstance(child, nn.ParameterDict | nn.ParameterList)]
-    return sum(parameter.numel() for parameter in own + [p for held in lists for p in held.parameters()])
+    """Parameters of a layer, or those that a module holds beside its children; `values` as in `site_flops`."""
+    if isinstance(site.layer, ElasticLayer):
+        return site.layer.num_params(values)
+    return sum(parameter.numel() for parameter in own_parameters(site.layer))
 
 
 def _once(sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
@@ -166,13 +170,11 @@ def _once(sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
 def _joined(sites: list[LayerSite]) -> LayerSite:
     if not all(site.conditions for site in sites):
         return replace(sites[0], conditions=())
-    sizes = [len(site.conditions) for site in sites]
-    wanted = [values for site in sites for _, values in site.conditions]
 
     def any_runs(*found: Any) -> int:
-        holds = [value in values for value, values in zip(found, wanted, strict=True)]
-        ends = list(itertools.accumulate(sizes))
-        return int(any(all(holds[end - size : end]) for size, end in zip(sizes, ends, strict=True)))
+        value = iter(found)
+        held = [[next(value) in values for _, values in site.conditions] for site in sites]
+        return int(any(map(all, held)))
 
     dims = tuple(dim for site in sites for dim, _ in site.conditions)
     return replace(sites[0], conditions=((Derived(any_runs, dims), frozenset({1})),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,13 +15,9 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.cost.parts import Condition
-from fpnas.cost.trace import LayerSite
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, SearchSpace
-
-SiteCost = Callable[[LayerSite, Mapping[str, Any]], Any]
-"""(site, argument values) -> cost of the layer when it runs; plain arithmetic, since the values may be arrays."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class AdditiveCost:
 
     def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
         self.space = space
-        self.factors = _merged(space, factors)
+        self.factors = _merged(factors)
         self.constant = constant
         strides = np.zeros((len(space), len(self.factors)))
         offsets, total = [], 0
@@ -87,7 +83,7 @@ class AdditiveCost:
             touching = [factor for factor in factors if variable in factor[0]]
             factors = [factor for factor in factors if variable not in factor[0]]
             scope = (*sorted(set().union(*(f[0] for f in touching)) - {variable}), variable)
-            table = sum((aligned(self.space, f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
+            table = sum((aligned(f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
             table = np.broadcast_to(table, [self.space.cardinalities[v] for v in scope])
             decisions.append((variable, scope[:-1], table.argmin(axis=-1)))
             best = table.min(axis=-1)
@@ -109,16 +105,15 @@ def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
     return math.prod(space.cardinalities[v] for v in scope)
 
 
-def aligned(
-    space: SearchSpace, scope: tuple[int, ...], table: NDArray[np.float64] | np.float64, wanted: tuple[int, ...]
-) -> NDArray[np.float64]:
+def aligned(axes: Sequence[Any], table: NDArray[Any] | np.float64, wanted: Sequence[Any]) -> NDArray[Any]:
     """`table` with its axes in the order of `wanted`, those it lacks of length 1; a NumPy number is a table of none."""
-    order = sorted(range(len(scope)), key=lambda axis: wanted.index(scope[axis]))
-    shape = [space.cardinalities[v] if v in scope else 1 for v in wanted]
-    return np.asarray(table).transpose(order).reshape(shape)
+    order = sorted(range(len(axes)), key=lambda axis: wanted.index(axes[axis]))
+    found = np.asarray(table).transpose(order)
+    lengths = iter(found.shape)
+    return found.reshape([next(lengths) if axis in axes else 1 for axis in wanted])
 
 
-def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
+def _merged(factors: Sequence[Factor]) -> list[Factor]:
     """Fewer, equal in sum: a factor whose scope lies within another's is added to it."""
     merged: list[Factor] = []
     for factor in sorted(factors, key=lambda factor: -factor.table.size):
@@ -126,47 +121,41 @@ def _merged(space: SearchSpace, factors: Sequence[Factor]) -> list[Factor]:
         if host is None:
             merged.append(Factor(factor.scope, np.ascontiguousarray(factor.table, dtype=np.float64).copy()))
         else:
-            host.table[...] += aligned(space, factor.scope, factor.table, host.scope)
+            host.table[...] += aligned(factor.scope, factor.table, host.scope)
     return merged
 
 
-def site_tables(space: SearchSpace, sites: Sequence[LayerSite], cost: SiteCost) -> AdditiveCost:
-    """The cost of an architecture as the sum over the layers that run in it."""
+def sum_of_shares(
+    space: SearchSpace, shares: Iterable[tuple[Sequence[Choice], Any, Sequence[Condition]]]
+) -> AdditiveCost:
+    """The cost of an architecture as the sum over what runs in it.
+
+    Args:
+        space: of the architectures.
+        shares: (choices, cost, conditions): a table that broadcasts to the choices' options, counted where all
+            conditions hold.
+    """
     factors: list[Factor] = []
     constant = 0.0
-    for site in sites:
-        table = _site_table(site, cost)
-        if site.scope:
-            factors.append(Factor(tuple(space.position(choice.name) for choice in site.scope), table))
+    for choices, cost, conditions in shares:
+        switches = (choice for dim, _ in conditions for choice in choices_in(dim))
+        scope = tuple(dict.fromkeys((*choices, *switches)))
+        table = np.asarray(cost, dtype=np.float64)
+        table = table.reshape(table.shape + (1,) * (len(scope) - len(choices)))
+        table = np.broadcast_to(table, [len(choice.options) for choice in scope])
+        for dim, allowed in conditions:
+            table = table * np.isin(grid(dim, scope), list(allowed))
+        if scope:
+            factors.append(Factor(tuple(space.position(choice.name) for choice in scope), np.ascontiguousarray(table)))
         else:
             constant += float(table.sum())
     return AdditiveCost(space, factors, constant)
 
 
-def _site_table(site: LayerSite, cost: SiteCost) -> NDArray[np.float64]:
-    scope = site.scope
-    values = {name: _grid(dim, scope) for name, dim in site.dims.items()}
-    return where_it_runs(np.asarray(cost(site, values), dtype=np.float64), scope, site.conditions)
-
-
-def where_it_runs(
-    table: NDArray[np.float64], scope: Sequence[Choice], conditions: Sequence[Condition]
-) -> NDArray[np.float64]:
-    """`table`, which broadcasts to the product of the scope's options, with 0 where a condition doesn't hold."""
-    table = np.broadcast_to(table, [len(choice.options) for choice in scope])
-    for dim, allowed in conditions:
-        table = table * np.isin(_grid(dim, scope), list(allowed))
-    return np.ascontiguousarray(table)
-
-
-def _grid(dim: Dim, scope: Sequence[Choice]) -> Any:
+def grid(dim: Dim, scope: Sequence[Choice]) -> Any:
     """The values of `dim` over the product of the scope's options: an array that broadcasts to its shape."""
     own = choices_in(dim)
-    if not own:
-        return resolve(dim, {})
-    order = sorted(range(len(own)), key=lambda axis: scope.index(own[axis]))
-    shape = [len(choice.options) if choice in own else 1 for choice in scope]
-    return _all_values(dim).transpose(order).reshape(shape)
+    return aligned(own, _all_values(dim), scope) if own else resolve(dim, {})
 
 
 @lru_cache(maxsize=4096)

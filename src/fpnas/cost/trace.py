@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import torch
 from torch import nn
 
-from fpnas.cost.parts import Condition, Part, dealt, holds, is_leaf, parts_of, showing
-from fpnas.cost.passes import Call, watching
+from fpnas.cost.recorder import recording
 from fpnas.elastic import ElasticModule, Supernet
 from fpnas.elastic.checks import choices_of, stays_whole
 from fpnas.elastic.dims import Dim, choices_in
+from fpnas.elastic.submodules import Condition, Part, holds, is_leaf, parts_of
 from fpnas.errors import SupernetError
 from fpnas.space import Choice, Option
 
@@ -79,69 +80,46 @@ def trace_sites(
         SupernetError: when a layer runs, or the number of its positions, depends on other choices than those that
             switch it.
     """
-    parts = list(parts_of(Part("", supernet.module)))
-    places = {part.path: _Place(part) for part in parts}
-    modules = {id(part.module): part.module for part in parts}.values()
-    seen: set[str] = set()
-    before = supernet.arch
-    try:
-        with watching(supernet, modules, input_shape, input_dtype) as run:
-            for number, shown in enumerate(showing(supernet.space, parts, seen) if arch is None else (arch,)):
-                supernet.select(shown)
-                for part, calls in dealt(parts, run(number > 0), supernet.arch):
-                    places[part.path].see(calls, supernet.arch)
-                    if calls:
-                        seen.add(part.path)
-    finally:
-        supernet.select(before)
     # A layer that no forward pass calls is no part of any network.
-    called = [place.seen for place in places.values() if place.seen is not None]
+    seen: dict[str, LayerSite | None] = {part.path: None for part in parts_of(Part("", supernet.module))}
+    idle: dict[str, Mapping[str, Option]] = {}
+    alike = attrgetter("positions", "flops")
+    with recording(supernet, input_shape, input_dtype, arch, alike=alike) as passes:
+        for selected, part, calls in passes:
+            name, layer, old = part.path, part.module, seen[part.path]
+            if calls:
+                positions, flops = sum(call.positions for call in calls), sum(call.flops for call in calls)
+                new = LayerSite(name, layer, part.conditions, calls[0].output[1:], positions, flops)
+                seen[name] = new if old is None else _agreed(old, new)
+            else:
+                idle[name] = selected
+            if seen[name] is not None and name in idle and is_leaf(layer):
+                got = f"{name!r} ({type(layer).__name__}), left out under {dict(idle[name])}"
+                raise SupernetError("layers that run whenever the structures above them say so", got, "use a Switch")
+    called = [site for site in seen.values() if site is not None]
     if arch is None:
         _refuse_unread(supernet, called)
     return tuple(site for site in called if _can_cost(site))
 
 
-class _Place:
-    """A layer's place in the module, and what was seen of it."""
-
-    def __init__(self, part: Part) -> None:
-        self.name, self.layer, self.part = part.path, part.module, part
-        self.seen: LayerSite | None = None
-        self.idle_in: Mapping[str, Option] | None = None
-        """An architecture whose conditions held, and which didn't call it."""
-
-    def see(self, calls: list[Call], arch: Mapping[str, Option]) -> None:
-        """Takes in one pass in which its conditions held."""
-        if not calls:
-            self.idle_in = arch
-        else:
-            positions, flops = sum(call.positions for call in calls), sum(call.flops for call in calls)
-            new = LayerSite(self.name, self.layer, self.part.conditions, calls[0].output_shape, positions, flops)
-            self.seen = self._agreed(self.seen or new, new)
-        if self.seen is not None and self.idle_in is not None and is_leaf(self.layer):
-            got = f"{self.name!r} ({type(self.layer).__name__}), left out under {dict(self.idle_in)}"
-            raise SupernetError("layers that run whenever the structures above them say so", got, "use a Switch")
-
-    def _agreed(self, old: LayerSite, new: LayerSite) -> LayerSite:
-        count = "positions" if counts_itself(self.layer) else "flops"
-        first, second = getattr(old, count), getattr(new, count)
-        if first == second:
-            return old
-        if not stays_whole(self.layer) and not counts_itself(self.layer):
-            return replace(old, flops=None)  # a user's own arithmetic
-        raise SupernetError(
-            "a layer whose output size doesn't depend on choices elsewhere",
-            f"{self.name!r} ({type(self.layer).__name__}) with {first} and {second} {count}",
-            "give it the same stride and padding in all, and as many calls: Repeat is for variable depth",
-        )
+def _agreed(old: LayerSite, new: LayerSite) -> LayerSite:
+    """What two forward passes say of a layer."""
+    count = "positions" if counts_itself(old.layer) else "flops"
+    first, second = getattr(old, count), getattr(new, count)
+    if first == second:
+        return old
+    if not stays_whole(old.layer) and not counts_itself(old.layer):
+        return replace(old, flops=None)  # a user's own arithmetic
+    raise SupernetError(
+        "a layer whose output size doesn't depend on choices elsewhere",
+        f"{old.name!r} ({type(old.layer).__name__}) with {first} and {second} {count}",
+        "give it the same stride and padding in all, and as many calls: Repeat is for variable depth",
+    )
 
 
 def _can_cost(site: LayerSite) -> bool:
     """All layers, and of the modules around them those that have parameters or multiply-adds of their own."""
-    if is_leaf(site.layer) or counts_itself(site.layer) or site.flops != 0:
-        return True
-    held = (site.layer, *(c for c in site.layer.children() if isinstance(c, nn.ParameterDict | nn.ParameterList)))
-    return any(next(module.parameters(recurse=False), None) is not None for module in held)
+    return is_leaf(site.layer) or counts_itself(site.layer) or site.flops != 0 or bool(own_parameters(site.layer))
 
 
 def _refuse_unread(supernet: Supernet, called: list[LayerSite]) -> None:
@@ -156,3 +134,10 @@ def _refuse_unread(supernet: Supernet, called: list[LayerSite]) -> None:
 def counts_itself(layer: nn.Module) -> bool:
     """Whether an elastic module has a rule of its own for its multiply-adds."""
     return isinstance(layer, ElasticModule) and type(layer).flops is not ElasticModule.flops
+
+
+def own_parameters(layer: nn.Module) -> list[nn.Parameter]:
+    """Those of a layer, or those that a module holds beside its children."""
+    lists = [child for child in layer.children() if isinstance(child, nn.ParameterDict | nn.ParameterList)]
+    own = list(layer.parameters(recurse=stays_whole(layer)))
+    return own + [parameter for held in lists for parameter in held.parameters()]

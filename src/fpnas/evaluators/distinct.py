@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost.parts import Condition, Part, parts_of, satisfy
 from fpnas.elastic import Supernet
 from fpnas.elastic.base import ElasticModule
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import Condition, Part, parts_of, satisfy
 from fpnas.space import Choice, Option
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fpnas.cost.parts import Condition, Part, holds, parts_of
 from fpnas.elastic import ElasticModule, Stage, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.elastic.gathered import Gathered, Piece
+from fpnas.elastic.submodules import Condition, Part, holds, parts_of
 from fpnas.space import Option
 
 Choices = Mapping[str, Option]

@@ -171,7 +171,7 @@ class _Plan:
             before = self.frontiers[number - 1]
             inner = tuple(sorted({v for scope, _ in parts for v in scope} - set(before)))
             scope = (*before, *inner)
-            total = sum((aligned(space, s, t, scope) for s, t in parts), np.zeros([1] * len(scope)))
+            total = sum((aligned(s, t, scope) for s, t in parts), np.zeros([1] * len(scope)))
             total = np.broadcast_to(total, [space.cardinalities[v] for v in scope])
             self.rests[number - 1] = total.min(axis=tuple(range(len(before), len(scope)))) if inner else total
 

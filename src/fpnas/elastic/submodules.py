@@ -1,7 +1,6 @@
-"""The modules within a supernet's, each in its place: under which conditions it runs, and architectures that show it.
+"""The submodules of a supernet, each in its place: under which conditions it runs, and architectures that show it.
 
-There is one walk for whatever counts something. What is seen at a place is left to `trace` (multiply-adds, parameters)
-and to `operations` (latency).
+There is one walk for whatever counts or compares something; what is seen at a place is left to those who look.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
-from fpnas.elastic import ElasticStructure
+from fpnas.elastic.base import ElasticStructure
 from fpnas.elastic.checks import stays_whole
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.errors import SupernetError
@@ -122,24 +121,19 @@ def satisfy(conditions: Sequence[Condition], fixed: Mapping[str, Option]) -> dic
 
 
 class Called(Protocol):
-    """A call of a module that was looked at."""
+    """A call of a module, seen while those with the ids `callers` were running, from the outermost in."""
 
-    @property
-    def callers(self) -> tuple[int, ...]:
-        """The ids of the modules looked at that were running, from the outermost in."""
-        ...
-
-    @property
-    def kind(self) -> object:
-        """Equal for calls that are alike."""
-        ...
+    callers: tuple[int, ...]
 
 
 Call = TypeVar("Call", bound=Called)
 
 
 def dealt(
-    parts: Iterable[Part], calls: Mapping[int, Sequence[Call]], arch: Mapping[str, Option]
+    parts: Iterable[Part],
+    calls: Mapping[int, Sequence[Call]],
+    arch: Mapping[str, Option],
+    alike: Callable[[Call], object],
 ) -> Iterator[tuple[Part, list[Call]]]:
     """The parts that run under `arch`, each with its share of its module's calls in one forward pass of that.
 
@@ -147,6 +141,7 @@ def dealt(
         parts: all that were looked at.
         calls: of each module, by its id, in order.
         arch: the architecture that ran.
+        alike: equal for calls that may be exchanged.
 
     Raises:
         SupernetError: a module ran where its conditions forbid it, or the calls of one that has several names can't be
@@ -168,14 +163,14 @@ def dealt(
             got = f"{_names(running)}, one layer, called by none of the modules above"
             raise SupernetError("a shared layer that the modules which hold it call", got, "call it under one name")
         for above in dict.fromkeys(part.above for part in running):
-            yield from _evenly([p for p in running if p.above == above], [c for c in found if c.callers == above])
+            here = [part for part in running if part.above == above]
+            yield from _evenly(here, [call for call in found if call.callers == above], alike)
 
 
-def _evenly(parts: list[Part], calls: list[Call]) -> Iterator[tuple[Part, list[Call]]]:
+def _evenly(parts: list[Part], calls: list[Call], alike: Callable[[Call], object]) -> Iterator[tuple[Part, list[Call]]]:
     """As many calls each, or one each in order."""
     share, left = divmod(len(calls), len(parts))
-    alike = all(call.kind == calls[0].kind for call in calls)
-    if left or not (alike or share == 1 or len(parts) == 1):
+    if left or not (share == 1 or len(parts) == 1 or all(alike(call) == alike(calls[0]) for call in calls)):
         got = f"{_names(parts)}: one layer with {len(calls)} calls"
         raise SupernetError("calls of a shared layer that can be told apart", got, "call it under one name")
     for number, part in enumerate(parts):

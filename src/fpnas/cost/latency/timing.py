@@ -8,12 +8,13 @@ for a while slows one round of many operations, which the medians leave out, and
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only_
 
-from fpnas.cost.operations import Operation
+from fpnas.cost.latency.operations import Operation
 
 Timer = Callable[[Callable[[], object]], float]
 """Runs what it is given and says how many seconds it took."""
@@ -49,8 +50,8 @@ def measure(
         seconds: list[list[float]] = [[] for _ in chunk]
         for number in range(-2, rounds):
             for (function, inputs), row in zip(runnables, seconds, strict=True):
-                for tensor in _tensors(inputs):
-                    tensor.mul_(1.0)  # as the operation before it in a network would leave its output
+                # As the operation before it in a network would leave its output.
+                tree_map_only_(Tensor, lambda tensor: tensor.mul_(1.0), inputs)
                 took = timer(lambda function=function, inputs=inputs: function(*inputs))
                 if number >= 0:
                     row.append(took)
@@ -58,11 +59,3 @@ def measure(
         if told is not None:
             told(len(found))
     return found
-
-
-def _tensors(inputs: Iterable[object]) -> Iterable[Tensor]:
-    for item in inputs:
-        if isinstance(item, Tensor):
-            yield item
-        elif isinstance(item, list):
-            yield from (tensor for tensor in item if isinstance(tensor, Tensor))

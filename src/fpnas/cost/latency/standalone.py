@@ -1,4 +1,4 @@
-"""Operations by name, and how to make one alone: a plain module, a sum or a function with something to be called on.
+"""Operations to be called alone: their names, and how to make each as a plain module, a sum or a call of a function.
 
 The names are the keys of latency tables, so they say all that decides the time: kinds, arguments and input sizes.
 Which operations there are is `operations`'s.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,10 +16,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from fpnas.cost.parts import is_leaf
-from fpnas.cost.watch import FunctionCall, TensorLike
+from fpnas.cost.recorder import FunctionCall, TensorLike
 from fpnas.elastic import ElasticLayer, ElasticModule, ElasticStructure, Supernet, initialise
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import is_leaf
 from fpnas.space import Option
 from fpnas.streams import generator
 
@@ -37,55 +36,37 @@ Inputs = tuple[Shape | list[Shape | None] | None, ...]
 """Positional arguments: a tensor's shape, or a list of them; None for None."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """An operation for any architecture.
-
-    Args:
-        template: its name, with a place for the value of each of `dims`.
-        dims: the arguments on which it depends.
-        build: makes it.
-    """
-
-    template: str
-    dims: tuple[Dim, ...]
-    build: Build = field(compare=False)
+Template = tuple[str, tuple[Dim, ...], Build]
+"""Of an operation: its name with a place for the value of each `Dim`, these, and how it is made."""
 
 
-def module_recipe(supernet: Supernet, module: nn.Module, inputs: Inputs) -> Recipe:
-    """Of a module of the supernet: an elastic layer, a plain one, or a module that holds such but switches nothing."""
-    template = _Template()
-    given = [f"[{template.shapes(one)}]" if isinstance(one, list) else template.shapes([one]) for one in inputs]
-    name = f"{template.module(module)} on {', '.join(given)}"
-    return Recipe(name, tuple(template.dims), partial(_module, supernet, module, inputs))
+def of_module(supernet: Supernet, module: nn.Module, inputs: Inputs) -> Template:
+    """A module of the supernet: an elastic layer, a plain one, or a module that holds such but switches nothing."""
+    name = _Name()
+    given = [f"[{name.shapes(one)}]" if isinstance(one, list) else name.shapes([one]) for one in inputs]
+    text = f"{name.module(module)} on {', '.join(given)}"
+    return text, tuple(name.dims), partial(_module, supernet, module, inputs)
 
 
-def sum_recipe(shape: Shape) -> Recipe:
-    """Of the sum of two tensors."""
-    template = _Template()
-    name = f"add on {template.shapes([shape])}"
-
-    def build(arch: Mapping[str, Option], batch_size: int, device: torch.device) -> Runnable:
-        like = TensorLike((1, *(resolve(size, arch) for size in shape)))
-        return _function(FunctionCall(torch.add, (like, like), {}), arch, batch_size, device)
-
-    return Recipe(name, tuple(template.dims), build)
+def of_sum(shape: Shape) -> Template:
+    """The sum of two tensors."""
+    name, like = _Name(), TensorLike((1, *shape))
+    return f"add on {name.shapes([shape])}", tuple(name.dims), partial(_call, FunctionCall(torch.add, (like, like), {}))
 
 
-def function_recipe(call: FunctionCall) -> Recipe:
-    """Of a call of one of torch's functions, at the shapes that were seen."""
-    given = [*call.arguments, *call.options.values()]
-    shapes = [item.shape[1:] for item in flat(given) if isinstance(item, TensorLike)]
-    others = [str(value) for value in call.arguments if not isinstance(value, TensorLike | list)]
-    others += [f"{key}={value}" for key, value in call.options.items() if not isinstance(value, TensorLike | list)]
-    name = getattr(call.function, "__name__", type(call.function).__name__)
-    text = f"{name}({', '.join(others)}) on {_Template().shapes(shapes)}"
-    return Recipe(_escaped(text), (), partial(_function, call))
+def of_function(call: FunctionCall) -> Template:
+    """A call of one of torch's functions, at the shapes that were seen."""
+    named = [*((None, value) for value in call.arguments), *call.options.items()]
+    shapes = [item.shape[1:] for item in flat([value for _, value in named]) if isinstance(item, TensorLike)]
+    others = [(key, value) for key, value in named if not isinstance(value, TensorLike | list)]
+    told = ", ".join(str(value) if key is None else f"{key}={value}" for key, value in others)
+    function = getattr(call.function, "__name__", type(call.function).__name__)
+    return _escaped(f"{function}({told}) on {_Name().shapes(shapes)}"), (), partial(_call, call)
 
 
-def network_recipe() -> Recipe:
-    """Of a network without a layer: what calling one costs by itself."""
-    return Recipe("call of the network", (), _network)
+def of_empty_network() -> Template:
+    """A network without a layer: what calling one costs by itself."""
+    return "call of the network", (), _empty_network
 
 
 def flat(arguments: Sequence[Any]) -> Iterator[Any]:
@@ -102,7 +83,7 @@ def elastic_members(module: nn.Module) -> list[ElasticModule]:
     return [member for member in module.modules() if isinstance(member, ElasticModule)]
 
 
-class _Template:
+class _Name:
     """Collects a name with places for values, each `Dim` once."""
 
     def __init__(self) -> None:
@@ -166,7 +147,7 @@ def _module(
         tensor.detach().fill_(0.5)
     initialise(plain, generator(0, "latency"))
     plain = plain.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    new = _Tensors(device)
+    new = _tensors(device)
 
     def made(shape: Shape | None) -> Tensor | None:
         return None if shape is None else new(batch_size, [resolve(size, arch) for size in shape])
@@ -177,32 +158,31 @@ def _module(
     return plain if called else plain.forward, tuple(given)
 
 
-def _function(call: FunctionCall, arch: Mapping[str, Option], batch_size: int, device: torch.device) -> Runnable:
+def _call(call: FunctionCall, arch: Mapping[str, Option], batch_size: int, device: torch.device) -> Runnable:
     """The call on random tensors, whose first axis is the batch where it was 1 in the example."""
-    del arch
-    new = _Tensors(device)
+    new = _tensors(device)
 
     def like(seen: TensorLike) -> Tensor:
         first, *rest = seen.shape or (1,)
-        return new(batch_size if first == 1 else first, rest)
+        return new(batch_size if first == 1 else first, [resolve(size, arch) for size in rest])
 
     arguments, options = tree_map_only(TensorLike, like, (call.arguments, dict(call.options)))
     return lambda *given: call.function(*given, **options), arguments
 
 
-def _network(arch: Mapping[str, Option], batch_size: int, device: torch.device) -> Runnable:
+def _empty_network(arch: Mapping[str, Option], batch_size: int, device: torch.device) -> Runnable:
     del arch
     graph = fx.Graph()
     graph.output(graph.placeholder("x"))
     return fx.GraphModule({}, graph, class_name="Network").eval(), (torch.zeros(batch_size, device=device),)
 
 
-class _Tensors:
-    """Random ones, images in channels_last as `ImageData.normalize` has them."""
+def _tensors(device: torch.device) -> Callable[[int, Sequence[int]], Tensor]:
+    """Makes random ones, images in channels_last as `ImageData.normalize` has them."""
+    draws = torch.Generator(device).manual_seed(0)
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._generator = device, torch.Generator(device).manual_seed(0)
-
-    def __call__(self, first: int, rest: Sequence[int]) -> Tensor:
-        made = torch.randn((first, *rest), generator=self._generator, device=self._device)
+    def new(first: int, rest: Sequence[int]) -> Tensor:
+        made = torch.randn((first, *rest), generator=draws, device=device)
         return made.contiguous(memory_format=torch.channels_last) if made.dim() == 4 else made
+
+    return new

@@ -3,37 +3,28 @@
 An operation is the largest part of a module within which nothing is switched and which reads few choices: a
 convolution with its norm and activation, a whole squeeze-excite, a linear layer. Beside these count the sums that
 structures declare (`ElasticStructure.sums`), and what the forward of a plain module calls by itself, such as a
-pooling, at the shapes that were seen. Names are `recipes`'s, timing is `measure`'s, tables are `latency`'s.
+pooling, at the shapes that were seen.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import nn
 
-from fpnas.cost.parts import Condition, Part, children, holds, is_leaf, parts_of, satisfy
-from fpnas.cost.recipes import (
-    Inputs,
-    Recipe,
-    Runnable,
-    Shape,
-    elastic_members,
-    flat,
-    function_recipe,
-    module_recipe,
-    network_recipe,
-    sum_recipe,
-)
-from fpnas.cost.watch import ModuleCall, TensorLike, Watch
+from fpnas.cost.latency import standalone
+from fpnas.cost.latency.standalone import Shape, elastic_members, flat
+from fpnas.cost.recorder import Call, TensorLike, recording
 from fpnas.elastic import ElasticModule, ElasticStructure, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.submodules import Condition, Part, children, holds, is_leaf, parts_of, satisfy
 from fpnas.errors import SupernetError
 from fpnas.space import Choice, Option
 
@@ -49,19 +40,23 @@ class OperationSite:
     """An operation in its place.
 
     Args:
-        recipe: its name and how to make it.
+        template: its name, with a place for the value of each of `dims`.
+        dims: what it depends on.
+        build: makes it for an architecture.
         conditions: all must hold for it to run.
         repeats: how often it runs in a forward pass.
     """
 
-    recipe: Recipe
-    conditions: tuple[Condition, ...]
-    repeats: int
+    template: str
+    dims: tuple[Dim, ...]
+    build: standalone.Build = field(compare=False)
+    conditions: tuple[Condition, ...] = ()
+    repeats: int = 1
 
     @property
     def scope(self) -> tuple[Choice, ...]:
         """The choices on which its name depends."""
-        return tuple(dict.fromkeys(choice for dim in self.recipe.dims for choice in choices_in(dim)))
+        return _choices_of(self.dims)
 
     @property
     def measured(self) -> list[tuple[Option, ...]]:
@@ -86,8 +81,8 @@ class OperationSite:
             yield pick if satisfy(conditions, pick) is not None else None
 
     def name(self, arch: Mapping[str, Option]) -> str:
-        """The operation under an architecture."""
-        return self.recipe.template.format(*(resolve(dim, arch) for dim in self.recipe.dims))
+        """Its name under an architecture."""
+        return self.template.format(*(resolve(dim, arch) for dim in self.dims))
 
     def runs(self, arch: Mapping[str, Option]) -> bool:
         """Whether it runs under `arch`."""
@@ -99,7 +94,7 @@ class Operation:
     """An operation to measure: its name, and how to make it for a batch size and a device."""
 
     name: str
-    build: Callable[[int, torch.device], Runnable] = field(compare=False)
+    build: Callable[[int, torch.device], standalone.Runnable] = field(compare=False)
 
 
 def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[OperationSite, ...]:
@@ -109,11 +104,14 @@ def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[O
         InputError: the supernet can't take `input_shape`.
         SupernetError: an operation can't be called by itself.
     """
-    watch = Watch(supernet)
-    watch.run(input_shape)
-    sites = [OperationSite(network_recipe(), (), 1)]
+    seen: dict[str, _Seen] = {}
+    with recording(supernet, input_shape, alike=attrgetter("arguments", "options")) as passes:
+        for arch, part, calls in passes:
+            if calls:
+                seen.setdefault(part.path, _Seen(calls)).by_arch.append((arch, calls[0]))
+    sites = [OperationSite(*standalone.of_empty_network())]
     for part in parts_of(Part("", supernet.module), _whole):
-        sites += _sites_of(part, watch, supernet)
+        sites += _sites_of(part, seen, supernet)
     return tuple(sites)
 
 
@@ -122,15 +120,11 @@ def distinct_operations(
 ) -> dict[str, Operation]:
     """The operations to measure, by name: those of the whole space, or those of one architecture."""
     found: dict[str, Operation] = {}
-    seen: set[OperationSite] = set()
     rest = dict(supernet.arch)
-    for site in sites:
-        if site in seen:
-            continue
-        seen.add(site)
+    for site in dict.fromkeys(sites):
         for pick in site.picks() if arch is None else ([dict(arch)] if site.runs(arch) else []):
             if pick is not None and (name := site.name(pick)) not in found:
-                found[name] = Operation(name, partial(site.recipe.build, rest | pick))
+                found[name] = Operation(name, partial(site.build, rest | pick))
     return found
 
 
@@ -143,9 +137,12 @@ def _whole(module: nn.Module) -> bool:
         return True
     if any(isinstance(member, ElasticStructure) for member in module.modules()):
         return False
-    dims = [dim for layer in elastic_members(module) for dim in layer.dims.values()]
-    scope = tuple(dict.fromkeys(choice for dim in dims for choice in choices_in(dim)))
+    scope = _choices_of(dim for layer in elastic_members(module) for dim in layer.dims.values())
     return math.prod(len(options) for options in _thinned(scope)) <= MAX_EXACT
+
+
+def _choices_of(dims: Iterable[Dim]) -> tuple[Choice, ...]:
+    return tuple(dict.fromkeys(choice for dim in dims for choice in choices_in(dim)))
 
 
 def _thinned(scope: Sequence[Choice]) -> list[tuple[Option, ...]]:
@@ -162,74 +159,75 @@ def _some(options: tuple[Option, ...]) -> tuple[Option, ...]:
     return tuple(options[round(index * (len(options) - 1) / (POINTS - 1))] for index in range(POINTS))
 
 
-def _sites_of(part: Part, watch: Watch, supernet: Supernet) -> Iterator[OperationSite]:
+@dataclass(frozen=True)
+class _Seen:
+    """Of a part: all its calls in the first forward pass that had one, and its first under each architecture."""
+
+    first: list[Call]
+    by_arch: list[tuple[Mapping[str, Option], Call]] = field(default_factory=list[tuple[Mapping[str, Option], Call]])
+
+
+def _sites_of(part: Part, seen: Mapping[str, _Seen], supernet: Supernet) -> Iterator[OperationSite]:
     path, module, conditions = part.path, part.module, part.conditions
-    if path not in watch.calls:
+    if path not in seen:
         return  # no forward pass calls it: it is no part of any network
+    first = seen[path].first
     if _whole(module):
-        shapes = _input_shapes(module, watch.calls[path])
+        shapes = _input_shapes(module, seen[path].by_arch)
         if shapes is not None:
-            yield OperationSite(module_recipe(supernet, module, shapes), conditions, len(watch.first[path]))
+            yield OperationSite(*standalone.of_module(supernet, module, shapes), conditions, len(first))
             return
         if is_leaf(module):
             raise SupernetError("layers that take tensors or lists of them", f"{path} with others", "wrap it")
         for child in children(part):
-            yield from _sites_of(child, watch, supernet)
-    if isinstance(module, ElasticStructure):
-        if module.sums is not None:
-            happens, channels = module.sums
-            recipe = sum_recipe((channels, *watch.first[path][0].output[2:]))
-            yield OperationSite(recipe, (*conditions, (happens, frozenset({True}))), 1)
-        return
-    for call in (function for first in watch.first[path] for function in first.functions):
-        yield OperationSite(function_recipe(call), conditions, 1)
+            yield from _sites_of(child, seen, supernet)
+    if not isinstance(module, ElasticStructure):
+        for call in first:
+            yield from (OperationSite(*standalone.of_function(function), conditions) for function in call.functions)
+    elif module.sums is not None:
+        happens, channels = module.sums
+        shape = (channels, *first[0].output[2:])
+        yield OperationSite(*standalone.of_sum(shape), (*conditions, (happens, frozenset({True}))))
 
 
-def _input_shapes(module: nn.Module, calls: Sequence[ModuleCall]) -> Inputs | None:
+def _input_shapes(module: nn.Module, calls: Sequence[tuple[Mapping[str, Option], Call]]) -> standalone.Inputs | None:
     """The shapes of the inputs, channels as a `Dim`; None where they can't be told.
 
     The channels are the width of the first elastic module that has one, on the first axis that agrees with it each
     time; of a leaf's inputs that vary otherwise, such as a state, another of its arguments.
     """
-    if any(call.options for call in calls):
+    rows = [list(flat(call.arguments)) for _, call in calls]
+    if any(call.options for _, call in calls) or len({len(row) for row in rows}) > 1:
         return None
-    rows = [list(flat(call.arguments)) for call in calls]
-    columns = list(zip(*rows, strict=False))
-    if len({len(row) for row in rows}) > 1:
-        return None
-    members = elastic_members(module)
-    width = next((member.width for member in members if member.width is not None), None)
+    width = next((member.width for member in elastic_members(module) if member.width is not None), None)
     others = module.dims.values() if isinstance(module, ElasticModule) else ()
     shapes: list[Shape | None] = []
-    for column in columns:
+    for column in zip(*rows, strict=True):
         if all(item is None for item in column):
             shapes.append(None)
             continue
         seen = [item.shape[1:] for item in column if isinstance(item, TensorLike)]
         if len(seen) < len(column) or len({len(shape) for shape in seen}) > 1:
             return None
-        shape = seen[0]
+        shape: Shape = seen[0]
         if width is not None:
             varies = is_leaf(module) and any(other != shape for other in seen)
             dims = [dim for dim in (width, *(others if varies else ())) if choices_in(dim)]
-            fits = next((found for dim in dims if (found := _with_channels(seen, dim, calls)) is not None), None)
+            wanted = [(dim, [resolve(dim, arch) for arch, _ in calls]) for dim in dims]
+            fits = next((found for dim, row in wanted if (found := _with_channels(seen, dim, row)) is not None), None)
             if fits is None and (varies or (dims and not is_leaf(module))):
                 return None
             shape = fits or shape
         shapes.append(shape)
-    return _shaped(calls[0].arguments, shapes)
+    left = iter(shapes)
+    arguments = calls[0][1].arguments
+    return tuple([next(left) for _ in a] if isinstance(a, list | tuple) else next(left) for a in arguments)
 
 
-def _with_channels(seen: Sequence[tuple[int, ...]], dim: Dim, calls: Sequence[ModuleCall]) -> Shape | None:
-    """The shape with `dim` on the first axis that has its value in each call; None where there is none."""
-    wanted = [resolve(dim, call.arch) for call in calls]
+def _with_channels(seen: Sequence[tuple[int, ...]], dim: Dim, wanted: Sequence[Any]) -> Shape | None:
+    """The shape with `dim` on the first axis that has its value each time; None where there is none."""
     first = seen[0]
     for axis in range(len(first)) if len(first) != 2 else (1, 0):  # (tokens, features)
         if [shape[axis] for shape in seen] == wanted:
             return *first[:axis], dim, *first[axis + 1 :]
     return None
-
-
-def _shaped(arguments: Sequence[Any], shapes: Sequence[Shape | None]) -> Inputs:
-    left = iter(shapes)
-    return tuple([next(left) for _ in a] if isinstance(a, list | tuple) else next(left) for a in arguments)

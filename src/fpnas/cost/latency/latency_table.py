@@ -55,13 +55,7 @@ class LatencyTable:
     @property
     def conditions(self) -> dict[str, Any]:
         """All but the operations."""
-        return {
-            "device": self.device,
-            "batch_size": self.batch_size,
-            "threads": self.threads,
-            "dtype": self.dtype,
-            "torch": self.torch,
-        }
+        return {name: getattr(self, name) for name in ("device", "batch_size", "threads", "dtype", "torch")}
 
     def only(self, names: Iterable[str]) -> LatencyTable:
         """The part of it with these operations; `InputError` where some are missing."""

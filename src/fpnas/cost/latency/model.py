@@ -1,6 +1,6 @@
 """Latency in ms as a cost model: a sum over operations, each looked up in a table that was measured beforehand.
 
-Nothing is timed here: `measure` does that, and the shell (`runner/latency.py`) hands it a clock and keeps the tables.
+Nothing is timed here: `measure` does that, and the shell hands it a clock and keeps the tables.
 """
 
 from __future__ import annotations
@@ -10,38 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fpnas.cost.latency_table import LatencyTable
-from fpnas.cost.operations import OperationSite, distinct_operations, operation_sites
-from fpnas.cost.tables import AdditiveCost, Factor, where_it_runs
+from fpnas.cost.latency.latency_table import LatencyTable
+from fpnas.cost.latency.operations import OperationSite, distinct_operations, operation_sites
+from fpnas.cost.models import SummedCost
+from fpnas.cost.tables import AdditiveCost, sum_of_shares
 from fpnas.elastic import Supernet
-from fpnas.elastic.dims import choices_in
 from fpnas.space import Choice, Option, SearchSpace
 
 
-class AdditiveLatency:
+class AdditiveLatency(SummedCost):
     """A latency in ms that is a sum of tables over the choices of a space."""
 
     name = "ms"
 
     def __init__(self, space: SearchSpace, table: AdditiveCost, device: str) -> None:
-        self.space, self.table, self.device = space, table, device
-
-    def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
-        """The latency of each architecture."""
-        return self.table(codes)
-
-    def of(self, arch: Mapping[str, Option]) -> float:
-        """The latency of one architecture."""
-        return float(self(torch.tensor([self.space.encode(arch)])))
-
-    def bounds(self) -> tuple[float, float]:
-        """The least and the greatest latency of the whole space, by the tables exactly."""
-        return self.table.extreme(1)[0], self.table.extreme(-1)[0]
+        super().__init__(space, table)
+        self.device = device
 
 
 class Latency(AdditiveLatency):
@@ -64,7 +50,9 @@ class Latency(AdditiveLatency):
         sites = operation_sites(supernet, input_shape)
         self.used = table.only(distinct_operations(supernet, sites))
         """The part of the table that this model reads, which is enough to make it again."""
-        super().__init__(supernet.space, _additive(supernet.space, sites, self.used.operations), table.device)
+        ms = {site: site.repeats * _over_scope(site, self.used.operations) for site in dict.fromkeys(sites)}
+        shares = ((site.scope, ms[site], site.conditions) for site in sites)
+        super().__init__(supernet.space, sum_of_shares(supernet.space, shares), table.device)
 
     @property
     def digest(self) -> str:
@@ -95,24 +83,6 @@ def arch_latency(
             ms[name] = float(_over_scope(site, table.operations)[place])
     replace(table, operations=ms).only(counts)
     return [(name, count, count * ms[name]) for name, count in counts.items()]
-
-
-def _additive(space: SearchSpace, sites: Sequence[OperationSite], ms: Mapping[str, float]) -> AdditiveCost:
-    factors: list[Factor] = []
-    constant = 0.0
-    known: dict[OperationSite, NDArray[np.float64]] = {}
-    for site in sites:
-        if site not in known:
-            known[site] = np.asarray(site.repeats * _over_scope(site, ms))
-        switches = dict.fromkeys(choice for dim, _ in site.conditions for choice in choices_in(dim))
-        scope = (*site.scope, *(choice for choice in switches if choice not in site.scope))
-        table = known[site].reshape(known[site].shape + (1,) * (len(scope) - len(site.scope)))
-        table = where_it_runs(table, scope, site.conditions)
-        if scope:
-            factors.append(Factor(tuple(space.position(choice.name) for choice in scope), table))
-        else:
-            constant += float(table.sum())
-    return AdditiveCost(space, factors, constant)
 
 
 def _over_scope(site: OperationSite, ms: Mapping[str, float]) -> NDArray[np.float64]:

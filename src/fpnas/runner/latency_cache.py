@@ -1,4 +1,4 @@
-"""Latency tables in the shell: the clock, the cache on disk, the device's name, and tables that others measured.
+"""Latency tables in the shell: measuring what the cache on disk lacks, the clock, the device's name, others' tables.
 
 A cache file holds the operations of one device under one set of conditions, in the form of `LatencyTable`; a file from
 another machine can be used as it is. Whoever measures holds the file's lock: two measurements at once would disturb
@@ -15,24 +15,21 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from filelock import FileLock
 
-from fpnas.cost import LatencyTable
-from fpnas.cost.measure import Timer, measure
-from fpnas.cost.operations import distinct_operations, operation_sites
+from fpnas.cost.latency import LatencyTable, Timer, distinct_operations, measure, operation_sites
 from fpnas.elastic import Supernet
-from fpnas.errors import InputError
-from fpnas.runner.folder import read_json
+from fpnas.errors import InputError, RunFolderError
+from fpnas.runner.folder import read_json, write_whole
 from fpnas.space import Option
 
 SAVE_EVERY = 512
 """Operations after which a measurement writes down what it has; one that is cut off goes on from there."""
-
 
 Progressed = Callable[[int, int], None]
 """(operations measured, operations to measure)."""
@@ -178,29 +175,21 @@ def _cached(file: Path, empty: LatencyTable) -> LatencyTable:
 @contextmanager
 def _locked(file: Path) -> Generator[bool]:
     """Holds the lock of a cache file; False where there can be no such file."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        warnings.warn(f"latencies can't be kept in {file.parent} ({error.strerror or error})", stacklevel=3)
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with ExitStack() as held:
+        writable = True
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(file.with_suffix(".lock")))
+        except OSError as error:
+            writable = False
+            warnings.warn(f"latencies can't be kept in {file.parent} ({error.strerror or error})", stacklevel=3)
+        yield writable
 
 
 def _write(file: Path, table: LatencyTable) -> None:
     """Writes the file whole or not at all; the lock is held."""
-    temporary = file.with_suffix(".tmp")
     try:
-        with temporary.open("w") as out:
-            json.dump(table.to_json(), out, indent=1)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        warnings.warn(f"latencies can't be kept in {file.parent} ({error.strerror or error})", stacklevel=3)
+        write_whole(file, json.dumps(table.to_json(), indent=1).encode())
+    except RunFolderError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+        warnings.warn(f"latencies can't be kept in {file.parent} ({reason})", stacklevel=3)
