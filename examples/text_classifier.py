@@ -51,7 +51,7 @@ class Block(nn.Module):
         super().__init__()
         hidden = scaled(WIDTH, EXPANSION)
         self.norm = LayerNorm(WIDTH)
-        self.attention = MultiHeadAttention(WIDTH, HEADS, head_width=4)
+        self.attention = MultiHeadAttention(WIDTH, HEADS, head_dim=4)
         self.mlp = nn.Sequential(LayerNorm(WIDTH), Linear(WIDTH, hidden), Activation("gelu"), Linear(hidden, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:

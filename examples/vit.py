@@ -29,7 +29,7 @@ class Block(nn.Module):
         heads = fpnas.Choice(f"block{number}.heads", (1, 2, 4))
         hidden = scaled(WIDTH, fpnas.Choice(f"block{number}.expansion", (1, 2, 3)))
         self.norm = LayerNorm(WIDTH)
-        self.attention = MultiHeadAttention(WIDTH, heads, head_width=8)
+        self.attention = MultiHeadAttention(WIDTH, heads, head_dim=8)
         self.mlp = nn.Sequential(LayerNorm(WIDTH), Linear(WIDTH, hidden), Activation("gelu"), Linear(hidden, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:

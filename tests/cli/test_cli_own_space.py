@@ -119,7 +119,7 @@ from torch import nn
 @fpnas.spaces.register("mine")
 def mine(num_classes):
     width = fpnas.Choice("body.width", WIDTHS)
-    body = [fpnas.elastic.Conv2d(1, width, kernel_size=3, stride=STRIDE), nn.ACT(), nn.AdaptiveAvgPool2d(1)]
+    body = [fpnas.elastic.Conv2d(1, width, kernel_size=3, stride=STRIDE, bias=False), nn.ACT(), nn.AdaptiveAvgPool2d(1)]
     return fpnas.Supernet(nn.Sequential(*body, nn.Flatten(), fpnas.elastic.Linear(width, num_classes)), name="mine")
 """
 

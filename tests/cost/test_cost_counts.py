@@ -208,7 +208,7 @@ def test_an_input_that_the_network_cannot_take(shape: tuple[int, ...]) -> None:
 def test_an_output_size_that_depends_on_choices_elsewhere_is_refused() -> None:
     switch = Switch(Choice("pool", ("yes", "no")), {"yes": nn.AvgPool2d(2), "no": nn.Identity()})
     with pytest.raises(SupernetError, match="output size doesn't depend on choices elsewhere"):
-        Flops(Supernet(nn.Sequential(switch, Conv2d(2, 3))), (2, 8, 8))
+        Flops(Supernet(nn.Sequential(switch, Conv2d(2, 3, bias=False))), (2, 8, 8))
 
 
 def test_costs_refuse_a_foreign_architecture() -> None:
@@ -225,7 +225,7 @@ class Custom(nn.Module):
     def __init__(self, extra: nn.Module) -> None:
         super().__init__()
         width = Choice("width", (3, 4))
-        self.stem = Conv2d(2, width)
+        self.stem = Conv2d(2, width, bias=False)
         self.head = Linear(width, 4)
         self.extra = extra
 
@@ -249,7 +249,7 @@ class Calling(nn.Module):
 def sharing_a_choice() -> nn.Module:
     """An inner switch that reads a choice of the outer one: its second branch runs under a == b == 2 alone."""
     a, b = Choice("a", (1, 2)), Choice("b", (1, 2))
-    inner = Switch(a, {"1": Conv2d(2, 2), "2": Conv2d(2, 2, 3)})
+    inner = Switch(a, {"1": Conv2d(2, 2, bias=False), "2": Conv2d(2, 2, 3, bias=False)})
     same = Derived(lambda a, b: "same" if a == b else "other", (a, b))
     return Switch(same, {"same": inner, "other": nn.Identity()})
 
@@ -269,7 +269,9 @@ EXTRAS = {
     ),
     "idle layer": lambda: Calling(nn.Conv2d(2, 2, 1), lambda m, x: m.inner(x), idle=nn.Conv2d(2, 2, 1)),
     "switches that share a choice": sharing_a_choice,
-    "mixed options": lambda: Switch(Choice("mixed", (3, "none")), {"3": Conv2d(2, 2, 3), "none": nn.Identity()}),
+    "mixed options": lambda: Switch(
+        Choice("mixed", (3, "none")), {"3": Conv2d(2, 2, 3, bias=False), "none": nn.Identity()}
+    ),
 }
 
 

@@ -37,7 +37,7 @@ LENGTH, FEATURES, WORDS = 5, 6, 7
 class Block(nn.Module):
     def __init__(self, causal: bool) -> None:
         super().__init__()
-        self.norm, self.attention = LayerNorm(WIDTH), MultiHeadAttention(WIDTH, HEADS, head_width=4, causal=causal)
+        self.norm, self.attention = LayerNorm(WIDTH), MultiHeadAttention(WIDTH, HEADS, head_dim=4, causal=causal)
         self.mlp = nn.Sequential(Linear(WIDTH, scaled(WIDTH, 2)), Activation("gelu"), Linear(scaled(WIDTH, 2), WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Transformer(nn.Module):
         self.register_buffer("index", torch.arange(LENGTH))
         self.blocks = Repeat(DEPTH, [Block(False), Block(True)])
         self.pool = Conv1d(WIDTH, WIDTH, 3, stride=2)
-        self.cross = MultiHeadAttention(WIDTH, HEADS, head_width=2)
+        self.cross = MultiHeadAttention(WIDTH, HEADS, head_dim=2)
         self.head = Linear(WIDTH, 3)
 
     def forward(self, tokens: Tensor) -> Tensor:

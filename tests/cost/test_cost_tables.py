@@ -66,7 +66,7 @@ def test_additive_costs_and_their_extremes_by_brute_force(
 def test_a_product_of_widths_is_counted_at_the_expected_widths() -> None:
     """FBNetV2's count: 1x1 convolution, FLOPs = E[in] * E[out] * places."""
     ins, outs = Choice("ins", (2, 4, 8)), Choice("outs", (3, 5))
-    net = Supernet(nn.Sequential(Conv2d(3, ins), Conv2d(ins, outs)))
+    net = Supernet(nn.Sequential(Conv2d(3, ins, bias=False), Conv2d(ins, outs, bias=False)))
     weights = some_weights(net.space, 1)
     width = {
         choice.name: sum(w * option for w, option in zip(row.tolist(), choice.options, strict=True))

@@ -233,7 +233,7 @@ class Shared(nn.Module):
         super().__init__()
         self.width = Choice("width", tuple(range(2, 12)))
         self.depth = Choice("kernel", (1, 3))
-        self.twice = Conv2d(4, 4, self.depth)
+        self.twice = Conv2d(4, 4, self.depth, bias=False)
         self.parts = nn.ModuleList(conv_norm(4, self.width) for _ in range(3))
         self.pool = nn.AvgPool2d(2)
         self.head = Linear(self.width, 3)

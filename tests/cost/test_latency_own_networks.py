@@ -70,7 +70,7 @@ def test_operations_are_those_of_the_extracted_network(kind: type[nn.Module]) ->
         assert "getitem" not in text  # which the count of attention's products calls, and no network
         assert text.count("LayerNorm(") - 2 * encoders == kinds.count("LayerNorm")
         products = [n for n in graph.graph.nodes if n.target is torch.nn.functional.scaled_dot_product_attention]
-        inner = f"heads={arch.get('h')}, head_width=4"
+        inner = f"num_heads={arch.get('h')}, head_dim=4"
         assert text.count(f"DotProductAttention({inner}") == len(products)
         if products:
             assert f"on 5x{4 * int(arch['h'])}, 5x{4 * int(arch['h'])}" in text
@@ -91,7 +91,7 @@ def test_each_can_be_called(kind: type[nn.Module]) -> None:
 def test_attention_is_that_of_its_architecture() -> None:
     net = Supernet(Attention(), input_shape=SHAPE)
     found = distinct_operations(net, operation_sites(net, SHAPE))
-    operation = next(found[name] for name in found if name.startswith("DotProductAttention(heads=1"))
+    operation = next(found[name] for name in found if name.startswith("DotProductAttention(num_heads=1"))
     function, inputs = operation.build(3, torch.device("cpu"))
     net.select({"h": 3})
     expected = nn.functional.scaled_dot_product_attention(*inputs)  # one head is the whole width

@@ -21,7 +21,7 @@ def outputs(net: Supernet, x: Tensor, name: str, options: tuple[object, ...]) ->
 
 
 def test_kernels_begin_as_the_smallest() -> None:
-    net = Supernet(Conv2d(3, 4, KERNEL), seed=1)
+    net = Supernet(Conv2d(3, 4, KERNEL, bias=False), seed=1)
     first, *others = outputs(net, torch.randn(2, 3, 8, 8), "kernel", (1, 3, 5))
     for other in others:
         torch.testing.assert_close(other, first)
@@ -85,7 +85,8 @@ def test_nothing_else_is_drawn() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     with_, without = (
-        Supernet(nn.Sequential(Conv2d(3, 4, 3), Conv2d(4, 4, KERNEL)), seed=5, aligned=a) for a in (True, False)
+        Supernet(nn.Sequential(Conv2d(3, 4, 3, bias=False), Conv2d(4, 4, KERNEL, bias=False)), seed=5, aligned=a)
+        for a in (True, False)
     )
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(with_.module[0].weights["3"], without.module[0].weights["3"])  # pyright: ignore

@@ -48,7 +48,7 @@ def assert_plain_counterpart(layer: ElasticLayer, x: Tensor) -> nn.Module:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(6, 6), (7, 5)])
 def test_conv2d(stride: int, size: tuple[int, int]) -> None:
-    layer = Conv2d(INS, OUTS, KERNEL, stride)
+    layer = Conv2d(INS, OUTS, KERNEL, stride, bias=False)
     net = lone(layer)
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
         "weights.1": (5, 3, 1, 1),
@@ -72,7 +72,7 @@ def test_conv2d(stride: int, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(6, 6), (7, 5)])
 def test_depthwise_conv2d(stride: int, size: tuple[int, int]) -> None:
     kernel = Choice("kernel", (0, 3, 5))
-    layer = DepthwiseConv2d(OUTS, kernel, stride)
+    layer = DepthwiseConv2d(OUTS, kernel, stride, bias=False)
     net = lone(layer)
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
         "weights.3": (5, 1, 3, 3),
@@ -121,7 +121,7 @@ def batch_norm_by_hand(x: Tensor, mean: Tensor, variance: Tensor, w: dict[str, T
 
 @pytest.mark.parametrize("momentum", [0.1, 0.3])
 def test_batch_norm_in_train_mode(momentum: float) -> None:
-    layer = BatchNorm2d(OUTS, momentum, eps=1e-3)
+    layer = BatchNorm2d(OUTS, eps=1e-3, momentum=momentum)
     net = lone(layer).train()
     for arch in every_arch(net):
         net.select(arch)
@@ -332,7 +332,7 @@ def test_whole_floats_are_integers() -> None:
 
 
 def test_without_choices_a_layer_is_a_plain_one() -> None:
-    layer = Conv2d(3, 4, 3)
+    layer = Conv2d(3, 4, 3, bias=False)
     with torch.no_grad():
         layer.weights["3"].normal_()
     plain = layer.extract()
@@ -341,5 +341,5 @@ def test_without_choices_a_layer_is_a_plain_one() -> None:
 
 
 def test_repr_names_the_choices() -> None:
-    layer = Conv2d(INS, 8)
+    layer = Conv2d(INS, 8, bias=False)
     assert "in_channels=ins, out_channels=8" in repr(layer)

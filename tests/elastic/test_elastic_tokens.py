@@ -181,7 +181,7 @@ def attention_by_hand(p: dict[str, Tensor], x: Tensor, context: Tensor, heads: i
 
 @pytest.mark.parametrize("kind", ["self", "context", "mask", "causal"])
 def test_multi_head_attention(kind: str) -> None:
-    layer = MultiHeadAttention(OUTS, HEADS, head_width=4, causal=kind == "causal")
+    layer = MultiHeadAttention(OUTS, HEADS, head_dim=4, causal=kind == "causal")
     net = lone(layer)
     assert layer.queries.weight.shape == (12, 5)
     for arch in every_arch(net):

@@ -37,7 +37,7 @@ def test_a_choice_used_at_a_width_that_cannot_match() -> None:
 @pytest.mark.parametrize("options", [(2, 4), (2, 3, 4)])
 def test_two_choices_that_meet_and_differ(options: tuple[int, ...]) -> None:
     """Both at their ends they agree; the mixed architectures find them."""
-    module = Chain(nn.Sequential(Conv2d(3, W), Conv2d(Choice("other", options), 5)))
+    module = Chain(nn.Sequential(Conv2d(3, W, bias=False), Conv2d(Choice("other", options), 5, bias=False)))
     message = r"all run on an input of \(3, 8, 8\), got 'body\.1' \(Conv2d\) fails under \{'other': \d\}"
     with pytest.raises(SupernetError, match=message):
         Supernet(module, input_shape=(3, 8, 8))

@@ -19,7 +19,7 @@ from fpnas.elastic import Conv2d
 
 torch.set_num_threads(1)
 ins = int(sys.argv[1])
-net = Supernet(torch.nn.ModuleList([Conv2d(ins, Choice("outs", (4, 16)), 1, stride=2)]))
+net = Supernet(torch.nn.ModuleList([Conv2d(ins, Choice("outs", (4, 16)), 1, stride=2, bias=False)]))
 net = net.to(memory_format=torch.channels_last)
 (layer,) = net.module
 for step in range(60):

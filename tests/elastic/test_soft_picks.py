@@ -190,8 +190,8 @@ def test_a_derived_width_is_mixed_by_the_product_of_weights() -> None:
 def test_a_lone_layer_has_a_mask_of_its_own(layer: str) -> None:
     width = Choice("width", (2, 6))
     made: dict[str, nn.Module] = {
-        "conv": Conv2d(3, width),
-        "depthwise": DepthwiseConv2d(width, 3),
+        "conv": Conv2d(3, width, bias=False),
+        "depthwise": DepthwiseConv2d(width, 3, bias=False),
         "linear": Linear(3, width),
         "norm": BatchNorm2d(width),
     }
@@ -212,7 +212,7 @@ def test_a_lone_layer_has_a_mask_of_its_own(layer: str) -> None:
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_kernels_are_mixed_by_weight(sizes: tuple[int, ...], depthwise: bool) -> None:
     kernel, other = Choice("kernel", sizes), Choice("width", (2, 4))
-    net = lone(DepthwiseConv2d(other, kernel, 2) if depthwise else Conv2d(4, other, kernel, 2))
+    net = lone(DepthwiseConv2d(other, kernel, 2, bias=False) if depthwise else Conv2d(4, other, kernel, 2, bias=False))
     weights, x = some_weights(net), random(3, 4, 8, 8)
     full = [layer_of(net.select({"kernel": k, "width": 4}))(x) for k in sizes]
     mask = torch.cat([weights["width"].sum().expand(2), weights["width"][1].expand(2)])
@@ -226,7 +226,7 @@ def test_kernels_are_mixed_by_weight(sizes: tuple[int, ...], depthwise: bool) ->
 
 
 def test_kernel_0_runs_elsewhere_so_the_others_share_its_weight() -> None:
-    net = lone(DepthwiseConv2d(4, Choice("kernel", (0, 3, 5))))
+    net = lone(DepthwiseConv2d(4, Choice("kernel", (0, 3, 5)), bias=False))
     weights, x = some_weights(net), random(3, 4, 8, 8)
     three, five = (layer_of(net.select({"kernel": k}))(x) for k in (3, 5))
     none, w3, w5 = weights["kernel"]
@@ -235,7 +235,7 @@ def test_kernel_0_runs_elsewhere_so_the_others_share_its_weight() -> None:
 
 def test_a_kernel_of_weight_0_does_not_divide_by_0() -> None:
     """All of the weight on the bypass: whatever the convolution gives has weight 0 then, and must be finite."""
-    net = lone(DepthwiseConv2d(4, Choice("kernel", (0, 3, 5))))
+    net = lone(DepthwiseConv2d(4, Choice("kernel", (0, 3, 5)), bias=False))
     weights = {"kernel": torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)}
     output = layer_of(net.mix(weights))(random(3, 4, 8, 8))
     assert not output.any()
@@ -267,7 +267,7 @@ def test_branches_are_mixed_by_weight() -> None:
 @pytest.mark.parametrize("ins", [3, 6])
 @pytest.mark.parametrize("identity_first", [False, True])
 def test_an_identity_is_cut_or_padded_to_the_other_branches(ins: int, identity_first: bool) -> None:
-    branches: dict[str, nn.Module] = {"keep": nn.Identity(), "conv": Conv2d(ins, 4)}
+    branches: dict[str, nn.Module] = {"keep": nn.Identity(), "conv": Conv2d(ins, 4, bias=False)}
     names = ("keep", "conv") if identity_first else ("conv", "keep")
     net = lone(Switch(Choice("on", names), branches))
     weights, x = some_weights(net), random(2, ins, 5, 5)

@@ -31,7 +31,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = conv_norm(3, WIDTH, kernel=3, act="relu")
-        self.kernel = Conv2d(WIDTH, WIDTH, KERNEL)
+        self.kernel = Conv2d(WIDTH, WIDTH, KERNEL, bias=False)
         self.body = Repeat(DEPTH, [conv_norm(WIDTH, WIDTH, act="swish") for _ in range(2)])
         self.plain = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(2))
         self.scale = nn.Parameter(torch.full((1,), 1.5))
@@ -158,7 +158,7 @@ def elastic_weights(net: Supernet) -> list[Tensor]:
 def test_fresh_weights_have_the_stated_scale() -> None:
     """Kaiming normal by fan out for convolutions, N(0, 0.01) for linear layers, 0 for biases, 1 and 0 for norms."""
     width = Choice("w", (64, 128))
-    conv, linear, norm = Conv2d(32, width, 3), Linear(width, 64), BatchNorm2d(width)
+    conv, linear, norm = Conv2d(32, width, 3, bias=False), Linear(width, 64), BatchNorm2d(width)
     Supernet(nn.ModuleList([conv, linear, norm]))
     assert conv.weights["3"].std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.03)
     assert linear.weight.std().item() == pytest.approx(0.01, rel=0.05)

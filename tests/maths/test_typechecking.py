@@ -47,7 +47,10 @@ def test_dimensions_of_one_letter_must_agree() -> None:
 def test_the_words_the_costs_and_the_data_are_checked_too() -> None:
     with pytest.raises(TypeCheckError):
         SPACE.position(3)  # type: ignore[arg-type]
-    flops = Flops(Supernet(torch.nn.Sequential(Conv2d(3, SPACE.choices[0]), Conv2d(SPACE.choices[0], 2))), (3, 4, 4))
+    flops = Flops(
+        Supernet(torch.nn.Sequential(Conv2d(3, SPACE.choices[0], bias=False), Conv2d(SPACE.choices[0], 2, bias=False))),
+        (3, 4, 4),
+    )
     with pytest.raises(TypeCheckError):
         flops(torch.zeros(1, dtype=torch.int64))
     images = ImageSet(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]))

@@ -39,7 +39,7 @@ def block(name: str, outs: int | fpnas.Choice = 4, ins: int = 4, stride: int = 1
 def bypassed() -> nn.Module:
     """A block whose width counts although it is bypassed, and one in which all is idle then."""
     width = fpnas.Choice("a.channels", (2, 4))
-    return Net(block("a", width, stride=2), Conv2d(width, 4), block("b"))
+    return Net(block("a", width, stride=2), Conv2d(width, 4, bias=False), block("b"))
 
 
 def deep() -> nn.Module:
@@ -56,7 +56,7 @@ def read_twice() -> nn.Module:
 
 def without() -> nn.Module:
     """Nothing is ever idle."""
-    return Net(Conv2d(4, 4, fpnas.Choice("kernel", (1, 3))))
+    return Net(Conv2d(4, 4, fpnas.Choice("kernel", (1, 3)), bias=False))
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ class Conv2d(ElasticLayer):
         out_channels: width of the output.
         kernel_size: odd; a weight of its own for each.
         stride: in both directions.
+        padding: of each side; kernel_size // 2 by default, which keeps the size at stride 1.
         bias: whether it has one.
-        padding: of each side, where that is not kernel_size // 2.
         mask: whether a soft pick's mask is laid over the output; not needed where the layer behind does so.
     """
 
@@ -70,8 +70,8 @@ class Conv2d(ElasticLayer):
         out_channels: Dim,
         kernel_size: Dim = 1,
         stride: int = 1,
-        bias: bool = False,
         padding: int | None = None,
+        bias: bool = True,
         mask: bool = True,
     ) -> None:
         super().__init__(in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size)
@@ -121,8 +121,8 @@ class DepthwiseConv2d(ElasticLayer):
         channels: Dim,
         kernel_size: Dim,
         stride: int = 1,
-        bias: bool = False,
         padding: int | None = None,
+        bias: bool = True,
         mask: bool = True,
     ) -> None:
         super().__init__(channels=channels, kernel_size=kernel_size)

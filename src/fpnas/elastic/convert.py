@@ -117,8 +117,8 @@ def _elastic(followed: Followed, dims: Mapping[int, Dim], kernels: Sequence[int]
         if not any(isinstance(dim, Choice) for dim in (ins, outs, kernel)):
             return None
         if is_depthwise(layer):
-            return DepthwiseConv2d(outs, kernel, stride, layer.bias is not None, keep)
-        return Conv2d(ins, outs, kernel, stride, layer.bias is not None, keep)
+            return DepthwiseConv2d(outs, kernel, stride, keep, layer.bias is not None)
+        return Conv2d(ins, outs, kernel, stride, keep, layer.bias is not None)
     if not isinstance(ins, Choice) and not isinstance(outs, Choice):
         return None
     if isinstance(layer, nn.Linear):
@@ -128,7 +128,7 @@ def _elastic(followed: Followed, dims: Mapping[int, Dim], kernels: Sequence[int]
     assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d), "a layer of another kind holds its widths"
     assert layer.momentum is not None
     kind = BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else BatchNorm2d
-    return kind(outs, layer.momentum, layer.eps)
+    return kind(outs, layer.eps, layer.momentum)
 
 
 def _replaced(module: nn.Module, elastic: Mapping[int, ElasticLayer], blocks: Sequence[str]) -> nn.Module:

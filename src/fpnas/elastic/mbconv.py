@@ -19,7 +19,7 @@ def conv_norm(
     """Convolution, batch norm and, where given, an activation."""
     layers = nn.Sequential()
     # A soft pick's mask belongs behind the last of them.
-    layers.add_module("conv", Conv2d(in_channels, out_channels, kernel, stride, mask=False))
+    layers.add_module("conv", Conv2d(in_channels, out_channels, kernel, stride, bias=False, mask=False))
     layers.add_module("norm", BatchNorm2d(out_channels, mask=act is None))
     if act is not None:
         layers.add_module("act", Activation(act, out_channels, in_place=True))
@@ -62,7 +62,7 @@ class MBConv(ElasticStructure):
         # Separate convolutions: quicker on a CPU than one of r * hidden channels (benchmarks/split_convolutions.py).
         self.depthwise = nn.ModuleList(
             nn.Sequential(
-                DepthwiseConv2d(hidden, kernel_size, stride, mask=False),
+                DepthwiseConv2d(hidden, kernel_size, stride, bias=False, mask=False),
                 BatchNorm2d(hidden, mask=False),
                 Activation(act, hidden, in_place=True),
             )

@@ -28,10 +28,10 @@ class BatchNorm(ElasticLayer, ABC):
 
     mixes = True
 
-    def __init__(self, channels: Dim, momentum: float = 0.1, eps: float = 1e-5, mask: bool = True) -> None:
-        super().__init__(channels=channels)
+    def __init__(self, num_features: Dim, eps: float = 1e-5, momentum: float = 0.1, mask: bool = True) -> None:
+        super().__init__(num_features=num_features)
         self.mask = mask
-        width = largest(channels)
+        width = largest(num_features)
         self.momentum, self.eps = momentum, eps
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
@@ -46,12 +46,12 @@ class BatchNorm(ElasticLayer, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self._normed(x)
-        return y if self.mixture is None or not self.mask else y * self.mixture.mask(self.dims["channels"], y, 1)
+        return y if self.mixture is None or not self.mask else y * self.mixture.mask(self.dims["num_features"], y, 1)
 
     def _normed(self, x: Tensor) -> Tensor:
         if x.is_meta:  # shapes alone matter there, and torch's way to them is slow
             return x
-        width = self.values["channels"]
+        width = self.values["num_features"]
         weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
         if self.pick.batch_only:
             return F.batch_norm(x, None, None, weight, bias, True, self.momentum, self.eps)
@@ -61,12 +61,12 @@ class BatchNorm(ElasticLayer, ABC):
         return F.batch_norm(x, mean, variance, weight, bias, self.training, self.momentum, self.eps)
 
     def extract(self) -> nn.Module:
-        width = self.values["channels"]
+        width = self.values["num_features"]
         own = {name: value[:width] if value.dim() else value for name, value in self.state_dict().items()}
         return plain_layer(self.plain, own, width, eps=self.eps, momentum=self.momentum)
 
     def num_params(self, values: Values) -> int:
-        return 2 * values["channels"]
+        return 2 * values["num_features"]
 
 
 class BatchNorm1d(BatchNorm):
@@ -106,24 +106,24 @@ class LayerNorm(ElasticLayer):
 
     channel_axis = -1
 
-    def __init__(self, features: Dim, eps: float = 1e-5) -> None:
-        super().__init__(features=features)
+    def __init__(self, normalized_shape: Dim, eps: float = 1e-5) -> None:
+        super().__init__(normalized_shape=normalized_shape)
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(largest(features)))
-        self.bias = nn.Parameter(torch.zeros(largest(features)))
+        self.weight = nn.Parameter(torch.ones(largest(normalized_shape)))
+        self.bias = nn.Parameter(torch.zeros(largest(normalized_shape)))
 
     def forward(self, x: Tensor) -> Tensor:
-        width = self.values["features"]
+        width = self.values["normalized_shape"]
         weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
         return F.layer_norm(x, (width,), weight, bias, self.eps)
 
     def extract(self) -> nn.Module:
-        width = self.values["features"]
+        width = self.values["normalized_shape"]
         slices = {"weight": self.weight[:width], "bias": self.bias[:width]}
         return plain_layer(nn.LayerNorm, slices, width, eps=self.eps)
 
     def num_params(self, values: Values) -> int:
-        return 2 * values["features"]
+        return 2 * values["normalized_shape"]
 
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU, "gelu": nn.GELU}

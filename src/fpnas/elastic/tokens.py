@@ -29,26 +29,26 @@ class Embedding(ElasticLayer):
 
     channel_axis = -1
 
-    def __init__(self, num_embeddings: int, width: Dim, padding_idx: int | None = None) -> None:
-        super().__init__(num_embeddings=num_embeddings, width=width)
+    def __init__(self, num_embeddings: int, embedding_dim: Dim, padding_idx: int | None = None) -> None:
+        super().__init__(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.padding_idx = padding_idx
-        self.weight = nn.Parameter(torch.empty(num_embeddings, largest(width)))
+        self.weight = nn.Parameter(torch.empty(num_embeddings, largest(embedding_dim)))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        weight = self.slice_of(self.weight, len(self.weight), self.values["width"])
+        weight = self.slice_of(self.weight, len(self.weight), self.values["embedding_dim"])
         return F.embedding(tokens, weight, self.padding_idx)
 
     def extract(self) -> nn.Module:
-        weight = self.weight[:, : self.values["width"]]
+        weight = self.weight[:, : self.values["embedding_dim"]]
         return plain_layer(nn.Embedding, {"weight": weight}, *weight.shape, padding_idx=self.padding_idx)
 
     def num_params(self, values: Values) -> int:
-        return values["num_embeddings"] * values["width"]
+        return values["num_embeddings"] * values["embedding_dim"]
 
 
 class DotProductAttention(ElasticStructure):
-    """softmax(Q K^T / sqrt(head_width)) V for each head: queries (N, T, heads * head_width), keys and values
-    (N, S, heads * head_width) -> (N, T, heads * head_width).
+    """softmax(Q K^T / sqrt(head_dim)) V for each head: queries (N, T, heads * head_dim), keys and values
+    (N, S, heads * head_dim) -> (N, T, heads * head_dim).
 
     It has no weights. With `causal`, token t sees the tokens up to t; both products still count in full, as torch's
     counter has it.
@@ -56,17 +56,17 @@ class DotProductAttention(ElasticStructure):
 
     channel_axis = -1
 
-    def __init__(self, heads: Dim, head_width: int, causal: bool = False) -> None:
-        super().__init__(heads=heads, head_width=head_width)
-        largest(heads)
+    def __init__(self, num_heads: Dim, head_dim: int, causal: bool = False) -> None:
+        super().__init__(num_heads=num_heads, head_dim=head_dim)
+        largest(num_heads)
         self.causal = causal
 
     @property
     def width(self) -> Dim:
-        return scaled(self.dims["heads"], self.dims["head_width"])
+        return scaled(self.dims["num_heads"], self.dims["head_dim"])
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        shape = self.values["heads"], self.values["head_width"]
+        shape = self.values["num_heads"], self.values["head_dim"]
         queries, keys, values = (x.unflatten(-1, shape).transpose(-3, -2) for x in (queries, keys, values))
         mixed = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=self.causal)
         return mixed.transpose(-3, -2).flatten(-2)
@@ -78,30 +78,30 @@ class DotProductAttention(ElasticStructure):
         return queries[..., 0].numel() * keys.shape[-2]
 
     def flops(self, values: Values, positions: int) -> int:
-        return 2 * values["heads"] * values["head_width"] * positions
+        return 2 * values["num_heads"] * values["head_dim"] * positions
 
 
 class MultiHeadAttention(nn.Module):
-    """Projections to queries, keys and values, attention, and a projection back: (N, T, width) -> (N, T, width).
+    """Projections to queries, keys and values, attention, and a projection back: (N, T, embed_dim) -> the same.
 
     Args:
-        width: of the tokens.
-        heads: how many; the inner width is heads * head_width, whatever the tokens' is.
-        head_width: of a head.
+        embed_dim: width of the tokens.
+        num_heads: how many; the inner width is num_heads * head_dim, whatever the tokens' is.
+        head_dim: width of a head.
         causal: whether token t sees the tokens up to t alone.
     """
 
-    def __init__(self, width: Dim, heads: Dim, head_width: int, causal: bool = False) -> None:
+    def __init__(self, embed_dim: Dim, num_heads: Dim, head_dim: int, causal: bool = False) -> None:
         super().__init__()
-        inner = scaled(heads, head_width)
-        self.queries = Linear(width, inner)
-        self.keys = Linear(width, inner)
-        self.values = Linear(width, inner)
-        self.attention = DotProductAttention(heads, head_width, causal)
-        self.project = Linear(inner, width)
+        inner = scaled(num_heads, head_dim)
+        self.queries = Linear(embed_dim, inner)
+        self.keys = Linear(embed_dim, inner)
+        self.values = Linear(embed_dim, inner)
+        self.attention = DotProductAttention(num_heads, head_dim, causal)
+        self.project = Linear(inner, embed_dim)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Attends to `context` (N, S, width), by default to x, where `mask` (N, S) is true, by default everywhere."""
+        """Attends to `context` (N, S, embed_dim), x by default, where `mask` (N, S) is true, everywhere by default."""
         context = x if context is None else context
         mask = None if mask is None else mask[:, None, None]
         return self.project(self.attention(self.queries(x), self.keys(context), self.values(context), mask))
