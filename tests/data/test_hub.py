@@ -1,5 +1,5 @@
 """Data sets of the hub, with a little stand-in for the package `datasets` (too big a package to install for this): it
-has just what `fpnas.data.hub` uses, as that package documents it. The real one is not tested here.
+has just what `fpnas.data.readers.hub` uses, as that package documents it. The real one is not tested here.
 """
 
 from __future__ import annotations

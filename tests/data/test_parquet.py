@@ -11,7 +11,8 @@ import torch
 from pictures import encoded, picture, write_parquet
 
 from fpnas.data import load
-from fpnas.data.parquet import parquet_files, read_parquet_folder
+from fpnas.data.readers import parquet
+from fpnas.data.request import Request
 from fpnas.errors import InputError
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -147,7 +148,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
 
 def test_a_row_group_that_claims_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
-    monkeypatch.setattr("fpnas.data.parquet.LARGEST_GROUP", 100)
+    monkeypatch.setattr("fpnas.data.readers.parquet.LARGEST_GROUP", 100)
     with pytest.raises(InputError, match="row groups of at most"):
         load(tmp_path)
 
@@ -162,8 +163,8 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_folders_of_other_things_are_not_recognised(tmp_path: Path) -> None:
     (tmp_path / "training.parquet").write_bytes(b"")
     (tmp_path / "train").mkdir()
-    assert parquet_files(tmp_path) == {}
-    assert parquet_files(tmp_path / "no") == {}
+    assert parquet.parquet_files(tmp_path) == {}
+    assert parquet.parquet_files(tmp_path / "no") == {}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_folders_of_other_things_are_not_recognised(tmp_path: Path) -> None:
 def test_real_data(name: str, size: int, classes: int, train: int, heldout: int) -> None:
     if not (SHARED / name).is_dir():
         pytest.skip(f"{SHARED / name} is not on this machine")
-    parts = read_parquet_folder(SHARED / name)
+    parts = parquet.read(Request(SHARED / name))
     assert parts.heldout is not None
     assert parts.train.labels.bincount().tolist() == [train // classes] * classes
     assert parts.heldout.labels.bincount().tolist() == [heldout // classes] * classes

@@ -45,7 +45,7 @@ def test_the_data_are_the_same_as_in_memory(own: Path, tmp_path: Path, monkeypat
     pets(tmp_path / "pets", 20)
     mapped = load(tmp_path / "pets")
     assert len(entries(own)) == 1
-    assert sorted(path.name for path in (own / entries(own)[0]).iterdir()) == ["0.u8", "1.u8", "meta.json"]
+    assert sorted(path.name for path in (own / entries(own)[0]).iterdir()) == ["0.npy", "1.npy", "skipped.json"]
     monkeypatch.setattr(decoding, "LARGEST_IN_MEMORY", 2**30)
     shutil.rmtree(own)
     memory = load(tmp_path / "pets")
@@ -111,11 +111,11 @@ def test_a_damaged_entry_is_made_anew(own: Path, tmp_path: Path, decoded: list[s
     digest = load(tmp_path / "pets").digest
     entry = own / entries(own)[0]
     if damage == "short":
-        os.truncate(entry / "0.u8", 7)
+        os.truncate(entry / "0.npy", 7)
     elif damage == "gone":
-        (entry / "1.u8").unlink()
+        (entry / "1.npy").unlink()
     else:
-        (entry / "meta.json").write_text("{" if damage == "nonsense" else '[{"shape": 3}]')
+        (entry / "skipped.json").write_text("{" if damage == "nonsense" else "[3, 4]")
     assert load(tmp_path / "pets").digest == digest
     assert len(decoded) == 40
 

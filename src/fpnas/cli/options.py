@@ -20,7 +20,7 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, parquet files or IDX files.",
+        help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, or of parquet files.",
     ),
 ]
 ImageSize = Annotated[

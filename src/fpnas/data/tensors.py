@@ -7,25 +7,21 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.images import STD_FLOOR
-from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, content_digest, numbered_classes
+from fpnas.data.labelled import Examples, HeldoutFrom, check_classes, check_labels, content_digest, numbered_classes
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class TensorSet:
+class TensorSet(Examples):
     """Examples and their labels; `images` is (N, ...), float32 or int64, `labels` (N,) int64, not negative.
 
     Raises:
         InputError: a wrong type or shape, no example, unequal counts, a number that isn't finite, or a negative label.
     """
-
-    images: Tensor
-    labels: Tensor
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -35,14 +31,6 @@ class TensorSet:
         check_labels(labels, len(images), "example")
         if images.is_floating_point() and not bool(images.isfinite().all()):
             raise InputError("finite numbers", "NaN or infinity", "fill in or drop what is missing")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, indices: Int64[Tensor, " k"]) -> TensorSet:
-        """The examples at `indices`, in their order; a copy."""
-        indices = indices.to(self.labels.device)
-        return TensorSet(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
 
 @dataclass(frozen=True, eq=False)
