@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 
@@ -16,6 +17,11 @@ def picture(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np
     """Random pixels: (height, width, 3), or (height, width) for one channel."""
     shape = (height, width, 3) if channels == 3 else (height, width)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def stacked(seeds: Iterable[int]) -> torch.Tensor:
+    """The pictures of these seeds as images of a set: (N, 3, 8, 8)."""
+    return torch.from_numpy(np.stack([picture(seed).transpose(2, 0, 1) for seed in seeds]))
 
 
 def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -> bytes:

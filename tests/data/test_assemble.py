@@ -137,16 +137,6 @@ def test_random_classes_by_seed(tmp_path: Path) -> None:
     assert load(folder, classes=6).classes == NAMES
     with pytest.raises(InputError, match="2 to 6 classes, as there are, got 7"):
         load(folder, classes=7)
-    with pytest.raises(InputError, match="at least two classes, got 1"):
-        load(folder, classes=1)
-
-
-def test_classes_of_named_data_too() -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    data = load("digits", classes=3, classes_seed=4)
-    assert data.num_classes == 3
-    assert len(set(data.classes) & set("0123456789")) == 3
-    assert data.train.labels.unique().tolist() == data.heldout.labels.unique().tolist() == [0, 1, 2]
 
 
 def test_no_held_out_image_of_the_chosen_classes(tmp_path: Path) -> None:
@@ -184,8 +174,12 @@ def test_settings_tell_what_a_run_must_have_in_common(tmp_path: Path) -> None:
         ({"workers": -1}, "0 to 256 workers, got -1"),
         ({"workers": 257}, "0 to 256 workers, got 257"),
         ({"image_size": 0}, "an image size of 1 to 1024, got 0"),
+        ({"image_size": 1025}, "an image size of 1 to 1024, got 1025"),
+        ({"classes": 1}, "at least two classes, got 1"),
     ],
 )
 def test_arguments_out_of_range(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         load(pets(tmp_path), **options)
+    with pytest.raises(InputError, match=words):
+        from_dataset([(picture(0), 0), (picture(1), 1)], **options)

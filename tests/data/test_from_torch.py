@@ -113,8 +113,3 @@ class Endless(IterableDataset[Any]):
 def test_what_is_refused(source: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         from_dataset(source)
-
-
-def test_arguments_out_of_range() -> None:
-    with pytest.raises(InputError, match="an image size of 1 to 1024, got 0"):
-        from_dataset(Pairs(PIXELS), image_size=0)

@@ -121,13 +121,19 @@ def test_image_data_tells_its_measures() -> None:
     assert data_of(random_set(3, 1, 230, 226)).image_size == 224
 
 
-def test_image_data_refuses_what_does_not_fit() -> None:
-    train = random_set()
-    with pytest.raises(InputError, match="labels below 2"):
-        ImageData.of("x", train, train, classes=("a", "b"), heldout_from="test")
-    with pytest.raises(InputError, match="at least two classes"):
-        ImageData.of("x", train, train, classes=("a",), heldout_from="test")
-    with pytest.raises(InputError, match="of one shape"):
-        ImageData.of("x", train, random_set(channels=1), classes=("a", "b", "c"), heldout_from="test")
+@pytest.mark.parametrize(
+    ("classes", "heldout", "message"),
+    [
+        (("a", "b"), random_set(), "labels below 2"),
+        (("a",), random_set(), "at least two classes"),
+        (("a", "b", "c"), random_set(channels=1), "of one shape"),
+    ],
+)
+def test_image_data_refuses_what_does_not_fit(classes: tuple[str, ...], heldout: ImageSet, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ImageData.of("x", random_set(), heldout, classes=classes, heldout_from="test")
+
+
+def test_image_data_has_a_mean_and_a_deviation_for_each_channel() -> None:
     with pytest.raises(InputError, match="for each of 3 channels"):
-        ImageData("x", train, train, ("a", "b", "c"), "test", (0.5,), (0.5,))
+        ImageData("x", random_set(), random_set(), ("a", "b", "c"), "test", (0.5,), (0.5,))

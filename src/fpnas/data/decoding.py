@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fpnas.data import store
 from fpnas.data.decode import Header, Pixels, UnreadableImage, decode, read_header
-from fpnas.data.images import default_size, resize_images, room
+from fpnas.data.images import LARGEST_DEFAULT, resize_images, room
 from fpnas.data.request import Encoded, Item, Request
 from fpnas.errors import InputError
 
@@ -80,7 +80,7 @@ def _measure(source: Source, request: Request) -> _Target:
                 raise _unreadable(item.name, error) from error
     if not headers:
         raise InputError("training images that can be read", "none", "check the files")
-    size = request.image_size or default_size(median_low(header.short_side for header in headers))
+    size = request.image_size or min(median_low(header.short_side for header in headers), LARGEST_DEFAULT)
     pixels = median_low(header.width * header.height for header in headers)
     channels = 1 if all(header.is_grey for header in headers) else 3
     return _Target(channels, size, min(_CHUNK, max(1, _CHUNK_PIXELS // pixels)))
@@ -96,7 +96,9 @@ def _decode_into(
 
     skipped: dict[int, str] = {}
     place = 0
-    for chunk, results in _in_order(work, _chunks(source[0].items(source[1]), target.chunk), request.workers):
+    items = source[0].items(source[1])
+    chunks = iter(lambda: list(islice(items, target.chunk)), [])
+    for chunk, results in _in_order(work, chunks, request.workers):
         for item, result in zip(chunk, results, strict=True):
             if not isinstance(result, UnreadableImage):
                 out[place - len(skipped)] = _fitted(result, target.size, request)
@@ -131,12 +133,6 @@ def _unreadable(name: str, error: UnreadableImage) -> InputError:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def _chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def _in_order(work: Callable[[T], R], values: Iterable[T], workers: int | None) -> Iterator[tuple[T, R]]:

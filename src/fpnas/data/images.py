@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.labelled import Examples, HeldoutFrom, check_classes, check_labels, content_digest
+from fpnas.data.labelled import Examples, HeldoutFrom, TwoSets, check_labels
 from fpnas.errors import InputError, unknown_name
 
 Fit = Literal["crop", "stretch"]
@@ -89,11 +88,6 @@ def known_fit(name: str) -> Fit:
     raise unknown_name("fit", name, get_args(Fit))
 
 
-def default_size(side: int) -> int:
-    """The image size where none is asked for, of images whose shorter side has so many pixels."""
-    return min(side, LARGEST_DEFAULT)
-
-
 def room(shape: tuple[int, ...], device: torch.device | None = None) -> UInt8[Tensor, "n c h w"]:
     """Memory for images, or `InputError` where there isn't so much."""
     try:
@@ -116,15 +110,10 @@ class ClassSubset:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class ImageData(TwoSets[ImageSet]):
     """A data set: the images to learn from and those that are held out; square, of one size. Made with `ImageData.of`.
 
     Attributes:
-        name: what reports call it.
-        train: the training images; a search cuts its two halves from them.
-        heldout: the images that a search never sees.
-        classes: the classes' names, in the order of the labels.
-        heldout_from: what the held-out images are.
         mean: of the training images scaled to 0..1, a number a channel.
         std: likewise the standard deviation, at least `STD_FLOOR`.
         fit: how images that weren't square became so.
@@ -135,11 +124,6 @@ class ImageData:
         InputError: fewer than two classes, a label beyond them, or images of another shape than the rest.
     """
 
-    name: str
-    train: ImageSet
-    heldout: ImageSet
-    classes: tuple[str, ...]
-    heldout_from: HeldoutFrom
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: Fit = "crop"
@@ -154,7 +138,7 @@ class ImageData:
         if len(self.mean) != shape[0] or len(self.std) != shape[0]:
             got = f"{len(self.mean)} and {len(self.std)} numbers"
             raise InputError(f"a mean and a std for each of {shape[0]} channels", got, "use ImageData.of")
-        check_classes(self.name, self.num_classes, self.train, self.heldout, "images")
+        self.check_classes("images")
 
     @classmethod
     def of(
@@ -170,8 +154,8 @@ class ImageData:
         class_subset: ClassSubset | None = None,
         skipped: tuple[str, ...] | None = None,
     ) -> ImageData:
-        """Brings both sets to `image_size` (see `default_size`) and measures the training images."""
-        size = image_size or default_size(min(train.images.shape[2:]))
+        """Brings both sets to `image_size`, by default the shorter side but at most `LARGEST_DEFAULT`, and measures."""
+        size = image_size or min(*train.images.shape[2:], LARGEST_DEFAULT)
         train, heldout = train.resized(size, fit), heldout.resized(size, fit)
         mean, std = channel_statistics(train.images)
         return cls(name, train, heldout, classes, heldout_from, mean, std, fit, class_subset, skipped)
@@ -189,16 +173,6 @@ class ImageData:
             "data_std": list(self.std),
             "data_skipped": len(self.skipped or ()),
         }
-
-    @cached_property
-    def digest(self) -> str:
-        """A content_digest of all images and labels: equal for equal data, wherever it came from."""
-        return content_digest(self.train, self.heldout)
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are, whether or not each has images."""
-        return len(self.classes)
 
     @property
     def in_channels(self) -> int:

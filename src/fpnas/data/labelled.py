@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -105,6 +105,44 @@ class Examples:
         return type(self)(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
 
+@dataclass(frozen=True, eq=False)
+class TwoSets(Generic[E]):
+    """What `ImageData` and `TensorData` have in common.
+
+    Attributes:
+        name: what reports call it.
+        train: the examples to learn from; a search cuts its two halves from them.
+        heldout: the examples that a search never sees.
+        classes: the classes' names, in the order of the labels.
+        heldout_from: what the held-out examples are.
+    """
+
+    name: str
+    train: E
+    heldout: E
+    classes: tuple[str, ...]
+    heldout_from: HeldoutFrom
+
+    @cached_property
+    def digest(self) -> str:
+        """A content_digest of all examples and labels: equal for equal data, wherever it came from."""
+        return content_digest(self.train, self.heldout, typed=self.train.images.dtype != torch.uint8)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, whether or not each has examples."""
+        return len(self.classes)
+
+    def check_classes(self, what: str) -> None:
+        """Raises `InputError` where there are fewer than two classes, or a label beyond them; `what` are examples."""
+        if self.num_classes < 2:
+            raise InputError("at least two classes", str(self.num_classes), f"give {what} of several classes")
+        top = max(int(self.train.labels.max()), int(self.heldout.labels.max()))
+        if top >= self.num_classes:
+            known = f"labels below {self.num_classes}, the number of classes of '{self.name}'"
+            raise InputError(known, str(top), f"check the labels of the training and of the held-out {what}")
+
+
 def check_labels(labels: Tensor, count: int, what: str) -> None:
     """Raises `InputError` unless there is a class, from 0 up, for each of `count` images; `what` is one of them."""
     if labels.dtype != torch.int64 or labels.shape != (count,):
@@ -127,16 +165,6 @@ def numbered_classes(labels: Tensor, fix: str) -> tuple[str, ...]:
         shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise InputError(f"training examples of each class from 0 to {top}", f"none of {shown}", fix)
     return tuple(map(str, range(top + 1)))
-
-
-def check_classes(name: str, count: int, train: LabelledSet, heldout: LabelledSet, what: str) -> None:
-    """Raises `InputError` where there are fewer than two classes, or a label is beyond them; `what` is the images."""
-    if count < 2:
-        raise InputError("at least two classes", str(count), f"give {what} of several classes")
-    top = max(int(train.labels.max()), int(heldout.labels.max()))
-    if top >= count:
-        known = f"labels below {count}, the number of classes of '{name}'"
-        raise InputError(known, str(top), f"check the labels of the training and of the held-out {what}")
 
 
 def content_digest(train: LabelledSet, heldout: LabelledSet, typed: bool = False) -> str:

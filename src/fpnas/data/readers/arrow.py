@@ -61,37 +61,26 @@ class Table:
     files: tuple[Path, ...]
     may_have_paths: bool = False
 
-    def classes(self) -> tuple[str, ...]:
-        """The classes' names: of the metadata, else the labels themselves."""
-        if self.columns.classes is not None:
-            return self.columns.classes
-        if self._has_strings():
-            return tuple(sorted(set(self.values)))
-        return tuple(str(label) for label in range(1 + max(self._numbers())))
-
-    def encoded(self, classes: tuple[str, ...]) -> Encoded:
-        """The images, with labels that count `classes`; -1 where there is none."""
-        numbers = self.values
-        if self._has_strings():
-            order = {name: label for label, name in enumerate(classes)}
-            for value in self.values:
-                if value not in order:
-                    got = f"'{value}' in {self.where}"
-                    raise InputError("classes that training has", got, "add training images, or remove the class")
-            numbers = [order[value] for value in self.values]
-        else:
-            numbers = self._numbers()
-        return Encoded(torch.tensor(numbers), self._items, self.files)
-
-    def _has_strings(self) -> bool:
-        return all(isinstance(value, str) for value in self.values)
-
-    def _numbers(self) -> list[int]:
+    def labels(self) -> list[str] | list[int]:
+        """The labels: strings, or numbers of which -1 stands for none."""
+        if all(isinstance(value, str) for value in self.values):
+            return list(self.values)
         numbers = [-1 if value is None else value for value in self.values]
         if not all(isinstance(number, int) and -1 <= number < MOST_ROWS for number in numbers):
             got = f"others in '{self.columns.label}' of {self.where}"
             raise InputError("labels that are whole numbers or strings", got, "convert the column")
         return numbers
+
+    def encoded(self, classes: tuple[str, ...]) -> Encoded:
+        """The images, with labels that count `classes`; -1 where there is none."""
+        order = {name: number for number, name in enumerate(classes)}
+        numbers: list[int] = []
+        for label in self.labels():
+            if isinstance(label, str) and label not in order:
+                got = f"'{label}' in {self.where}"
+                raise InputError("classes that training has", got, "add training images, or remove the class")
+            numbers.append(order[label] if isinstance(label, str) else label)
+        return Encoded(torch.tensor(numbers), self._items, self.files)
 
     def _items(self, indices: Int64[Tensor, " k"]) -> Iterator[Item]:
         for block in self.blocks(indices):
@@ -103,12 +92,15 @@ class Table:
 
 
 def assembled(name: str, tables: Mapping[str, Table]) -> Parts:
-    """The data set of the tables `train`, `test` and `val`."""
-    train = tables.get("train")
-    classes = train.classes() if train else ()
-    for part, table in tables.items():
-        if train and table.columns.classes != train.columns.classes:
-            raise InputError(f"the classes of training in '{part}'", "others", "get all files from one place")
+    """The data set of the tables `train`, `test` and `val`; classes without names are called like their labels."""
+    classes: tuple[str, ...] = ()
+    if train := tables.get("train"):
+        for part, table in tables.items():
+            if table.columns.classes != train.columns.classes:
+                raise InputError(f"the classes of training in '{part}'", "others", "get all files from one place")
+        labels = sorted(set(train.labels()))
+        numbers = range(1 + labels[-1]) if isinstance(labels[-1], int) else labels
+        classes = train.columns.classes or tuple(map(str, numbers))
     return Parts.of(name, classes, {part: table.encoded(classes) for part, table in tables.items()})
 
 
