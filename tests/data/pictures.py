@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+
+from fpnas.data import load
+from fpnas.errors import InputError
 
 
 def picture(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
@@ -69,3 +73,9 @@ def pets(folder: Path, count: int = 12, kind: str = "PNG", suffix: str = "png", 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(picture(seed, **shape), kind))
     return folder
+
+
+def refused(data: str | Path, words: str, **options: Any) -> None:
+    """Data that `load` refuses with a message that matches `words`."""
+    with pytest.raises(InputError, match=words):
+        load(data, **options)

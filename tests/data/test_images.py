@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fpnas.data import ImageData, ImageSet
+from fpnas.data import Fit, ImageData, ImageSet
 from fpnas.data.images import STD_FLOOR
 from fpnas.errors import InputError
 
@@ -52,25 +52,26 @@ def test_resizing_to_its_own_size_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("size", [3, 7, 13, 32])
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 11)])
-def test_resizing_agrees_with_pillow(size: int, height: int, width: int) -> None:
-    every = random_set(4, 1, height, width)
-    resized = every.resized(size, "stretch").images
-    assert resized.shape == (4, 1, size, size)
-    for image, expected in zip(resized[:, 0], every.images[:, 0], strict=True):
-        by_pillow = Image.fromarray(expected.numpy()).resize((size, size), Image.Resampling.BILINEAR)
+@pytest.mark.parametrize(
+    ("fit", "height", "width", "box"),
+    [
+        ("stretch", 8, 8, None),
+        ("stretch", 5, 11, None),
+        ("crop", 8, 8, None),
+        ("crop", 5, 11, (3, 0, 8, 5)),
+        ("crop", 12, 7, (0, 2, 7, 9)),
+    ],
+)
+def test_resizing_agrees_with_pillow(size: int, fit: Fit, height: int, width: int, box: tuple[int, ...] | None) -> None:
+    """Of all of the image, or of its central square."""
+    every = random_set(4, 3, height, width)
+    resized = every.resized(size, fit).images
+    assert resized.shape == (4, 3, size, size)
+    for image, found in zip(every.images, resized, strict=True):
+        square = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box)
+        expected = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
         # Pillow rounds after each of the two directions.
-        assert np.abs(image.numpy().astype(int) - np.asarray(by_pillow).astype(int)).max() <= 1
-
-
-@pytest.mark.parametrize(("height", "width", "box"), [(5, 11, (3, 0, 8, 5)), (12, 7, (0, 2, 7, 9)), (8, 8, None)])
-def test_cropping_takes_the_central_square(height: int, width: int, box: tuple[int, int, int, int] | None) -> None:
-    every = random_set(3, 3, height, width)
-    for size in (4, min(height, width), 13):
-        for image, cropped in zip(every.images, every.resized(size).images, strict=True):
-            square = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box)
-            expected = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
-            assert np.abs(cropped.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+        assert np.abs(found.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
 
 
 def test_resizing_in_chunks_equals_resizing_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import pets
+from pictures import pets, refused
 
 from fpnas import data as fpnas_data
 from fpnas.data import load
@@ -33,8 +33,7 @@ def test_digits() -> None:
 
 def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(InputError, match=r"pip install 'fpnas\[digits\]'"):
-        load("digits")
+    refused("digits", r"pip install 'fpnas\[digits\]'")
 
 
 @pytest.mark.parametrize("name", ["x", "fashion_mnist", "/no/such/folder", "", "a\0b", "long" * 999])
@@ -49,17 +48,14 @@ def test_what_is_not_there(name: str) -> None:
 
 
 def test_a_folder_with_nothing_known_and_a_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="which holds none of these"):
-        load(tmp_path)
+    refused(tmp_path, "which holds none of these")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match=r"the file '.*'; give the folder"):
-        load(tmp_path / "file")
+    refused(tmp_path / "file", r"the file '.*'; give the folder")
 
 
 def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="no such name or path"):
-        load(Path("digits"))
+    refused(Path("digits"), "no such name or path")
     pets(Path("digits"))
     assert load(Path("digits")).image_size == 8
     assert load("./digits").image_size == 8

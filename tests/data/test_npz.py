@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pictures import refused
 
 from fpnas.data import load
-from fpnas.errors import InputError
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 6, 6, 3), dtype=np.uint8)
@@ -23,11 +23,6 @@ TRAIN: dict[str, Any] = {"train_images": IMAGES, "train_labels": LABELS}
 def written(folder: Path, **arrays: Any) -> Path:
     np.savez(folder / "mine.npz", **arrays)
     return folder / "mine.npz"
-
-
-def refused(path: Path, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        load(path)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

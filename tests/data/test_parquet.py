@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import encoded, picture, stacked, write_parquet
+from pictures import encoded, picture, refused, stacked, write_parquet
 
 from fpnas.data import load
 from fpnas.data.readers import parquet
@@ -54,8 +54,7 @@ def test_shards_are_joined_in_order(tmp_path: Path) -> None:
     data = load(tmp_path)
     assert torch.equal(data.train.images, stacked(range(12)))
     (tmp_path / "train-00001-of-00002.parquet").unlink()
-    with pytest.raises(InputError, match="the 2 shards of 'train', got 1 files"):
-        load(tmp_path)
+    refused(tmp_path, "the 2 shards of 'train', got 1 files")
 
 
 def test_test_images_without_labels_are_passed_over(tmp_path: Path) -> None:
@@ -70,8 +69,7 @@ def test_other_column_names_where_the_metadata_tells_their_kind(tmp_path: Path) 
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS, image="img", label="animal")
     assert load(tmp_path).classes == ("cat", "dog")
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS, names=None, image="img")
-    with pytest.raises(InputError, match="a column 'image', or one alone of kind Image, got number, img, label in"):
-        load(tmp_path)
+    refused(tmp_path, "a column 'image', or one alone of kind Image, got number, img, label in")
 
 
 def test_labels_without_names(tmp_path: Path) -> None:
@@ -83,42 +81,34 @@ def test_labels_without_names(tmp_path: Path) -> None:
     assert (data.classes, data.heldout.labels.tolist()) == (("a", "b"), [0, 1])
     assert data.train.labels.tolist() == [1 - label for label in LABELS]
     write_parquet(tmp_path / "test.parquet", CONTENTS[:2], ["a", "c"], names=None)
-    with pytest.raises(InputError, match="classes that training has, got 'c'"):
-        load(tmp_path)
+    refused(tmp_path, "classes that training has, got 'c'")
     write_parquet(tmp_path / "train.parquet", CONTENTS, [label + 0.5 for label in LABELS], names=None)
-    with pytest.raises(InputError, match="labels that are whole numbers or strings"):
-        load(tmp_path)
+    refused(tmp_path, "labels that are whole numbers or strings")
 
 
 @pytest.mark.parametrize(("label", "got"), [(2, "2"), (-1, "-1"), (None, "-1")])
 def test_a_label_outside_the_range(tmp_path: Path, label: int | None, got: str) -> None:
     write_parquet(tmp_path / "train.parquet", CONTENTS, [*LABELS[:-1], label])
-    with pytest.raises(InputError, match=f"labels from 0 to 1, for 2 classes, got {got} among the training"):
-        load(tmp_path)
+    refused(tmp_path, f"labels from 0 to 1, for 2 classes, got {got} among the training")
 
 
 def test_files_that_disagree_or_lack_something(tmp_path: Path) -> None:
     write_parquet(tmp_path / "val.parquet", CONTENTS, LABELS)
-    with pytest.raises(InputError, match=r"training images, got '.*' with val alone"):
-        load(tmp_path)
+    refused(tmp_path, r"training images, got '.*' with val alone")
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS, names=("dog", "cat"))
-    with pytest.raises(InputError, match="the classes of training in 'val', got others"):
-        load(tmp_path)
+    refused(tmp_path, "the classes of training in 'val', got others")
     (tmp_path / "val.parquet").unlink()
     write_parquet(tmp_path / "train.parquet", [None, *CONTENTS[1:]], LABELS)
-    with pytest.raises(InputError, match=r"images that can be read, got '.*train.parquet, row 0' \(it is no JPEG"):
-        load(tmp_path)
+    refused(tmp_path, r"images that can be read, got '.*train.parquet, row 0' \(it is no JPEG")
     write_parquet(tmp_path / "train.parquet", [], [], names=("a", "b"))
-    with pytest.raises(InputError, match="files with rows, got none"):
-        load(tmp_path)
+    refused(tmp_path, "files with rows, got none")
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
     content = (tmp_path / "train.parquet").read_bytes()
     (tmp_path / "train.parquet").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=r"a sound parquet file, got '.*train.parquet'"):
-        load(tmp_path)
+    refused(tmp_path, r"a sound parquet file, got '.*train.parquet'")
     (tmp_path / "train.parquet").write_bytes(content[:4] + bytes(len(content) // 2) + content[len(content) // 2 + 4 :])
     with pytest.raises(InputError):
         load(tmp_path)
@@ -127,15 +117,13 @@ def test_a_broken_file(tmp_path: Path) -> None:
 def test_a_row_group_that_claims_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
     monkeypatch.setattr("fpnas.data.readers.parquet.LARGEST_GROUP", 100)
-    with pytest.raises(InputError, match="row groups of at most"):
-        load(tmp_path)
+    refused(tmp_path, "row groups of at most")
 
 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install 'fpnas\[parquet\]'"):
-        load(tmp_path)
+    refused(tmp_path, r"pip install 'fpnas\[parquet\]'")
 
 
 def test_folders_of_other_things_are_not_recognised(tmp_path: Path) -> None:
