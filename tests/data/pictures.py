@@ -58,20 +58,20 @@ def write_parquet(
     pq.write_table(table, path, row_group_size=group)
 
 
-def write_folder(folder: Path, contents: Sequence[bytes], labels: Sequence[int], names: Sequence[str]) -> None:
+def write_folder(
+    folder: Path, contents: Sequence[bytes], labels: Sequence[int], names: Sequence[str], suffix: str = "png"
+) -> None:
     """Class folders; the files' names are in the order of the contents."""
     for number, (content, label) in enumerate(zip(contents, labels, strict=True)):
-        path = folder / names[label] / f"{number:05}.png"
+        path = folder / names[label] / f"{number:05}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
 def pets(folder: Path, count: int = 12, kind: str = "PNG", suffix: str = "png", **shape: int) -> Path:
     """A folder with two classes of pictures, cat and dog in turn, without images of its own to hold out."""
-    for seed in range(count):
-        path = folder / ("cat", "dog")[seed % 2] / f"{seed:05}.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(picture(seed, **shape), kind))
+    contents = [encoded(picture(seed, **shape), kind) for seed in range(count)]
+    write_folder(folder, contents, [seed % 2 for seed in range(count)], ("cat", "dog"), suffix)
     return folder
 
 

@@ -102,13 +102,13 @@ def test_an_image_that_turns_out_broken_leaves_nothing(own: Path, tmp_path: Path
     assert entries(own) == []
 
 
-@pytest.mark.parametrize("damage", ["short", "gone", "nonsense", "shapeless"])
+@pytest.mark.parametrize("damage", ["empty", "short", "gone", "nonsense", "shapeless"])
 def test_a_damaged_entry_is_made_anew(own: Path, tmp_path: Path, decoded: list[str], damage: str) -> None:
     pets(tmp_path / "pets", 20)
     digest = load(tmp_path / "pets").digest
     entry = own / entries(own)[0]
-    if damage == "short":
-        os.truncate(entry / "0.npy", 7)
+    if damage in ("empty", "short"):
+        os.truncate(entry / "0.npy", 0 if damage == "empty" else 700)
     elif damage == "gone":
         (entry / "1.npy").unlink()
     else:

@@ -86,7 +86,7 @@ def read(key: str) -> list[Decoded] | None:
             Decoded.of(torch.from_numpy(array), {int(at): name for at, name in left_out.items()})
             for array, left_out in zip(arrays, skipped, strict=True)
         ]
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, EOFError, ValueError, TypeError, AttributeError):
         return None
 
 
