@@ -20,10 +20,9 @@ from typing import Any
 import torch
 
 import fpnas
-from fpnas.data.class_folder import read_class_folder
 from fpnas.data.decode import decode
-from fpnas.data.parquet import parquet_files, read_parquet_folder
-from fpnas.data.request import Encoded
+from fpnas.data.readers import class_folder, parquet
+from fpnas.data.request import Encoded, Request
 
 CHUNK = 32
 MOST = 8_000
@@ -34,7 +33,7 @@ def decode_chunk(chunk: list[Any]) -> list[Any]:
 
 
 def encoded_images(folder: Path) -> list[Any]:
-    source = (read_parquet_folder if parquet_files(folder) else read_class_folder)(folder).train
+    source = (parquet if parquet.recognises(folder) else class_folder).read(Request(folder)).train
     assert isinstance(source, Encoded)
     return [item.content for item in source.items(torch.arange(min(MOST, len(source.labels))))]
 

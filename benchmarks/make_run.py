@@ -37,7 +37,7 @@ from standing import Standing, expected_best, standing
 
 import fpnas
 from fpnas.data import ImageData
-from fpnas.data.fashion_mnist import folders
+from fpnas.data.readers import fashion_mnist
 from fpnas.runner.folder import read_json
 
 POOL = ground.POOLS["fashion-mnist-tiny-2.5M"]
@@ -85,7 +85,7 @@ def get_data() -> None:
     try:
         fpnas.data.load(POOL.data, download=True)
     except fpnas.InputError:
-        fix = f"put its four files into {folders()[0]}"
+        fix = f"put its four files into {fashion_mnist.folders()[0]}"
         raise fpnas.InputError("Fashion-MNIST", "no copy here, and no network", fix) from None
 
 

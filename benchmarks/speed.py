@@ -23,8 +23,8 @@ from torch import Tensor, nn
 import fpnas
 from fpnas.data import ImageData, ImageSet, load, stratified_split
 from fpnas.data.decode import decode
-from fpnas.data.parquet import read_parquet_folder
-from fpnas.data.request import Encoded
+from fpnas.data.readers import parquet
+from fpnas.data.request import Encoded, Request
 from fpnas.estimators import Temperature
 from fpnas.search import CostTerm
 from fpnas.spaces import by_name
@@ -69,7 +69,7 @@ def images(options: Namespace, count: int = 2560) -> ImageData:
         part = source.subset(chosen)
         name, pixels, labels = options.data.stem, part.images, part.labels
     elif options.data.is_dir():
-        source = read_parquet_folder(options.data).train
+        source = parquet.read(Request(options.data)).train
         assert isinstance(source, Encoded)
         chosen = torch.arange(len(source.labels))
         if count < len(chosen):

@@ -53,3 +53,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str], other: str = "") ->
     near = get_close_matches(name, names, n=1)
     fix = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
     return InputError(f"a known {kind}", repr(name), fix + other)
+
+
+def missing_extra(needed: str, extra: str, error: ImportError) -> InputError:
+    """The error for a package that isn't installed; `needed` names it, and `extra` of fpnas installs it."""
+    return InputError(needed, f"no such package ({error})", f"run `pip install 'fpnas[{extra}]'`")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library says, in one line that can stand in a message."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -143,17 +142,19 @@ def refused(folder: Path, *arguments: str | Path) -> str:
     return called.err
 
 
-def write_idx_folder(folder: Path, classes: int, seed: int, size: int = 16) -> Path:
-    """Four IDX files of random grey images, as MNIST has them: 40 for training, 12 to test."""
+def write_npz(path: Path, classes: int, seed: int, size: int = 16) -> None:
+    """An .npz of random grey images: 40 for training, 12 to test."""
     rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    for part, count in (("train", 40), ("t10k", 12)):
-        pixels = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
-        labels = (np.arange(count) % classes).astype(np.uint8)
-        head = struct.pack(">BBBBIII", 0, 0, 8, 3, count, size, size)
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels.tobytes())
-    return folder
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        f"{part}_{what}": values
+        for part, count in (("train", 40), ("test", 12))
+        for what, values in (
+            ("images", rng.integers(0, 256, (count, size, size), dtype=np.uint8)),
+            ("labels", np.arange(count) % classes),
+        )
+    }
+    np.savez(path, **arrays)
 
 
 def assert_inherited(trained: Path, folder: Path, arch: str = "arch.json") -> None:

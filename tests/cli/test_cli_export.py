@@ -211,17 +211,17 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "a folder that is there": (("--to", "onnx", "--out", "dir.onnx", "--overwrite"), "dir.onnx"),
     "below a file": (("--to", "safetensors", "--out", "old.pt2/x.safetensors"), "old.pt2"),
     "too long a name": (("--to", "pt2", "--out", "n" * 300 + ".pt2"), "too long"),
-    "other data": (("--to", "pt2", "--out", "x.pt2", "--data", "other"), "10 classes"),
+    "other data": (("--to", "pt2", "--out", "x.pt2", "--data", "other.npz"), "10 classes"),
 }
 
 
 @pytest.fixture
 def place(shipped: Shipped, tmp_path: Path) -> Path:
     """A working folder with a run and files that are in the way."""
-    from calling import write_idx_folder
+    from calling import write_npz
 
     shutil.copytree(shipped.run, tmp_path / "run")
-    write_idx_folder(tmp_path / "other", 4, 0)
+    write_npz(tmp_path / "other.npz", 4, 0)
     (tmp_path / "old.pt2").write_text("precious")
     (tmp_path / "half.onnx.md").write_text("precious")
     (tmp_path / "dir.onnx").mkdir()
@@ -234,7 +234,7 @@ def test_refusals_leave_everything_as_it_was(case: str, place: Path) -> None:
     assert words in refused(place, "export", "run", *arguments)
 
 
-@pytest.mark.parametrize("run", ["nothing", "other", "run/arch.json"])
+@pytest.mark.parametrize("run", ["nothing", "dir.onnx", "run/arch.json"])
 def test_what_is_no_trained_run_is_refused(run: str, place: Path) -> None:
     refused(place, "export", run, "--to", "pt2", "--out", "x.pt2")
 

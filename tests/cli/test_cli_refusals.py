@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import SEARCH, TRAIN, Found, call, refused, working_in, write_idx_folder
+from calling import SEARCH, TRAIN, Found, call, refused, working_in, write_npz
 
 OUT = ("--out", "run")
 ROOMY = ("--target-flops", "30k")
@@ -190,17 +190,17 @@ def test_train_refuses_the_folder_of_another_training(other: tuple[str, ...], co
 
 @pytest.mark.parametrize("classes", [3, 4])
 def test_other_data_of_the_same_name_are_another_run(classes: int, small: Found, tmp_path: Path) -> None:
-    """Folders called alike: the run began with a/digits of 3 classes, and is to go on with b/digits."""
-    write_idx_folder(tmp_path / "a" / "pictures", classes=3, seed=0)
-    write_idx_folder(tmp_path / "b" / "pictures", classes=classes, seed=1)
+    """Files called alike: the run began with a/digits of 3 classes, and is to go on with b/digits."""
+    write_npz(tmp_path / "a" / "pictures.npz", classes=3, seed=0)
+    write_npz(tmp_path / "b" / "pictures.npz", classes=classes, seed=1)
     with working_in(tmp_path):
-        assert call(*SEARCH, "--data", "a/pictures", "--out", "run", "--max-steps", "1").code == 0
-    refused(tmp_path, *SEARCH, "--data", "b/pictures", "--out", "run", "--max-steps", "2")
+        assert call(*SEARCH, "--data", "a/pictures.npz", "--out", "run", "--max-steps", "1").code == 0
+    refused(tmp_path, *SEARCH, "--data", "b/pictures.npz", "--out", "run", "--max-steps", "2")
 
 
 def test_train_refuses_to_inherit_weights_for_other_classes(copied: Path) -> None:
-    write_idx_folder(copied.parent / "pictures", classes=3, seed=0)
-    refused(copied.parent, *TRAIN, "run", "--data", "pictures", "--inherit", "--out", "new")
+    write_npz(copied.parent / "pictures.npz", classes=3, seed=0)
+    refused(copied.parent, *TRAIN, "run", "--data", "pictures.npz", "--inherit", "--out", "new")
 
 
 def test_train_refuses_to_inherit_from_a_bare_arch_json(copied: Path) -> None:
@@ -214,8 +214,8 @@ def test_train_refuses_an_image_size_that_the_space_cannot_take(copied: Path) ->
 
 
 def test_evaluate_refuses_data_of_other_classes(copied: Path) -> None:
-    write_idx_folder(copied.parent / "pictures", classes=3, seed=0)
-    assert "10 classes" in refused(copied.parent, "evaluate", "run", "--data", "pictures")
+    write_npz(copied.parent / "pictures.npz", classes=3, seed=0)
+    assert "10 classes" in refused(copied.parent, "evaluate", "run", "--data", "pictures.npz")
 
 
 @pytest.mark.parametrize("command", [("cost", "run"), ("evaluate", "run", "--data", "digits")])

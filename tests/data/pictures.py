@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
+
+from fpnas.data import load
+from fpnas.errors import InputError
 
 
 def picture(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
     """Random pixels: (height, width, 3), or (height, width) for one channel."""
     shape = (height, width, 3) if channels == 3 else (height, width)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def stacked(seeds: Iterable[int]) -> torch.Tensor:
+    """The pictures of these seeds as images of a set: (N, 3, 8, 8)."""
+    return torch.from_numpy(np.stack([picture(seed).transpose(2, 0, 1) for seed in seeds]))
 
 
 def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -48,18 +58,24 @@ def write_parquet(
     pq.write_table(table, path, row_group_size=group)
 
 
-def write_folder(folder: Path, contents: Sequence[bytes], labels: Sequence[int], names: Sequence[str]) -> None:
+def write_folder(
+    folder: Path, contents: Sequence[bytes], labels: Sequence[int], names: Sequence[str], suffix: str = "png"
+) -> None:
     """Class folders; the files' names are in the order of the contents."""
     for number, (content, label) in enumerate(zip(contents, labels, strict=True)):
-        path = folder / names[label] / f"{number:05}.png"
+        path = folder / names[label] / f"{number:05}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
 def pets(folder: Path, count: int = 12, kind: str = "PNG", suffix: str = "png", **shape: int) -> Path:
     """A folder with two classes of pictures, cat and dog in turn, without images of its own to hold out."""
-    for seed in range(count):
-        path = folder / ("cat", "dog")[seed % 2] / f"{seed:05}.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(picture(seed, **shape), kind))
+    contents = [encoded(picture(seed, **shape), kind) for seed in range(count)]
+    write_folder(folder, contents, [seed % 2 for seed in range(count)], ("cat", "dog"), suffix)
     return folder
+
+
+def refused(data: str | Path, words: str, **options: Any) -> None:
+    """Data that `load` refuses with a message that matches `words`."""
+    with pytest.raises(InputError, match=words):
+        load(data, **options)

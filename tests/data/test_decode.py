@@ -37,6 +37,8 @@ def test_jpeg() -> None:
 
 
 def test_grey_among_rgb_and_rgb_among_grey() -> None:
+    bits = Image.fromarray(picture(3, channels=1)).convert("1")
+    assert np.array_equal(decode(encoded(bits), 1)[0], np.asarray(bits) * np.uint8(255))
     grey = picture(1, channels=1)
     content = encoded(grey)
     assert read_header(content).is_grey
@@ -45,11 +47,6 @@ def test_grey_among_rgb_and_rgb_among_grey() -> None:
     colour = picture(2)
     luma = (colour.astype(float) @ [0.299, 0.587, 0.114]).round()
     assert np.abs(decode(encoded(colour), 1)[0] - luma).max() <= 1
-
-
-def test_black_and_white() -> None:
-    bits = Image.fromarray(picture(3, channels=1)).convert("1")
-    assert np.array_equal(decode(encoded(bits), 1)[0], np.asarray(bits) * np.uint8(255))
 
 
 def test_cmyk() -> None:

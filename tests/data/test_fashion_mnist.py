@@ -5,24 +5,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from handmade import idx_bytes, tiny_data, write_folder
 
-from fpnas.data import fashion_mnist, load
-from fpnas.data.download import RemoteFile
+from fpnas.data import ImageData, load
+from fpnas.data.readers import fashion_mnist
 from fpnas.errors import InputError
 
 PACKAGED = fashion_mnist.DEBIAN_FOLDER
-needs_package = pytest.mark.skipif(
-    not PACKAGED.is_dir(), reason=f"Debian's package {fashion_mnist.DEBIAN_PACKAGE} is not installed"
-)
+LAST = "t10k-labels-idx1-ubyte.gz"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -44,135 +41,131 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address that a server on this machine has it under."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No Fashion-MNIST on this machine; the returned cache folder is where it would go."""
+    monkeypatch.delenv("FPNAS_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "no-package")
+    return tmp_path / "cache" / "fpnas" / "fashion-mnist"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a Fashion-MNIST of 20 and 8 images, which is taken for the published one."""
+    rng = np.random.default_rng(0)
+    contents: dict[str, bytes] = {}
+    for part, count in (("train", 20), ("t10k", 8)):
+        images, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), np.arange(count, dtype=np.uint8) % 10
+        sizes = count.to_bytes(4, "big")
+        contents[f"{part}-images-idx3-ubyte.gz"] = b"\0\0\x08\3" + sizes + 2 * b"\0\0\0\x1c" + images.tobytes()
+        contents[f"{part}-labels-idx1-ubyte.gz"] = b"\0\0\x08\1" + sizes + labels.tobytes()
     folder = tmp_path / "served"
     folder.mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    for name, content in contents.items():
+        (folder / name).write_bytes(gzip.compress(content, mtime=0))
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(fashion_mnist, "FILES", sums)
+    return folder
+
+
+@pytest.fixture
+def served(tiny: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same, and a server on this machine that has it."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tiny)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(fashion_mnist, "URL", f"http://127.0.0.1:{server.server_port}")
+    yield tiny
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No Fashion-MNIST on this machine; the returned cache folder is where it would go."""
-    monkeypatch.delenv("FPNAS_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "no-package")
-    return tmp_path / "cache" / "fpnas" / "fashion-mnist"
-
-
-def published(folder: Path) -> tuple[dict[str, RemoteFile], dict[str, str]]:
-    """Writes a little data set for a server to have; returns what a publisher would say of it."""
-    data = tiny_data()
-    write_folder(folder, data, packed=True)
-    files = {
-        path.name: RemoteFile(path.stat().st_size, hashlib.md5(path.read_bytes()).hexdigest())
-        for path in sorted(folder.iterdir())
-    }
-    contents = {name.split("-idx")[0]: hashlib.sha256(idx_bytes(values)).hexdigest() for name, values in data.items()}
-    return files, contents
+def fashion(download: bool = False) -> ImageData:
+    return load("fashion-mnist", download=download)
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
 
 
-def test_downloads_whole_files_and_nothing_besides(served: tuple[Path, str], elsewhere: Path) -> None:
-    folder, url = served
-    files, contents = published(folder)
-    fashion_mnist.fetch(elsewhere, url=url, files=files, contents=contents)
-    assert files_in(elsewhere.parent) == sorted(files)
-    assert all((elsewhere / name).read_bytes() == (folder / name).read_bytes() for name in files)
-    assert fashion_mnist.find() == elsewhere
+def refused(words: str, download: bool = True) -> str:
+    with pytest.raises(InputError, match=words) as error:
+        fashion(download)
+    message = str(error.value)
+    assert "\n" not in message
+    assert "apt-get install dataset-fashion-mnist" in message
+    return message
 
 
-def test_a_download_replaces_what_was_incomplete(served: tuple[Path, str], elsewhere: Path) -> None:
-    folder, url = served
-    files, contents = published(folder)
+def test_downloads_whole_files_and_nothing_besides(served: Path, elsewhere: Path) -> None:
     elsewhere.mkdir(parents=True)
-    (elsewhere / "t10k-labels-idx1-ubyte.gz").write_bytes(b"half")
-    fashion_mnist.fetch(elsewhere, url=url + "/", files=files, contents=contents)
-    assert (elsewhere / "t10k-labels-idx1-ubyte.gz").read_bytes() == (folder / "t10k-labels-idx1-ubyte.gz").read_bytes()
+    (elsewhere / LAST).write_bytes(b"half")
+    data = fashion(download=True)
+    assert files_in(elsewhere.parent) == sorted(fashion_mnist.FILES)
+    assert all((elsewhere / name).read_bytes() == (served / name).read_bytes() for name in fashion_mnist.FILES)
+    content = gzip.decompress((served / "train-images-idx3-ubyte.gz").read_bytes())
+    assert data.train.images.numpy().tobytes() == content[16:]
+    assert (data.train.labels.tolist(), len(data.heldout)) == ([*range(10)] * 2, 8)
+    assert fashion().digest == data.digest
 
 
-@pytest.mark.parametrize("place", [0, 3])
-def test_a_wrong_checksum_leaves_nothing_behind(served: tuple[Path, str], elsewhere: Path, place: int) -> None:
-    folder, url = served
-    files, contents = published(folder)
-    path = folder / list(files)[place]
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(InputError, match=f"wrong checksum from {url}/{path.name}"):
-        fashion_mnist.fetch(elsewhere, url=url, files=files, contents=contents)
-    assert files_in(elsewhere) == []
+def test_several_may_download_at_once(served: Path, elsewhere: Path) -> None:
+    digests: list[str] = []
+    threads = [threading.Thread(target=lambda: digests.append(fashion(download=True).digest)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(digests) == 4
+    assert len(set(digests)) == 1
 
 
-def test_a_wrong_length_leaves_nothing_behind(served: tuple[Path, str], elsewhere: Path) -> None:
-    folder, url = served
-    files, contents = published(folder)
-    path = folder / next(iter(files))
-    whole = path.read_bytes()
-    for content, got in [(whole + bytes(10_000_000), "more bytes instead of"), (whole[:-7], "bytes instead of")]:
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=got):
-            fashion_mnist.fetch(elsewhere, url=url, files=files, contents=contents)
-    assert files_in(elsewhere) == []
-
-
-def test_md5_alone_is_not_trusted(served: tuple[Path, str], elsewhere: Path) -> None:
-    folder, url = served
-    files, contents = published(folder)
-    with pytest.raises(InputError, match="other contents in t10k-images-idx3-ubyte"):
-        fashion_mnist.fetch(elsewhere, url=url, files=files, contents=contents | {"t10k-images": "0" * 64})
-    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"not idx"))
-    content = (folder / "train-labels-idx1-ubyte.gz").read_bytes()
-    files["train-labels-idx1-ubyte.gz"] = RemoteFile(len(content), hashlib.md5(content).hexdigest())
-    with pytest.raises(InputError, match="an IDX file"):
-        fashion_mnist.fetch(elsewhere, url=url, files=files, contents=contents)
-    assert files_in(elsewhere) == []
+def test_other_contents_are_refused_and_leave_nothing_behind(served: Path, elsewhere: Path) -> None:
+    name = list(fashion_mnist.FILES)[-1]
+    whole = (served / name).read_bytes()
+    bomb = gzip.compress(bytes(100_000_000))
+    for content in (whole[:-1] + b"?", whole[:-7], whole + b"more", b"no gzip", gzip.compress(b"other"), bomb, b""):
+        (served / name).write_bytes(content)
+        assert str(elsewhere) in refused(f"Fashion-MNIST from {fashion_mnist.URL}, got ")
+        assert files_in(elsewhere) == []
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/absent", "404"), ("/slow", "timed out"), ("/cut", "bytes"), ("/babble", "no http")]
+    ("url", "reason"),
+    [
+        ("/absent", "404"),
+        ("/slow", "timed out"),
+        ("/cut", "gzip"),
+        ("/babble", "no http"),
+        ("http://127.0.0.1:1", "refused"),
+        ("nonsense", "unknown url type"),
+        ("http://[", "Invalid IPv6"),
+        ("file:///nowhere", "No such file"),
+    ],
 )
-def test_a_failing_server_is_one_sentence(served: tuple[Path, str], elsewhere: Path, path: str, reason: str) -> None:
-    with pytest.raises(InputError, match=reason) as error:
-        fashion_mnist.fetch(elsewhere, url=served[1] + path, timeout=0.2)
-    message = str(error.value)
-    assert "\n" not in message
-    assert str(elsewhere) in message
-    assert "apt-get install dataset-fashion-mnist" in message
+def test_a_failing_server_is_one_sentence(
+    served: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "URL", fashion_mnist.URL + url if url.startswith("/") else url)
+    monkeypatch.setattr(fashion_mnist, "TIMEOUT_SECONDS", 0.2 if url == "/slow" else 30)
+    assert f"put train-images-idx3-ubyte.gz, {list(fashion_mnist.FILES)[1]}" in refused(reason)
     assert files_in(elsewhere) == []
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "http://[", "file:///nowhere"])
-def test_no_server_at_all_is_one_sentence(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(InputError, match=r"put train-images-idx3-ubyte\.gz, .* into "):
-        fashion_mnist.read_fashion_mnist(download=True, url=url)
+def test_a_folder_that_can_not_be_written_is_one_sentence(served: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"a file")
+    refused("or ask for the download")
 
 
-def test_a_folder_that_can_not_be_written_is_one_sentence(served: tuple[Path, str], tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match="or ask for the download"):
-        fashion_mnist.fetch(tmp_path / "file" / "fashion-mnist", url=served[1])
-
-
-def test_without_being_asked_nothing_is_downloaded(elsewhere: Path) -> None:
-    with pytest.raises(InputError, match="none of its files") as error:
-        fashion_mnist.read_fashion_mnist(url="http://127.0.0.1:1")
-    assert str(elsewhere) in str(error.value)
-    assert "apt-get install dataset-fashion-mnist" in str(error.value)
+def test_without_being_asked_nothing_is_downloaded(served: Path, elsewhere: Path) -> None:
+    assert str(elsewhere) in refused("the four files of Fashion-MNIST in .*, got none of them", download=False)
     assert not elsewhere.exists()
     elsewhere.mkdir(parents=True)
-    (elsewhere / "t10k-labels-idx1-ubyte").write_bytes(b"")
-    with pytest.raises(InputError, match=f"'{elsewhere}' is incomplete"):
-        fashion_mnist.read_fashion_mnist()
+    for name in list(fashion_mnist.FILES)[1:]:
+        (elsewhere / name).write_bytes(b"")
+    refused(f"got '{elsewhere}' without {next(iter(fashion_mnist.FILES))}", download=False)
 
 
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,45 +182,25 @@ def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert fashion_mnist.folders()[:2] == (tmp_path / "d" / "fashion-mnist", Path("/c/fpnas/fashion-mnist"))
 
 
-def test_the_first_complete_folder_is_taken(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_complete_folder_is_taken(
+    tiny: Path, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FPNAS_DATA", str(tmp_path / "own"))
-    write_folder(elsewhere, tiny_data())
-    incomplete = dict(list(tiny_data().items())[:3])
-    write_folder(tmp_path / "own" / "fashion-mnist", incomplete)
-    assert fashion_mnist.find() == elsewhere
+    (tmp_path / "own" / "fashion-mnist").mkdir(parents=True)
+    (tmp_path / "own" / "fashion-mnist" / LAST).write_bytes(b"incomplete")
+    elsewhere.parent.mkdir(parents=True)
+    tiny.rename(elsewhere)
+    assert len(fashion().train) == 20
+    (elsewhere / LAST).write_bytes(gzip.compress(b"other"))
+    assert str(elsewhere) in refused(f"Fashion-MNIST as published, got .*{LAST} has the wrong checksum", download=False)
 
 
-def test_other_contents_do_not_go_by_its_name(elsewhere: Path) -> None:
-    write_folder(elsewhere, tiny_data())
-    with pytest.raises(InputError, match="other contents in t10k-labels-idx1-ubyte"):
-        fashion_mnist.read_fashion_mnist()
-    with pytest.raises(InputError, match="other contents"):
-        fashion_mnist.read_fashion_mnist(elsewhere)
-
-
-def official_bytes(name: str) -> bytes:
-    """An official file, from Debian's: the deflate stream is the same, the header lacks the name and the time."""
-    packaged = (PACKAGED / name).read_bytes()
-    seconds = 0x59A7E9DE if name.startswith("train") else 0x59A7E9F3
-    header = b"\x1f\x8b\x08\x08" + struct.pack("<I", seconds) + packaged[8:10]
-    return header + name.removesuffix(".gz").encode() + b"\0" + packaged[10:]
-
-
-@needs_package
-def test_the_official_files_pass_their_checksums(served: tuple[Path, str], elsewhere: Path) -> None:
-    folder, url = served
-    for name in fashion_mnist.OFFICIAL:
-        (folder / name).write_bytes(official_bytes(name))
-    data = fashion_mnist.read_fashion_mnist(download=True, url=url)
-    assert files_in(elsewhere) == sorted(fashion_mnist.OFFICIAL)
-    assert len(data.train.labels) == 60_000
-
-
-@needs_package
 def test_the_packaged_files_are_fashion_mnist(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not PACKAGED.is_dir():
+        pytest.skip(f"Debian's package {fashion_mnist.DEBIAN_PACKAGE} is not installed")
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", PACKAGED)
     started = time.perf_counter()
-    data = load(fashion_mnist.NAME)
+    data = fashion()
     assert time.perf_counter() - started < 5  # 0.5 s on an idle core
     assert (len(data.train), len(data.heldout), data.image_size, data.in_channels) == (60_000, 10_000, 28, 1)
     assert data.train.labels.bincount().tolist() == [6000] * 10

@@ -1,5 +1,5 @@
 """Data sets of the hub, with a little stand-in for the package `datasets` (too big a package to install for this): it
-has just what `fpnas.data.hub` uses, as that package documents it. The real one is not tested here.
+has just what `fpnas.data.readers.hub` uses, as that package documents it. The real one is not tested here.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pictures import encoded, picture, write_parquet
+from pictures import encoded, picture, refused, write_parquet
 
 from fpnas.data import load
-from fpnas.errors import InputError
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
@@ -76,11 +75,8 @@ def test_images_may_be_files_in_the_cache_of_datasets(hub: Path, monkeypatch: py
 
 
 def test_what_is_not_there(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"a data set of the Hugging Face hub, got 'no/where' .Couldn't find no/where"):
-        load("hf:no/where")
+    refused("hf:no/where", r"a data set of the Hugging Face hub, got 'no/where' .Couldn't find no/where")
     (hub / "train.parquet").unlink()
-    with pytest.raises(InputError, match="training images, got 'pets' with val alone"):
-        load("hf:someone/pets")
+    refused("hf:someone/pets", "training images, got 'pets' with val alone")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"pip install 'fpnas\[hub\]'"):
-        load("hf:someone/pets")
+    refused("hf:someone/pets", r"pip install 'fpnas\[hub\]'")

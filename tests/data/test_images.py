@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fpnas.data import ImageData, ImageSet
+from fpnas.data import Fit, ImageData, ImageSet
 from fpnas.data.images import STD_FLOOR
 from fpnas.errors import InputError
 
@@ -46,35 +46,32 @@ def test_a_subset_has_the_images_in_the_order_asked_for() -> None:
     assert some.labels.tolist() == [2, 0, 2]
 
 
-def test_resizing_to_its_own_size_changes_nothing() -> None:
-    every = random_set()
-    assert every.resized(8) is every
-
-
 @pytest.mark.parametrize("size", [3, 7, 13, 32])
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 11)])
-def test_resizing_agrees_with_pillow(size: int, height: int, width: int) -> None:
-    every = random_set(4, 1, height, width)
-    resized = every.resized(size, "stretch").images
-    assert resized.shape == (4, 1, size, size)
-    for image, expected in zip(resized[:, 0], every.images[:, 0], strict=True):
-        by_pillow = Image.fromarray(expected.numpy()).resize((size, size), Image.Resampling.BILINEAR)
+@pytest.mark.parametrize(
+    ("fit", "height", "width", "box"),
+    [
+        ("stretch", 8, 8, None),
+        ("stretch", 5, 11, None),
+        ("crop", 8, 8, None),
+        ("crop", 5, 11, (3, 0, 8, 5)),
+        ("crop", 12, 7, (0, 2, 7, 9)),
+    ],
+)
+def test_resizing_agrees_with_pillow(size: int, fit: Fit, height: int, width: int, box: tuple[int, ...] | None) -> None:
+    """Of all of the image, or of its central square."""
+    every = random_set(4, 3, height, width)
+    resized = every.resized(size, fit).images
+    assert resized.shape == (4, 3, size, size)
+    for image, found in zip(every.images, resized, strict=True):
+        square = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box)
+        expected = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
         # Pillow rounds after each of the two directions.
-        assert np.abs(image.numpy().astype(int) - np.asarray(by_pillow).astype(int)).max() <= 1
-
-
-@pytest.mark.parametrize(("height", "width", "box"), [(5, 11, (3, 0, 8, 5)), (12, 7, (0, 2, 7, 9)), (8, 8, None)])
-def test_cropping_takes_the_central_square(height: int, width: int, box: tuple[int, int, int, int] | None) -> None:
-    every = random_set(3, 3, height, width)
-    for size in (4, min(height, width), 13):
-        for image, cropped in zip(every.images, every.resized(size).images, strict=True):
-            square = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box)
-            expected = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
-            assert np.abs(cropped.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+        assert np.abs(found.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
 
 
 def test_resizing_in_chunks_equals_resizing_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     every = random_set(11)
+    assert every.resized(8) is every
     at_once = every.resized(5).images
     monkeypatch.setattr("fpnas.data.images._RESIZE_FLOATS", 3 * 8 * 8 * 2)
     assert torch.equal(every.resized(5).images, at_once)
@@ -121,13 +118,19 @@ def test_image_data_tells_its_measures() -> None:
     assert data_of(random_set(3, 1, 230, 226)).image_size == 224
 
 
-def test_image_data_refuses_what_does_not_fit() -> None:
-    train = random_set()
-    with pytest.raises(InputError, match="labels below 2"):
-        ImageData.of("x", train, train, classes=("a", "b"), heldout_from="test")
-    with pytest.raises(InputError, match="at least two classes"):
-        ImageData.of("x", train, train, classes=("a",), heldout_from="test")
-    with pytest.raises(InputError, match="of one shape"):
-        ImageData.of("x", train, random_set(channels=1), classes=("a", "b", "c"), heldout_from="test")
+@pytest.mark.parametrize(
+    ("classes", "heldout", "message"),
+    [
+        (("a", "b"), random_set(), "labels below 2"),
+        (("a",), random_set(), "at least two classes"),
+        (("a", "b", "c"), random_set(channels=1), "of one shape"),
+    ],
+)
+def test_image_data_refuses_what_does_not_fit(classes: tuple[str, ...], heldout: ImageSet, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ImageData.of("x", random_set(), heldout, classes=classes, heldout_from="test")
+
+
+def test_image_data_has_a_mean_and_a_deviation_for_each_channel() -> None:
     with pytest.raises(InputError, match="for each of 3 channels"):
-        ImageData("x", train, train, ("a", "b", "c"), "test", (0.5,), (0.5,))
+        ImageData("x", random_set(), random_set(), ("a", "b", "c"), "test", (0.5,), (0.5,))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
 import io
 import json
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import helpers_run as h
 import numpy as np
@@ -22,11 +25,11 @@ from PIL import Image
 from safetensors.torch import save
 
 import fpnas
-from fpnas.data.class_folder import read_class_folder
 from fpnas.data.decode import UnreadableImage, decode, read_header
-from fpnas.data.idx import read_idx
-from fpnas.data.npz import read_npz
-from fpnas.data.parquet import read_parquet_folder
+from fpnas.data.readers import class_folder, fashion_mnist
+from fpnas.data.readers import npz as npz_reader
+from fpnas.data.readers import parquet as parquet_reader
+from fpnas.data.request import Request
 from fpnas.data.spec import ImageSpec
 from fpnas.errors import FpnasError
 from fpnas.report.reading import read_run
@@ -65,9 +68,22 @@ def pixels(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def idx(folder: Path) -> None:
-    (folder / "plain").write_bytes(b"\0\0\x08\x03\0\0\0\x02\0\0\0\x03\0\0\0\x03" + pixels(18).tobytes())
-    (folder / "packed.gz").write_bytes(gzip.compress((folder / "plain").read_bytes(), mtime=0))
+FASHION = {
+    name: bytes(16) + pixels(2 * 28 * 28).tobytes() if "images" in name else bytes(8) + b"\0\1"
+    for name in fashion_mnist.FILES
+}
+
+
+def fashion(folder: Path) -> None:
+    (folder / "fashion-mnist").mkdir()
+    for name, content in FASHION.items():
+        (folder / "fashion-mnist" / name).write_bytes(gzip.compress(content, mtime=0))
+
+
+def read_fashion(folder: Path) -> None:
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in FASHION.items()}
+    with mock.patch.dict(os.environ, FPNAS_DATA=str(folder)), mock.patch.object(fashion_mnist, "FILES", files):
+        fashion_mnist.read(Request("fashion-mnist"))
 
 
 def images(folder: Path) -> None:
@@ -102,7 +118,7 @@ def parquet(folder: Path) -> None:
 
 
 def read_parquet(folder: Path) -> None:
-    parts = read_parquet_folder(folder)
+    parts = parquet_reader.read(Request(folder))
     list(parts.train.items(torch.arange(len(parts.train.labels))))  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -176,16 +192,15 @@ READERS: dict[str, Reader] = {
     "npz": Reader(
         npz(train_images=pixels(4, 3, 3), train_labels=np.array([0, 1, 0, 1]), classes=np.array(["a", "b"])),
         "a.npz",
-        lambda folder: read_npz(folder / "a.npz"),
+        lambda folder: npz_reader.read(Request(folder / "a.npz")),
         ("bytes", "arrays"),
     ),
-    "idx": Reader(idx, "plain", lambda folder: read_idx(folder / "plain")),
-    "idx, packed": Reader(idx, "packed.gz", lambda folder: read_idx(folder / "packed.gz")),
+    "fashion-mnist": Reader(fashion, "fashion-mnist/t10k-labels-idx1-ubyte.gz", read_fashion),
     "png": Reader(images, "cat/a.png", decoded),
     "palette": Reader(images, "cat/b.png", decoded),
     "jpeg": Reader(images, "dog/a.jpeg", decoded),
     "webp": Reader(images, "dog/a.webp", decoded),
-    "class folder": Reader(images, "cat/a.png", read_class_folder),
+    "class folder": Reader(images, "cat/a.png", lambda folder: class_folder.read(Request(folder))),
     "parquet": Reader(parquet, "train.parquet", read_parquet),
     "arch.json": Reader(arch, "arch.json", read_arch_quickly, ("bytes", "json")),
     **{

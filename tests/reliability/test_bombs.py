@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpnas.data.npz import read_npz
-from fpnas.data.parquet import read_parquet_folder
+from fpnas.data import load
 from fpnas.errors import InputError
+from fpnas.npz import read_arrays
 from fpnas.tables import load as load_table
-from fpnas.tables.archive import read_arrays
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
@@ -45,28 +44,28 @@ def test_arrays_that_claim_more_than_there_is(shape: str, tmp_path: Path) -> Non
     """10^12 rows; half a gigabyte, which would fit, in a file of a few bytes."""
     images = npz_that_lies(tmp_path / "i.npz", "train_images", shape)
     arch = npz_that_lies(tmp_path / "a.npz", "arch", shape, "<i8")
-    assert taken(lambda: read_npz(images), "bytes") < 50
-    assert taken(lambda: read_arrays(arch, {"arch": "iu"}), "bytes") < 50
+    assert taken(lambda: load(images), "bytes") < 50
+    assert taken(lambda: read_arrays(arch, {"arch": "whole numbers"}), "bytes") < 50
 
 
 def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "o.npz", train_images=np.array([print], dtype=object), arch=np.array([print], dtype=object))
-    with pytest.raises(InputError, match="images as uint8"):
-        read_npz(tmp_path / "o.npz")
-    with pytest.raises(InputError, match="numbers or text"):
-        read_arrays(tmp_path / "o.npz", {"arch": "iu"})
+    with pytest.raises(InputError, match="uint8 in 'train_images'"):
+        load(tmp_path / "o.npz")
+    with pytest.raises(InputError, match="whole numbers in 'arch'"):
+        read_arrays(tmp_path / "o.npz", {"arch": "whole numbers"})
 
 
 def test_a_parquet_of_labels_that_repeat_a_long_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand rows of one text of 100 kB: 100 MB, from a file of less than one."""
-    monkeypatch.setattr("fpnas.data.parquet.LARGEST_LABELS", 2**24)
+    monkeypatch.setattr("fpnas.data.readers.parquet.LARGEST_LABELS", 2**24)
     monkeypatch.setattr("fpnas.tables.columns.MAX_BYTES", 2**24)
     rows = 1000
     noise = np.random.default_rng(0).bytes(64)
     labels = pa.array(["x" * 100_000] * rows).dictionary_encode().cast(pa.string())
     pq.write_table(pa.table({"image": [noise] * rows, "label": labels}), tmp_path / "train.parquet")
     assert (tmp_path / "train.parquet").stat().st_size < 2**20
-    assert taken(lambda: read_parquet_folder(tmp_path), "GiB of labels") < 250
+    assert taken(lambda: load(tmp_path), "GiB of labels") < 250
     pq.write_table(pa.table({"a": labels, "acc": np.zeros(rows)}), tmp_path / "table.parquet")
     assert taken(lambda: load_table(tmp_path / "table.parquet", metric=["acc"]), "unpacked") < 500
 
@@ -77,4 +76,4 @@ def test_a_parquet_with_more_rows_than_bytes(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "train.parquet")
     assert (tmp_path / "train.parquet").stat().st_size < rows
     with pytest.raises(InputError, match="rows that hold images"):
-        read_parquet_folder(tmp_path)
+        load(tmp_path)

@@ -138,7 +138,7 @@ def test_a_log_whose_last_line_is_nested_without_end_tells_of_no_steps(tmp_path:
 
 def test_the_damage_does_damage(sound: Sound) -> None:
     """Most cases change the file, and many are refused: otherwise the above would show nothing."""
-    whole = sound("idx")[1]
+    whole = sound("fashion-mnist")[1]
     assert edited(whole, [("overwrite", 0.5, b"\x01\x02")])[: len(whole) // 2] == whole[: len(whole) // 2]
     assert edited(whole, [("cut", 0.5, b"x")]) == whole[: len(whole) // 2]
     assert len(edited(whole, [("insert", 0.0, b"xyz")])) == len(whole) + 3

@@ -22,7 +22,7 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, parquet files or IDX files.",
+        help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, or of parquet files.",
     ),
 ]
 DataOfRun = Annotated[

@@ -58,8 +58,8 @@ def load(
     """Loads a data set: into memory, or into files that are mapped into it where it would take more than 2 GiB.
 
     Args:
-        data: `fashion-mnist`, `digits` or `hf:NAME`, else a path: a folder of class folders, of parquet files or of
-            the four IDX files, or an .npz file. A `Path` is always a path.
+        data: `fashion-mnist`, `digits` or `hf:NAME`, else a path: a folder of class folders or of parquet files, or
+            an .npz file. A `Path` is always a path.
         image_size: pixels a side, 1 to 1024; by default the data's own (digits: 32), where images differ the median
             of the training images' shorter sides, and 224 where that is more.
         seed: decides which images are held out, where the data has none for that. Give the same one to a search and
@@ -75,13 +75,14 @@ def load(
         InputError: data that isn't known, isn't there or isn't sound, or an argument out of range.
     """
     request = Request(data, image_size, seed, download, known_fit(fit), classes, classes_seed, workers, skip_corrupt)
-    for reader in READERS:
-        if reader.recognises(data):
-            return assemble(reader.read(request), request)
-    forms = [reader.form for reader in READERS]
-    expected = f"{', '.join(forms[:-1])} or {forms[-1]}"
+    # An empty string would be the working folder, which nobody asked for.
+    reader = next((reader for reader in READERS if data != "" and reader.recognises(data)), None)
+    if reader is not None:
+        return assemble(reader.read(request), request)
+    *forms, last = (reader.FORM for reader in READERS)
+    got, fix = f"'{data}': no such name or path", "check the spelling, or give the path"
     if os.path.isdir(data):
-        raise InputError(expected, f"the folder '{data}', which holds none of these", "check what is in it")
-    if os.path.exists(data):
-        raise InputError(expected, f"the file '{data}'", "give the folder that it is in")
-    raise InputError(expected, f"'{data}': no such name or path", "check the spelling, or give the path")
+        got, fix = f"the folder '{data}', which holds none of these", "check what is in it"
+    elif os.path.exists(data):
+        got, fix = f"the file '{data}'", "give the folder that it is in"
+    raise InputError(f"{', '.join(forms)} or {last}", got, fix)

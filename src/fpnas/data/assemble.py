@@ -80,7 +80,7 @@ def _pixels(
         ImageSet(part.images, source.labels[indices[part.kept]])
         for part, (source, indices) in zip(found, encoded, strict=True)
     ]
-    return sets, tuple(name for part in found for name in part.skipped), sets[0].images.shape[-1]
+    return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].images.shape[-1]
 
 
 def choose_classes(labels: Int64[Tensor, " n"], count: int, seed: int) -> Int64[Tensor, " c"]:

@@ -8,7 +8,7 @@ What becomes of the kinds of images that are neither plain grey nor plain RGB:
 * EXIF orientation is applied; of an animation, the first frame is taken;
 * where a data set is grey a colour image becomes grey (ITU-R 601 luma), where it is RGB a grey one gets three channels.
 
-Resizing is left to `images`, reading files and handling many images to `encoded`.
+Resizing is left to `images`, handling many images to `decoding`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fpnas.errors import reason
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 LARGEST_PIXELS = 64 * 2**20
@@ -116,6 +118,5 @@ def _opened(content: bytes | Path) -> Image.Image:
 def _reason(error: Exception) -> UnreadableImage:
     if isinstance(error, UnreadableImage):
         return error
-    if type(error).__name__ == "UnidentifiedImageError":
-        return UnreadableImage("it is no JPEG, PNG or WebP image")
-    return UnreadableImage(" ".join(str(error).split()) or type(error).__name__)
+    no_image = isinstance(error, UnidentifiedImageError)
+    return UnreadableImage("it is no JPEG, PNG or WebP image" if no_image else reason(error))

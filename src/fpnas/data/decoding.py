@@ -13,7 +13,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median_low
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fpnas.data import store
 from fpnas.data.decode import Header, Pixels, UnreadableImage, decode, read_header
-from fpnas.data.images import default_size, resize_images, too_large
+from fpnas.data.images import LARGEST_DEFAULT, resize_images, room
 from fpnas.data.request import Encoded, Item, Request
 from fpnas.errors import InputError
 
@@ -42,15 +42,6 @@ Source = tuple[Encoded, Tensor]
 """Encoded images, and the sorted indices, (K,) int64, of those that are wanted."""
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """The images of a source: (N, C, H, W) uint8, the places of those among the wanted ones, the others' names."""
-
-    images: Tensor
-    kept: Tensor
-    skipped: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class _Target:
     """What all images become, and how many a thread is given at once."""
@@ -60,7 +51,7 @@ class _Target:
     chunk: int
 
 
-def decode_all(sources: Sequence[Source], request: Request) -> list[Decoded]:
+def decode_all(sources: Sequence[Source], request: Request) -> list[store.Decoded]:
     """Decodes all sources to the size that is asked for, or that suits the first of them (the training images).
 
     Raises:
@@ -69,27 +60,14 @@ def decode_all(sources: Sequence[Source], request: Request) -> list[Decoded]:
     key = store.key(sources, (request.image_size, request.fit, request.skip_corrupt))
     saved = store.read(key)
     if saved is not None:
-        return [_decoded(images, skipped) for images, skipped in saved]
+        return saved
     target = _measure(sources[0], request)
     shapes = [(len(indices), target.channels, target.size, target.size) for _, indices in sources]
     work = [lambda out, source=source: _decode_into(out, source, target, request) for source in sources]
     if sum(map(math.prod, shapes)) > LARGEST_IN_MEMORY:
-        return [_decoded(images, skipped) for images, skipped in store.write(key, shapes, work)]
-    found: list[Decoded] = []
-    for shape, fill in zip(shapes, work, strict=True):
-        try:
-            images = torch.empty(shape, dtype=torch.uint8)
-        except RuntimeError as error:
-            raise too_large(shape) from error
-        skipped = fill(images.numpy())
-        found.append(_decoded(images[: len(images) - len(skipped)], skipped))
-    return found
-
-
-def _decoded(images: Tensor, skipped: dict[int, str]) -> Decoded:
-    kept = torch.ones(len(images) + len(skipped), dtype=torch.bool)
-    kept[list(skipped)] = False
-    return Decoded(images, kept.nonzero().flatten(), tuple(skipped.values()))
+        return store.write(key, shapes, work)
+    memory = [room(shape) for shape in shapes]
+    return [store.Decoded.of(images, fill(images.numpy())) for images, fill in zip(memory, work, strict=True)]
 
 
 def _measure(source: Source, request: Request) -> _Target:
@@ -102,7 +80,7 @@ def _measure(source: Source, request: Request) -> _Target:
                 raise _unreadable(item.name, error) from error
     if not headers:
         raise InputError("training images that can be read", "none", "check the files")
-    size = request.image_size or default_size(median_low(header.short_side for header in headers))
+    size = request.image_size or min(median_low(header.short_side for header in headers), LARGEST_DEFAULT)
     pixels = median_low(header.width * header.height for header in headers)
     channels = 1 if all(header.is_grey for header in headers) else 3
     return _Target(channels, size, min(_CHUNK, max(1, _CHUNK_PIXELS // pixels)))
@@ -118,7 +96,9 @@ def _decode_into(
 
     skipped: dict[int, str] = {}
     place = 0
-    for chunk, results in _in_order(work, _chunks(source[0].items(source[1]), target.chunk), request.workers):
+    items = source[0].items(source[1])
+    chunks = iter(lambda: list(islice(items, target.chunk)), [])
+    for chunk, results in _in_order(work, chunks, request.workers):
         for item, result in zip(chunk, results, strict=True):
             if not isinstance(result, UnreadableImage):
                 out[place - len(skipped)] = _fitted(result, target.size, request)
@@ -155,12 +135,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
 def _in_order(work: Callable[[T], R], values: Iterable[T], workers: int | None) -> Iterator[tuple[T, R]]:
     """`work` of each value, in order, by so many threads; never more than two values a thread are in memory."""
     threads = (os.cpu_count() or 1) if workers is None else workers
@@ -169,16 +143,13 @@ def _in_order(work: Callable[[T], R], values: Iterable[T], workers: int | None) 
             yield value, work(value)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[T, Future[R]]] = deque()
+        submitted = ((value, pool.submit(work, value)) for value in values)
+        waiting = deque(islice(submitted, 2 * threads))
         try:
-            for value in values:
-                waiting.append((value, pool.submit(work, value)))
-                if len(waiting) > 2 * threads:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
             while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+                value, future = waiting.popleft()
+                yield value, future.result()
+                waiting.extend(islice(submitted, 1))
         finally:
             for _, future in waiting:
                 future.cancel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fpnas.data.assemble import assemble
 from fpnas.data.decode import GREY, to_pixels
-from fpnas.data.images import Fit, ImageData, ImageSet, known_fit, resize_images, too_large
+from fpnas.data.images import Fit, ImageData, ImageSet, known_fit, resize_images, room
 from fpnas.data.labelled import numbered_classes
 from fpnas.data.request import Parts, Request
 from fpnas.errors import InputError
@@ -79,7 +79,7 @@ def _collect(source: Any, size: int | None, fit: Fit, workers: int, what: str) -
         if size is not None:
             pixels = resize_images(pixels, size, fit)
         if not labels:
-            images = _room((count, *pixels.shape[1:]))
+            images = room((count, *pixels.shape[1:]))
         if pixels.shape[1:] != images.shape[1:]:
             got = f"{tuple(images.shape[1:])} and {tuple(pixels.shape[1:])} among the {what} images"
             fix = "give image_size where sizes differ; convert all to RGB or all to grey where channels do"
@@ -96,24 +96,15 @@ def _length(source: Any) -> int | None:
     return None if isinstance(within, IterableDataset) or not hasattr(within, "__len__") else len(within)
 
 
-def _room(shape: tuple[int, ...]) -> Tensor:
-    try:
-        return torch.empty(shape, dtype=torch.uint8)
-    except RuntimeError as error:
-        raise too_large(shape) from error
-
-
 def _items(source: Any, workers: int, what: str) -> Iterator[tuple[Any, Any]]:
-    batched = isinstance(source, DataLoader)
+    if isinstance(source, DataLoader):
+        for batch in source:
+            yield from zip(*_pair(batch, what), strict=True)
+        return
     # A generator of its own: a loader would draw from torch's global one, even where it doesn't shuffle.
-    loader: Any = (
-        source
-        if batched
-        else DataLoader(source, _BATCH, num_workers=workers, collate_fn=list, generator=torch.Generator())
-    )
+    loader: Any = DataLoader(source, _BATCH, num_workers=workers, collate_fn=list, generator=torch.Generator())
     for batch in loader:
-        pairs = zip(*_pair(batch, what), strict=True) if batched else (_pair(item, what) for item in batch)
-        yield from cast("Iterator[tuple[Any, Any]]", pairs)
+        yield from (_pair(item, what) for item in batch)
 
 
 def _pair(item: Any, what: str) -> tuple[Any, Any]:

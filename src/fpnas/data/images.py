@@ -6,16 +6,16 @@ the images come from is left to the readers, cutting and ordering them to `split
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, content_digest
+from fpnas.data.labelled import Examples, HeldoutFrom, TwoSets, check_labels
 from fpnas.errors import InputError, unknown_name
 
 Fit = Literal["crop", "stretch"]
@@ -35,16 +35,12 @@ _RESIZE_FLOATS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSet:
+class ImageSet(Examples):
     """Images and their labels; `images` is (N, C, H, W) uint8, `labels` (N,) int64, not negative.
 
     Raises:
         InputError: a wrong type or shape, no image, unequal counts, or a negative label.
     """
-
-    # Plain types: users make these, and the checks below say more than a type checker in their place would.
-    images: Tensor
-    labels: Tensor
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -52,15 +48,6 @@ class ImageSet:
             got = f"{images.dtype} of shape {tuple(images.shape)}"
             raise InputError("images as uint8 of shape (N, C, H, W), none of them 0", got, "convert them first")
         check_labels(labels, len(images), "image")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, indices: Int64[Tensor, " k"]) -> ImageSet:
-        """The images at `indices`, in their order; a copy."""
-        # index_select copies whole images; images[indices] does the same 20 times slower.
-        indices = indices.to(self.labels.device)
-        return ImageSet(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
     def resized(self, size: int, fit: Fit = "crop") -> ImageSet:
         """The images as `size` x `size` pixels, see `resize_images`; itself where they are so.
@@ -71,11 +58,7 @@ class ImageSet:
         count, channels, height, width = self.images.shape
         if height == size and width == size:
             return self
-        shape = (count, channels, size, size)
-        try:
-            resized = torch.empty(shape, dtype=torch.uint8, device=self.images.device)
-        except RuntimeError as error:
-            raise too_large(shape) from error
+        resized = room((count, channels, size, size), self.images.device)
         chunk = max(1, _RESIZE_FLOATS // (channels * max(size, height) * max(size, width)))
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
@@ -105,16 +88,14 @@ def known_fit(name: str) -> Fit:
     raise unknown_name("fit", name, get_args(Fit))
 
 
-def default_size(side: int) -> int:
-    """The image size where none is asked for, of images whose shorter side has so many pixels."""
-    return min(side, LARGEST_DEFAULT)
-
-
-def too_large(shape: tuple[int, ...]) -> InputError:
-    """The error for images that memory can't hold."""
-    count, channels, height, width = shape
-    got = f"{count} images of {height} x {width} pixels ({count * channels * height * width / 2**30:.1f} GiB)"
-    return InputError("images that fit into memory", got, "choose a smaller image size")
+def room(shape: tuple[int, ...], device: torch.device | None = None) -> UInt8[Tensor, "n c h w"]:
+    """Memory for images, or `InputError` where there isn't so much."""
+    try:
+        return torch.empty(shape, dtype=torch.uint8, device=device)
+    except RuntimeError as error:
+        count, _, height, width = shape
+        got = f"{count} images of {height} x {width} pixels ({math.prod(shape) / 2**30:.1f} GiB)"
+        raise InputError("images that fit into memory", got, "choose a smaller image size") from error
 
 
 @dataclass(frozen=True)
@@ -129,15 +110,10 @@ class ClassSubset:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class ImageData(TwoSets[ImageSet]):
     """A data set: the images to learn from and those that are held out; square, of one size. Made with `ImageData.of`.
 
     Attributes:
-        name: what reports call it.
-        train: the training images; a search cuts its two halves from them.
-        heldout: the images that a search never sees.
-        classes: the classes' names, in the order of the labels.
-        heldout_from: what the held-out images are.
         mean: of the training images scaled to 0..1, a number a channel.
         std: likewise the standard deviation, at least `STD_FLOOR`.
         fit: how images that weren't square became so.
@@ -148,11 +124,6 @@ class ImageData:
         InputError: fewer than two classes, a label beyond them, or images of another shape than the rest.
     """
 
-    name: str
-    train: ImageSet
-    heldout: ImageSet
-    classes: tuple[str, ...]
-    heldout_from: HeldoutFrom
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: Fit = "crop"
@@ -167,7 +138,7 @@ class ImageData:
         if len(self.mean) != shape[0] or len(self.std) != shape[0]:
             got = f"{len(self.mean)} and {len(self.std)} numbers"
             raise InputError(f"a mean and a std for each of {shape[0]} channels", got, "use ImageData.of")
-        check_classes(self.name, self.num_classes, self.train, self.heldout, "images")
+        self.check_classes("images")
 
     @classmethod
     def of(
@@ -183,8 +154,8 @@ class ImageData:
         class_subset: ClassSubset | None = None,
         skipped: tuple[str, ...] | None = None,
     ) -> ImageData:
-        """Brings both sets to `image_size` (see `default_size`) and measures the training images."""
-        size = image_size or default_size(min(train.images.shape[2:]))
+        """Brings both sets to `image_size`, by default the shorter side but at most `LARGEST_DEFAULT`, and measures."""
+        size = image_size or min(*train.images.shape[2:], LARGEST_DEFAULT)
         train, heldout = train.resized(size, fit), heldout.resized(size, fit)
         mean, std = channel_statistics(train.images)
         return cls(name, train, heldout, classes, heldout_from, mean, std, fit, class_subset, skipped)
@@ -202,16 +173,6 @@ class ImageData:
             "data_std": list(self.std),
             "data_skipped": len(self.skipped or ()),
         }
-
-    @cached_property
-    def digest(self) -> str:
-        """A content_digest of all images and labels: equal for equal data, wherever it came from."""
-        return content_digest(self.train, self.heldout)
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are, whether or not each has images."""
-        return len(self.classes)
 
     @property
     def in_channels(self) -> int:
@@ -264,17 +225,13 @@ def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, .
 
     They come from exact sums of integers, so they are the same whatever the order, the threads or the machine.
     """
-    means: list[float] = []
-    stds: list[float] = []
+    means, stds = list[float](), list[float]()
+    values = torch.arange(256, device=images.device)
     # By parts: images may be more than memory holds, and a channel's values have to be copied together.
     parts = images.split(max(1, _COUNTED // images[0].numel()))
     for channel in range(images.shape[1]):
-        counts = sum(torch.bincount(part[:, channel].flatten(), minlength=256) for part in parts)
-        assert isinstance(counts, Tensor)
-        histogram: list[int] = counts.tolist()
-        count = images[:, channel].numel()
-        total = sum(value * times for value, times in enumerate(histogram))
-        squares = sum(value * value * times for value, times in enumerate(histogram))
+        counts = torch.stack([part[:, channel].flatten().bincount(minlength=256) for part in parts]).sum(0)
+        count, total, squares = (int((counts * values**power).sum()) for power in range(3))
         means.append(total / count / 255)
         stds.append(max(STD_FLOOR, (count * squares - total * total) ** 0.5 / count / 255))
     return tuple(means), tuple(stds)

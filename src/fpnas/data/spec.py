@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from jaxtyping import Float32, UInt8
+from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr, ValidationError
 from torch import Tensor
 
-from fpnas.data.images import Fit, ImageData, known_fit, normalize
+from fpnas.data.images import Fit, ImageData, normalize
 from fpnas.errors import InputError
 
 LARGEST_SIDE = 4096
 """Pixels a side, the most that a file of unknown origin may ask for."""
 
-_KEYS = ("image_size", "in_channels", "mean", "std", "classes")
+
+class _Record(BaseModel):
+    """The types of an `ImageSpec` in JSON; its ranges are left to itself."""
+
+    image_size: StrictInt
+    in_channels: StrictInt
+    mean: tuple[StrictFloat, ...]
+    std: tuple[StrictFloat, ...]
+    classes: tuple[StrictStr, ...]
+    fit: Fit = "stretch"  # of runs and files from before there was a choice
 
 
 @dataclass(frozen=True)
@@ -68,41 +78,20 @@ class ImageSpec:
         Raises:
             InputError: a value of a wrong type or out of range.
         """
-        values = {key: record.get(key) for key in _KEYS}
-        if None in values.values():
+        if any(record.get(key) is None for key in ("image_size", "in_channels", "mean", "std", "classes")):
             return None
-        for key in ("image_size", "in_channels"):
-            if not _is_int(values[key]):
-                raise InputError(f"a whole number as {key}", f"{values[key]!r:.40}", "correct it")
-        for key, kind in (("mean", (int, float)), ("std", (int, float)), ("classes", (str,))):
-            value: Any = values[key]
-            if not isinstance(value, list) or not all(isinstance(item, kind) for item in cast("list[Any]", value)):
-                what = "names" if key == "classes" else "numbers"
-                raise InputError(f"a list of {what} as {key}", f"{value!r:.40}", "correct it")
-        numbers: Any = values
         try:
-            mean, std = (tuple(float(value) for value in numbers[key]) for key in ("mean", "std"))
-        except OverflowError:
-            raise InputError("a mean and a std that are finite", "numbers beyond all floats", "correct them") from None
-        return cls(
-            numbers["image_size"],
-            numbers["in_channels"],
-            mean,
-            std,
-            tuple(numbers["classes"]),
-            known_fit(str(record.get("fit", "stretch"))),  # runs and files from before there was a choice
-        )
+            return cls(**dict(_Record.model_validate(record)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"a sound {what} of the images", f"{first['input']!r:.40} ({first['msg']})", "correct it"
+            ) from None
 
     def to_json(self) -> dict[str, Any]:
         """As arch.json and exported files have it."""
-        return {
-            "image_size": self.image_size,
-            "in_channels": self.in_channels,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "classes": list(self.classes),
-            "fit": self.fit,
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @property
     def num_classes(self) -> int:
@@ -117,7 +106,3 @@ class ImageSpec:
     def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(images / 255 - mean) / std, as in training."""
         return normalize(images, self.mean, self.std)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

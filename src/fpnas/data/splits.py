@@ -6,26 +6,15 @@ images themselves are left to `images`.
 
 from __future__ import annotations
 
-from typing import Protocol, final, runtime_checkable
+from typing import final
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from fpnas.data.labelled import LabelledSet
 from fpnas.errors import InputError
 from fpnas.streams import generator
-
-
-@runtime_checkable
-class Labelled(Protocol):
-    """Anything with a class for each example."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
-        ...
-
-    def __len__(self) -> int: ...
 
 
 def _by_class(labels: Int64[Tensor, " n"], seed: int, purpose: str) -> Int64[Tensor, " n"]:
@@ -35,7 +24,7 @@ def _by_class(labels: Int64[Tensor, " n"], seed: int, purpose: str) -> Int64[Ten
     return shuffled[labels[shuffled].argsort(stable=True)]
 
 
-def halves(train: Labelled, seed: int) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
+def halves(train: LabelledSet, seed: int) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
     """Cuts the training images in two, class by class: one half for the weights, one for the architecture.
 
     The halves are disjoint and cover all; of each class, and altogether, their sizes differ by at most one (so a

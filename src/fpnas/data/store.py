@@ -13,33 +13,53 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
+from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from fpnas.data.places import own_folder
 from fpnas.data.request import Encoded
 from fpnas.errors import InputError
+from fpnas.files import data_folder
 
 FORMAT = 1
 """Part of the key: raise it where the same files would become other pixels."""
 
+Shape = tuple[int, int, int, int]
 Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 Fill = Callable[[Bytes], dict[int, str]]
 """Fills an array from its start; what it left out, by place, so many rows at the end are then unused."""
 
-Saved = list[tuple[Tensor, dict[int, str]]]
-"""Of each part the images, mapped, and what was left out."""
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """(N, C, H, W) uint8 images, and the names of those that were left out, by place among the wanted ones."""
+
+    images: Tensor
+    skipped: Mapping[int, str]
+
+    @classmethod
+    def of(cls, images: Tensor, skipped: Mapping[int, str]) -> Decoded:
+        """Of memory for all wanted images: what was left out has left some at its end."""
+        return cls(images[: len(images) - len(skipped)], skipped)
+
+    @property
+    def kept(self) -> Tensor:
+        """The places of the images among the wanted ones."""
+        kept = torch.ones(len(self.images) + len(self.skipped), dtype=torch.bool)
+        kept[list(self.skipped)] = False
+        return kept.nonzero().flatten()
 
 
 def folder() -> Path:
     """Where entries lie: `$FPNAS_DATA/decoded`, or in the cache folder."""
-    return own_folder("decoded")
+    return data_folder("decoded")
 
 
 def key(sources: Sequence[tuple[Encoded, Tensor]], becomes: tuple[Any, ...]) -> str:
@@ -55,20 +75,22 @@ def key(sources: Sequence[tuple[Encoded, Tensor]], becomes: tuple[Any, ...]) -> 
     return hasher.hexdigest()
 
 
-def read(key: str) -> Saved | None:
-    """The entry, or None where there is none that is whole."""
+def read(key: str) -> list[Decoded] | None:
+    """The entry, a `Decoded` for each part, or None where there is none that is whole."""
     place = folder() / key
     try:
-        meta: Any = json.loads((place / "meta.json").read_bytes())
+        skipped: Any = json.loads((place / "skipped.json").read_bytes())
+        # Copied on write: whatever writes into the images writes into memory of its own, never into the file.
+        arrays = [np.load(place / f"{number}.npy", mmap_mode="c") for number in range(len(skipped))]
         return [
-            (_mapped(place / f"{number}.u8", tuple(part["shape"])), {int(at): name for at, name in part["skipped"]})
-            for number, part in enumerate(meta)
+            Decoded.of(torch.from_numpy(array), {int(at): name for at, name in left_out.items()})
+            for array, left_out in zip(arrays, skipped, strict=True)
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, TypeError, AttributeError):
         return None
 
 
-def write(key: str, shapes: Sequence[tuple[int, int, int, int]], fills: Sequence[Fill]) -> Saved:
+def write(key: str, shapes: Sequence[Shape], fills: Sequence[Fill]) -> list[Decoded]:
     """Makes the entry and maps it; an entry that another process has made meanwhile is taken as it is.
 
     Raises:
@@ -83,7 +105,12 @@ def write(key: str, shapes: Sequence[tuple[int, int, int, int]], fills: Sequence
             _check_room(shapes)
             shutil.rmtree(folder() / key, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".decoding-", dir=folder(), ignore_cleanup_errors=True) as made:
-                _fill(Path(made), shapes, fills)
+                skipped: list[dict[int, str]] = []
+                for number, (shape, fill) in enumerate(zip(shapes, fills, strict=True)):
+                    out = open_memmap(Path(made) / f"{number}.npy", "w+", np.uint8, shape)
+                    skipped.append(fill(out))
+                    out.flush()
+                (Path(made) / "skipped.json").write_text(json.dumps(skipped))
                 os.rename(made, folder() / key)
     except OSError as error:
         got, fix = f"{error.strerror or error} ({error.filename or folder()})", "let FPNAS_DATA name another folder"
@@ -93,29 +120,7 @@ def write(key: str, shapes: Sequence[tuple[int, int, int, int]], fills: Sequence
     return saved
 
 
-def _fill(made: Path, shapes: Sequence[tuple[int, int, int, int]], fills: Sequence[Fill]) -> None:
-    meta: list[dict[str, Any]] = []
-    for number, (shape, fill) in enumerate(zip(shapes, fills, strict=True)):
-        path = made / f"{number}.u8"
-        out = np.memmap(path, np.uint8, "w+", shape=shape)
-        skipped = fill(out)
-        out.flush()
-        del out
-        shape = (shape[0] - len(skipped), *shape[1:])
-        os.truncate(path, math.prod(shape))
-        meta.append({"shape": shape, "skipped": list(skipped.items())})
-    (made / "meta.json").write_text(json.dumps(meta))
-
-
-def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
-    size = math.prod(shape)
-    if path.stat().st_size != size or len(shape) != 4 or size == 0:
-        raise ValueError("not as large as it should be")
-    # Not shared: whatever writes into the images writes into memory of its own, never into the file.
-    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).view(shape)
-
-
-def _check_room(shapes: Sequence[tuple[int, int, int, int]]) -> None:
+def _check_room(shapes: Sequence[Shape]) -> None:
     needed, free = sum(map(math.prod, shapes)), shutil.disk_usage(folder()).free
     if needed > free:
         count, _, size, _ = shapes[0]

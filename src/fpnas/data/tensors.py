@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.images import STD_FLOOR
-from fpnas.data.labelled import HeldoutFrom, check_classes, check_labels, content_digest, numbered_classes
+from fpnas.data.labelled import Examples, HeldoutFrom, TwoSets, check_labels, numbered_classes
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class TensorSet:
+class TensorSet(Examples):
     """Examples and their labels; `images` is (N, ...), float32 or int64, `labels` (N,) int64, not negative.
 
     Raises:
         InputError: a wrong type or shape, no example, unequal counts, a number that isn't finite, or a negative label.
     """
-
-    images: Tensor
-    labels: Tensor
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -36,25 +31,12 @@ class TensorSet:
         if images.is_floating_point() and not bool(images.isfinite().all()):
             raise InputError("finite numbers", "NaN or infinity", "fill in or drop what is missing")
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, indices: Int64[Tensor, " k"]) -> TensorSet:
-        """The examples at `indices`, in their order; a copy."""
-        indices = indices.to(self.labels.device)
-        return TensorSet(self.images.index_select(0, indices), self.labels.index_select(0, indices))
-
 
 @dataclass(frozen=True, eq=False)
-class TensorData:
+class TensorData(TwoSets[TensorSet]):
     """A data set of tensors: floats, such as the columns of a table, or integers, such as tokens. Made with `of`.
 
     Attributes:
-        name: what reports call it.
-        train: the training examples; a search cuts its two halves from them.
-        heldout: the examples that a search never sees.
-        classes: the classes' names, in the order of the labels.
-        heldout_from: what the held-out examples are.
         mean: of the training examples, of one example's shape; 0 for integers.
         std: likewise the standard deviation; 1 for integers.
 
@@ -62,11 +44,6 @@ class TensorData:
         InputError: fewer than two classes, a label beyond them, or examples of another shape or type than the rest.
     """
 
-    name: str
-    train: TensorSet
-    heldout: TensorSet
-    classes: tuple[str, ...]
-    heldout_from: HeldoutFrom
     mean: Tensor
     std: Tensor
 
@@ -76,7 +53,7 @@ class TensorData:
             first, second = (f"{part.dtype} of shape {tuple(part.shape[1:])}" for part in (train, heldout))
             got = f"{first} in training and {second} held out"
             raise InputError("examples of one shape and type", got, "make them alike")
-        check_classes(self.name, self.num_classes, self.train, self.heldout, "examples")
+        self.check_classes("examples")
 
     @classmethod
     def of(
@@ -118,16 +95,6 @@ class TensorData:
             mean = exact.mean(0).float()
             std = exact.std(0, unbiased=False).clamp(min=STD_FLOOR).float()
         return cls(name, train, rest, names, source, mean, std)
-
-    @cached_property
-    def digest(self) -> str:
-        """A content_digest of all examples and labels."""
-        return content_digest(self.train, self.heldout, typed=True)
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are, whether or not each has examples."""
-        return len(self.classes)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from fpnas.errors import InputError
+from fpnas.files import write_whole
 from fpnas.report.choices import COLUMNS, History, read_history
 from fpnas.report.plots import Plot, scatter, search_curves, training_curves
 from fpnas.report.reading import RunRecord, read_run
@@ -52,13 +53,10 @@ def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -
     target = Path(out) if out is not None else paths[0] / "report.html" if len(paths) == 1 else Path("report.html")
     _refuse_to_overwrite(target)
     html = render([read_run(path) for path in paths])
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, encoding="utf-8")
-        os.replace(temporary, target)
+        write_whole(target, html.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(
             "a place that can be written", f"{target} ({error.strerror})", "choose another --out"
         ) from None

@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 
 from fpnas.errors import RunFolderError
-from fpnas.runner.folder import RunFolder, rename
+from fpnas.files import rename
+from fpnas.runner.folder import RunFolder
 
 CURRENT, BEFORE, NEXT, DAMAGED = (
     "checkpoint.pt",

@@ -6,13 +6,13 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
+from fpnas import files
 from fpnas.errors import RunFolderError
 
 FORMAT = 2
@@ -68,7 +68,7 @@ class RunFolder:
         run = self.path / "run.json"
         if not run.exists():
             # A process that was killed while it wrote the first file has left a part of it, and nothing else.
-            ours = (".lock", "train", _temporary(run).name)
+            ours = (".lock", "train", files.temporary_file(run).name)
             inside = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
             if inside:
                 got = f"{self.path}, which holds {inside[0]!r}"
@@ -134,37 +134,11 @@ class RunFolder:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; one that is there is replaced.
-
-    Raises:
-        RunFolderError: it can't be written.
-    """
-    temporary = _temporary(path)
+    """`files.write_whole`, which raises `RunFolderError` where the file can't be written."""
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        rename(temporary, path)
+        files.write_whole(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise _unwritable(path.parent, error) from error
-
-
-def rename(source: Path, target: Path) -> None:
-    """Gives a file a name in its folder that holds also where power fails afterwards; what had that name is gone."""
-    os.replace(source, target)
-    place = os.open(target.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems sync no folders
-            os.fsync(place)
-    finally:
-        os.close(place)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def finite(value: Any) -> Any:

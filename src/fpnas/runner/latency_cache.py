@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
 import time
@@ -24,8 +23,9 @@ from filelock import FileLock
 
 from fpnas.cost.latency import LatencyTable, Timer, distinct_operations, measure, operation_sites
 from fpnas.elastic import Supernet
-from fpnas.errors import InputError, RunFolderError
-from fpnas.runner.folder import read_json, write_whole
+from fpnas.errors import InputError
+from fpnas.files import cache_folder, write_whole
+from fpnas.runner.folder import read_json
 from fpnas.space import Option
 
 SAVE_EVERY = 512
@@ -56,7 +56,7 @@ def latency_table(
         device: "cpu" or "cuda".
         threads: of the CPU; torch's own number by default.
         arch: measure the operations of this architecture alone.
-        cache: folder of the cache; `cache_folder()` by default.
+        cache: folder of the cache; `latency` in fpnas's part of the user's cache by default.
         timer: the clock; the device's by default.
         told: called as the measurement goes on.
 
@@ -69,7 +69,7 @@ def latency_table(
     with _threads(threads):
         version = torch.__version__.partition("+")[0]
         known = LatencyTable({}, batch_size, device_name(device), torch.get_num_threads(), torch=version)
-        file = (cache_folder() if cache is None else Path(cache)) / _file_name(known)
+        file = (cache_folder("latency") if cache is None else Path(cache)) / _file_name(known)
         known = _cached(file, known)
         if any(name not in known.operations for name in operations):
             with _locked(file) as writable:
@@ -87,14 +87,6 @@ def latency_table(
                     if writable:
                         _write(file, known)
     return known.only(operations)
-
-
-def cache_folder() -> Path:
-    """Where tables are kept: fpnas/latency in $XDG_CACHE_HOME, ~/.cache by default."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG standard has relative paths ignored.
-    base = Path(cache if os.path.isabs(cache) else os.path.expanduser("~/.cache"))
-    return base / "fpnas" / "latency"
 
 
 def device_name(device: str) -> str:
@@ -190,6 +182,5 @@ def _write(file: Path, table: LatencyTable) -> None:
     """Writes the file whole or not at all; the lock is held."""
     try:
         write_whole(file, json.dumps(table.to_json(), indent=1).encode())
-    except RunFolderError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        warnings.warn(f"latencies can't be kept in {file.parent} ({reason})", stacklevel=3)
+    except OSError as error:
+        warnings.warn(f"latencies can't be kept in {file.parent} ({error.strerror or error})", stacklevel=3)

@@ -15,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpnas.errors import InputError, SupernetError
+from fpnas.npz import Kind, array_names, read_arrays
 from fpnas.space import Choice, SearchSpace
-from fpnas.tables.archive import array_names, read_arrays
 from fpnas.tables.rows import Column, Rows, place
 
-ARRAYS = {"factors": "U", "choices": "U", "arch": "iu", "val_top1": "f", "macs_M": "f", "params_M": "f"}
+ARRAYS: dict[str, Kind] = {
+    "factors": "text",
+    "choices": "text",
+    "arch": "whole numbers",
+    "val_top1": "floats",
+    "macs_M": "floats",
+    "params_M": "floats",
+}
 VARIABLES = {"e": "expansion", "k": "kernel", "l": "layers", "se": "se"}
 
 

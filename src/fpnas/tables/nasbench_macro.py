@@ -16,13 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from fpnas.errors import InputError
+from fpnas.npz import Kind, array_names, read_arrays
 from fpnas.spaces import nasbench_macro
-from fpnas.tables.archive import array_names, read_arrays
 from fpnas.tables.rows import Column, Rows, in_rotation, place
 
 RUNS = 3
 FACTS = {"space": "nasbench-macro", "image_size": 32, "in_channels": 3, "num_classes": 10}
-ARRAYS = {"arch": "iu", "test_acc": "f", "params": "iu", "flops": "iu"}
+ARRAYS: dict[str, Kind] = {
+    "arch": "whole numbers",
+    "test_acc": "floats",
+    "params": "whole numbers",
+    "flops": "whole numbers",
+}
 MAX_BYTES = 64 * 2**20
 
 

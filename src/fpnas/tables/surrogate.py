@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.errors import InputError
+from fpnas.errors import InputError, missing_extra
 from fpnas.tables.known import Rotation, SurrogateFit
 
 TREES, DEPTH, RATE = 300, 4, 0.1
@@ -63,8 +63,7 @@ def fit_forest(codes: NDArray[np.int64], values: NDArray[np.float64], seed: int 
     try:
         from sklearn.ensemble import GradientBoostingRegressor
     except ImportError as error:
-        fix = "run `pip install 'fpnas[tables]'`"
-        raise InputError("scikit-learn, which fits a surrogate", f"no such package ({error})", fix) from error
+        raise missing_extra("scikit-learn, which fits a surrogate", "tables", error) from error
     if len(codes) < MIN_ROWS:
         raise InputError(f"{MIN_ROWS} rows or more to fit a surrogate on", str(len(codes)), "give more rows")
     model: Any = GradientBoostingRegressor(

@@ -6,29 +6,36 @@ images of their own, so a part is split off.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from fpnas.data.images import ImageSet
-from fpnas.data.request import Parts
-from fpnas.errors import InputError
+from fpnas.data.request import Parts, Request
+from fpnas.errors import missing_extra
 
-NAME = "digits"
+FORM = "digits"
 IMAGE_SIZE = 32
 _BRIGHTEST = 16
 
 
-def read_digits() -> Parts:
+def recognises(data: str | Path) -> bool:
+    """By its name."""
+    return data == FORM
+
+
+def read(request: Request) -> Parts:
     """Scikit-learn's digits.
 
     Raises:
         InputError: scikit-learn is not installed.
     """
+    del request  # there are no choices
     try:
         from sklearn import datasets
     except ImportError as error:
-        fix = "run `pip install 'fpnas[digits]'`"
-        raise InputError("scikit-learn, which holds the digits", f"no such package ({error})", fix) from error
+        raise missing_extra("scikit-learn, which holds the digits", "digits", error) from error
     pixels, labels = datasets.load_digits(return_X_y=True)  # (1797, 64), whole numbers 0..16; (1797,)
     values = torch.as_tensor(pixels).view(-1, 1, 8, 8)
     every = ImageSet((values * (255 / _BRIGHTEST)).round().to(torch.uint8), torch.as_tensor(labels).long())
-    return Parts(NAME, tuple(str(digit) for digit in range(10)), every, None, "split", IMAGE_SIZE)
+    return Parts(FORM, tuple(str(digit) for digit in range(10)), every, None, "split", IMAGE_SIZE)

@@ -15,60 +15,64 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.request import PARTS, Encoded, Item, Parts
+from fpnas.data.request import PARTS, Encoded, Item, Parts, Request
 from fpnas.errors import InputError
 
-_READ = {".jpg", ".jpeg", ".png", ".webp"}
-_REFUSED = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff"}
-SUFFIXES = frozenset(_READ | _REFUSED)
-"""What names of images end in; those that can't be read are taken too, so that they aren't passed over in silence."""
+FORM = "a folder of class folders with JPEG, PNG or WebP images"
+
+_READ = (".jpg", ".jpeg", ".png", ".webp")
+_REFUSED = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff")
+"""These are taken too, so that they aren't passed over in silence."""
 
 _DEPTH = 3
 
-
-def is_class_folder(folder: Path) -> bool:
-    """Whether there are images in `folder`, or not far below."""
-    return any(_images(folder, depth=_DEPTH))
+_Classes = dict[str, list[Path]]
 
 
-def read_class_folder(folder: Path) -> Parts:
+def recognises(data: str | Path) -> bool:
+    """By an image in the folder, or not far below."""
+    return any(_images(Path(data), depth=_DEPTH))
+
+
+def read(request: Request) -> Parts:
     """The parts of a folder of class folders; images stay encoded.
 
     Raises:
         InputError: no training images, images outside of class folders, a class without images or unknown in training.
     """
+    folder = Path(request.data)
     places = {
         PARTS[place.name]: place
         for place in _folders(folder)
         # One that has images of its own, and no folders with images, is a class that is called like a part.
         if place.name in PARTS and any(any(_images(inside)) for inside in _folders(place))
+    } or {"train": folder}
+    found: dict[str, _Classes] = {
+        part: {within.name: list(_images(within)) for within in _folders(place)} for part, place in places.items()
     }
-    found = {part: _by_class(place) for part, place in (places or {"train": folder}).items()}
     classes = tuple(found.get("train", {}))
     if "train" in found:
-        _check_training(places.get("train", folder), found["train"])
-    for part, files in found.items():
-        unknown = next((name for name in files if files[name] and name not in classes), None)
-        if "train" in found and unknown is not None:
-            got = f"'{unknown}' in '{places[part]}'"
-            raise InputError("classes that training has", got, "add training images of it, or remove the class")
+        _check(places, found)
     return Parts.of(folder.resolve().name, classes, {part: _encoded(files, classes) for part, files in found.items()})
 
 
-def _check_training(place: Path, files: dict[str, list[Path]]) -> None:
-    if not files:
-        got = f"images without one in '{place}'"
+def _check(places: dict[str, Path], found: dict[str, _Classes]) -> None:
+    train = found["train"]
+    if not train:
+        got = f"images without one in '{places['train']}'"
         raise InputError("a folder for each class, with images in it", got, "sort the images into such folders")
-    empty = next((name for name in files if not files[name]), None)
-    if empty is not None:
-        raise InputError("images in every class folder", f"none in '{place / empty}'", "add some, or remove the folder")
+    for name in train:
+        if not train[name]:
+            got = f"none in '{places['train'] / name}'"
+            raise InputError("images in every class folder", got, "add some, or remove the folder")
+    for part, files in found.items():
+        for name in files:
+            if files[name] and name not in train:
+                got = f"'{name}' in '{places[part]}'"
+                raise InputError("classes that training has", got, "add training images of it, or remove the class")
 
 
-def _by_class(folder: Path) -> dict[str, list[Path]]:
-    return {place.name: list(_images(place)) for place in _folders(folder)}
-
-
-def _encoded(by_class: dict[str, list[Path]], classes: tuple[str, ...]) -> Encoded:
+def _encoded(by_class: _Classes, classes: tuple[str, ...]) -> Encoded:
     """The images in their order, labelled by the place of their class in `classes`."""
     files = tuple(file for name in classes for file in by_class.get(name, ()))
     counts = torch.tensor([len(by_class.get(name, ())) for name in classes], dtype=torch.int64)
@@ -89,7 +93,7 @@ def _images(folder: Path, depth: int | None = None) -> Iterator[Path]:
     """The images in `folder` by name, then those of the folders in it; at most so many floors deep."""
     entries = _entries(folder)
     for entry in entries:
-        if os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+        if entry.name.lower().endswith(_READ + _REFUSED) and entry.is_file():
             yield Path(entry.path)
     for entry in entries:
         # Links to folders aren't followed: they may lead in a circle.
