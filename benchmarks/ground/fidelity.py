@@ -35,7 +35,6 @@ import results_file
 import torch
 from standing import misjudged, spearman
 
-import fpnas
 from fpnas import InputError, SupernetEvaluator
 from fpnas.evaluators import ProxyEvaluator
 from fpnas.runner.folder import read_json
@@ -71,25 +70,17 @@ def proxies(pool: ground.Pool, seed: int, device: str = "cpu") -> ProxyEvaluator
     """A judge by short trainings, with the scores that it has given before."""
     data = ground.images(pool.data, pool.image_size).learnt
     judge = ProxyEvaluator(ground.fresh_supernet(pool), data, seed=seed, device=device)
-    at = _kept(judge, pool)
-    if at.exists():
-        judge.load_state_dict(torch.load(at, weights_only=True))
-        return judge
-    # The weights that trainings start from are shared as in the search.
-    search = fpnas.methods.fpnas_thompson(judge, fpnas.Budget(ground.costs(pool)[0], pool.target), epochs=1, seed=seed)
-    for _ in range(judge.warm_steps):
-        search.step()
-    at.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(judge.state_dict(), at)
+    if _kept(judge).exists():
+        judge.load_state_dict(torch.load(_kept(judge), weights_only=True))
     return judge
 
 
-def _kept(judge: ProxyEvaluator, pool: ground.Pool) -> Path:
-    facts = repr((pool.name, judge.settings(), results_file.source(*ground.TRAINS, "evaluators")))
+def _kept(judge: ProxyEvaluator) -> Path:
+    facts = repr((judge.settings(), results_file.source(*ground.TRAINS, "evaluators")))
     return ground.ROOT / "runs" / "ground" / f"proxy_{hashlib.sha256(facts.encode()).hexdigest()[:20]}.pt"
 
 
-def scores_of(judge: Judge, codes: torch.Tensor, pool: ground.Pool) -> tuple[list[float], int]:
+def scores_of(judge: Judge, codes: torch.Tensor) -> tuple[list[float], int]:
     """Mean log-likelihoods an image, and of how many images."""
     found: list[torch.Tensor] = []
     for part in codes.split(8):
@@ -97,7 +88,8 @@ def scores_of(judge: Judge, codes: torch.Tensor, pool: ground.Pool) -> tuple[lis
             found.append(judge.judge(part))
             continue
         found.append(judge.score(judge.canonical(part)))
-        torch.save(judge.state_dict(), _kept(judge, pool))
+        _kept(judge).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(judge.state_dict(), _kept(judge))
     images = judge.num_judged if isinstance(judge, SupernetEvaluator) else judge.num_images
     return (torch.cat(found) / images).tolist(), images
 
@@ -112,7 +104,7 @@ def fidelity(judges: Sequence[Judge], pool: ground.Pool, half: int | None = None
     archs = archs if half is None else archs[half::2]
     truth = [_mean([row.test if by == "test" else row.val[-1] for row in rows if row.arch == arch]) for arch in archs]
     codes = torch.tensor([judges[0].space.encode(arch) for arch in archs])
-    told = [scores_of(judge, codes, pool) for judge in judges]
+    told = [scores_of(judge, codes) for judge in judges]
     scores = told[0][0] if len(told) == 1 else np.sum([_standardised(values) for values, _ in told], axis=0).tolist()
     return {
         "spearman": spearman(scores, truth),

@@ -3,10 +3,10 @@
     python benchmarks/ground/same.py OTHER [--pool cifar10-tiny-3M] [--arms NAME ...]
 
 Runs each arm of `compare.py`, and a training, by the code of either checkout on this machine: some steps about the end
-of the warm-up and about theta; of short trainings the warm-up and three looks, of three steps each. Where records,
-logits, answers and weights are the same to the last bit, the pair of digests is kept in runs/same.json, and compare.py
-counts the arm's runs by the one code as the other's: a refactor costs minutes instead of hours. Beside it stand the
-stored trajectories of tests/golden.
+of the warm-up and about theta, three looks of short trainings cut to three steps each. Where records, logits, answers
+and weights are the same to the last bit, the pair of digests is kept in runs/same.json, and compare.py counts the
+arm's runs by the one code as the other's: a refactor costs minutes instead of hours. Beside it stand the stored
+trajectories of tests/golden.
 """
 
 from __future__ import annotations
@@ -67,13 +67,11 @@ def courses(pool_name: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
             gradual = hasattr(search.evaluator, "steps_per_look")
             if gradual:
                 search.evaluator.steps_per_look = 3
-                search.evaluator.warm_steps = 3 * search.evaluator.warm_looks
             if hasattr(search.strategy, "population"):  # so that it has children in so few steps
                 search.strategy.population, search.strategy.tournament = 6, 2
             warm = round(search.warmup * 1000)
             # The end of the warm-up, and where distributions are joined.
-            whole = [(0, 3 * search.evaluator.warm_looks + 9)] if gradual else []
-            for at, steps in whole if gradual else [(warm - 4, STEPS), (max(446, warm + 4), STEPS)]:
+            for at, steps in [(0, 9)] if gradual else [(warm - 4, STEPS), (max(446, warm + 4), STEPS)]:
                 search.steps_done = at
                 for _ in range(steps):
                     told = search.step().metrics
@@ -95,7 +93,7 @@ def _training(ground: Any, pool: Any) -> bytes:
     arch = ground.draw(pool, 1)[0]
     network = ground.fpnas.from_scratch(ground.supernet(pool), arch, 0)
     data = ground.images(pool.data, pool.image_size).learnt
-    training = ground.fpnas.Training(network, data, recipe=pool.recipe, seed=0)
+    training = ground.fpnas.Training(network, {}, data, recipe=pool.recipe, seed=0)
     for _ in range(STEPS):
         training.step()
     return _bits(training.network)
