@@ -105,7 +105,7 @@ def ship(arch: Path, place: Path) -> Shipped:
     assert trained.code == 0, trained
     exports = {
         "net.onnx": ("onnx",),
-        "int8.onnx": ("onnx", "--int8", "--data", "digits", "--json"),
+        "int8.onnx": ("onnx", "--int8", "--json"),
         "net.pt2": ("pt2", "--json"),
         "net.safetensors": ("safetensors", "--data", "digits"),
     }

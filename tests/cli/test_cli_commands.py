@@ -15,7 +15,7 @@ from unittest.mock import patch
 import helpers_run as h
 import pytest
 import torch
-from calling import SEARCH, TRAIN, Found, assert_inherited, call, document, refused, working_in
+from calling import SEARCH, TRAIN, Found, assert_inherited, call, document, refused, working_in, write_npz
 from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
@@ -159,6 +159,30 @@ def test_evaluate_prints_one_json_document(found: Found) -> None:
         assert judged["num_images"] == result["num_images"]
     text = call("evaluate", found.folder, "--data", "digits").out
     assert text.startswith(f"{result['accuracy']:.2f} % of {result['num_images']} held-out images")
+
+
+def test_the_run_knows_its_data_and_a_flag_overrides_them(copied: Path, tmp_path: Path) -> None:
+    run = json.loads((copied / "run.json").read_text())
+    assert run["data"]["data"] == "digits"
+    trained = call("train", copied, "--max-steps", "2", "--image-size", "16", "--out", tmp_path / "own")
+    assert trained.code == 0, trained
+    assert json.loads((tmp_path / "own" / "run.json").read_text())["data"] == {**run["data"], "image_size": 16}
+    named = call("evaluate", tmp_path / "own", "--data", "digits", "--image-size", "16", "--json")
+    assert call("evaluate", tmp_path / "own", "--json").out == named.out != ""
+    write_npz(tmp_path / "data" / "grey.npz", classes=10, seed=3)
+    with working_in(tmp_path):
+        other = call("evaluate", "own", "--data", "data/grey.npz", "--json")
+        assert json.loads(other.out)["data"] == "grey"
+        assert call("train", copied, "--data", "data/grey.npz", "--max-steps", "1", "--out", "grey").code == 0
+    # From anywhere: the path is absolute.
+    assert json.loads(call("evaluate", tmp_path / "grey", "--json").out)["data"] == "grey"
+
+
+def test_a_run_that_names_no_data_wants_some(copied: Path) -> None:
+    run = json.loads((copied / "run.json").read_text())
+    del run["data"]
+    (copied / "run.json").write_text(json.dumps(run))
+    assert "expected data, got none" in refused(copied, "train", copied, "--out", copied / "again")
 
 
 def test_cost_is_that_of_arch_json_and_of_the_plain_network(found: Found) -> None:
