@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import results_file
 import torch
@@ -126,13 +125,14 @@ def widest(flops: int) -> float:
     return max(m / 100 for m in range(10, 201) if multiply_adds(by_hand(m / 100, 0)) <= flops)
 
 
-def train(network: nn.Module, facts: dict[str, Any], data: ImageData, asked: argparse.Namespace, at: Path) -> Row:
+def train(network: nn.Module, data: ImageData, asked: argparse.Namespace, at: Path) -> Row:
     """By the one recipe."""
     recipe = fpnas.Recipe(epochs=asked.epochs, crop="pad", flip=True)
     start = time.process_time()
-    result = fpnas.run(fpnas.Training(network, facts, data, recipe=recipe, seed=asked.seed), at)
-    params = sum(parameter.numel() for parameter in network.parameters())
-    return Row(at.name, asked.seed, facts["flops"], params, 0.0, time.process_time() - start, result.accuracy)
+    job = fpnas.Training(network, data, recipe=recipe, seed=asked.seed)
+    result = fpnas.run(job, at)
+    flops, params = job.facts["flops"], job.facts["params"]
+    return Row(at.name, asked.seed, flops, params, 0.0, time.process_time() - start, result.accuracy)
 
 
 def one(asked: argparse.Namespace) -> list[Row]:
@@ -150,13 +150,8 @@ def one(asked: argparse.Namespace) -> list[Row]:
     start = time.process_time()
     fpnas.run(search, folder / "search")
     searched = time.process_time() - start
-    arch = search.answer().arch
-    facts = {**task.describe(arch), "num_classes": data.num_classes}
-    found = train(fpnas.from_scratch(net, arch, asked.seed), facts, data, asked, folder / "found")
-    multiplier = widest(facts["flops"])
-    network = by_hand(multiplier, asked.seed)
-    plain = {**facts, "flops": multiply_adds(network), "choices": {"multiplier": multiplier}}
-    hand = train(network, plain, data, asked, folder / "by-hand")
+    found = train(fpnas.from_scratch(net, search.answer().arch, asked.seed), data, asked, folder / "found")
+    hand = train(by_hand(widest(found.flops), asked.seed), data, asked, folder / "by-hand")
     rows = [replace(found, search_seconds=searched), hand]
     record.write_text(json.dumps([asdict(row) for row in rows]))
     return rows

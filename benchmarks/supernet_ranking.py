@@ -58,10 +58,8 @@ def truth(codes: Tensor, data: ImageData, file: Path) -> list[list[float]]:
         arch, found = net.space.decode(code), list[float]()
         for seed in (0, 1):
             network = fpnas.from_scratch(net, arch, seed)
-            facts = {"space": "tiny", "num_classes": data.num_classes, **data.describe(), "choices": dict(arch)}
-            facts |= {"flops": fpnas.Flops(net, data.input_shape).of(arch), "params": 0}
             with tempfile.TemporaryDirectory() as folder:
-                job = fpnas.Training(network, facts, data, recipe=RECIPE, seed=seed)
+                job = fpnas.Training(network, data, recipe=RECIPE, seed=seed)
                 found.append(fpnas.run(job, Path(folder) / "run").accuracy)
         rows.append(found)
         file.parent.mkdir(parents=True, exist_ok=True)

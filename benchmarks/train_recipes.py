@@ -75,8 +75,8 @@ def part_of(data: ImageData, images: int, heldout: int) -> ImageData:
     return ImageData.of(data.name, train, judged, classes=data.classes, heldout_from=data.heldout_from)
 
 
-def network_for(data: ImageData, seed: int) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The one network with fresh weights, and what is said of it."""
+def network_for(data: ImageData, seed: int) -> tuple[torch.nn.Module, int]:
+    """The one network with fresh weights, and its multiply-adds."""
     with torch.device("meta"):
         supernet = fpnas.spaces.tiny(num_classes=data.num_classes, in_channels=data.in_channels)
     names = ("kernel", "act", "splits", "expansion", "channels")
@@ -87,13 +87,13 @@ def network_for(data: ImageData, seed: int) -> tuple[torch.nn.Module, dict[str, 
     }
     arch = fpnas.Arch.from_mapping(choices)
     flops = fpnas.Flops(supernet, (data.in_channels, data.image_size, data.image_size)).of(arch)
-    return fpnas.from_scratch(supernet, arch, seed), {"space": "tiny", "choices": dict(arch), "flops": flops}
+    return fpnas.from_scratch(supernet, arch, seed), flops
 
 
 def trained(data: ImageData, name: str, epochs: int, seed: int, out: Path) -> tuple[float, float, float]:
     """Accuracy in percent, loss in nats and seconds of one training."""
-    network, facts = network_for(data, seed)
-    job = fpnas.Training(network, facts, data, seed=seed, epochs=epochs, **{**PLAIN, **RECIPES[name]})
+    network, _ = network_for(data, seed)
+    job = fpnas.Training(network, data, seed=seed, epochs=epochs, **{**PLAIN, **RECIPES[name]})
     folder = out / f"{name.replace(' ', '-').replace(',', '').replace(':', '')}-seed{seed}"
     found = fpnas.run(job, folder, progress=Silent())
     return found.accuracy, found.loss, read_json(folder / "result.json")["seconds"]
@@ -101,7 +101,7 @@ def trained(data: ImageData, name: str, epochs: int, seed: int, out: Path) -> tu
 
 def report(rows: list[Row], data: ImageData, epochs: int, seeds: list[int]) -> list[str]:
     """The results in Markdown."""
-    flops = network_for(data, 0)[1]["flops"]
+    flops = network_for(data, 0)[1]
     head = results_file.head(
         f"Recipes on {data.name} at {data.image_size} px",
         f"{len(data.train):,} training and {len(data.heldout):,} {data.heldout_from} images of {data.image_size} px; "

@@ -80,7 +80,7 @@ def main() -> None:
     print(f"found {dict(answer.arch)} of {answer.cost:,.0f} multiply-adds")
 
     network = fpnas.from_scratch(supernet, answer.arch)
-    training = fpnas.Training(network, task.describe(answer.arch), data, epochs=options.epochs)
+    training = fpnas.Training(network, data, epochs=options.epochs)
     judged = fpnas.run(training, f"{options.out}/train")
     print(f"{judged.accuracy:.1f} % of {judged.num_images} held-out images")
 

@@ -67,7 +67,7 @@ def main() -> None:
     print(f"found {dict(answer.arch)} of {answer.cost:,.0f} multiply-adds")
 
     network = fpnas.from_scratch(supernet, answer.arch)  # a plain torch module
-    training = fpnas.Training(network, task.describe(answer.arch), data, epochs=options.epochs, batch_size=32, lr=0.05)
+    training = fpnas.Training(network, data, epochs=options.epochs, batch_size=32, lr=0.05)
     judged = fpnas.run(training, f"{options.out}/train")
     print(f"{judged.accuracy:.1f} % of {judged.num_images} held-out rows")
 

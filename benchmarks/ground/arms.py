@@ -25,7 +25,7 @@ from fpnas.search import Search, methods
 from fpnas.search.constrained import best_within
 from fpnas.space import Arch, SearchSpace
 
-EPOCHS = 4
+EPOCHS = 8
 """Of the search by whose time all are measured: looks at K networks each."""
 
 DEFAULT = "fpnas, short trainings"
@@ -85,7 +85,8 @@ def make(pool: ground.Pool, arm: str, seed: int, steps: int) -> Search:
     budget = fpnas.Budget(fpnas.Flops(net, data.input_shape), pool.target)
     if arm == DEFAULT:
         proxy = ProxyEvaluator(net, data, seed=seed)
-        return SEARCHES[arm](proxy, budget, epochs=max(1, round(steps / proxy.steps_per_look)), seed=seed)
+        looks = round(steps / proxy.steps_per_look) - proxy.warm_looks
+        return SEARCHES[arm](proxy, budget, epochs=max(1, looks), seed=seed)
     judge = Steps(net, data, seed=seed)
     judge.asked = steps
     return SEARCHES[arm](judge, budget, epochs=1, seed=seed)
@@ -94,7 +95,8 @@ def make(pool: ground.Pool, arm: str, seed: int, steps: int) -> Search:
 def default_steps(pool: ground.Pool) -> int:
     """Of the search by whose time all are measured."""
     data = ground.images(pool.data, pool.image_size).learnt
-    return EPOCHS * ProxyEvaluator(ground.supernet(pool), data).steps_per_look
+    judge = ProxyEvaluator(ground.fresh_supernet(pool), data)
+    return (judge.warm_looks + EPOCHS) * judge.steps_per_look
 
 
 def seconds_a_step(pool: ground.Pool, arm: str, tried: int = 12, most: float = 40.0) -> float:

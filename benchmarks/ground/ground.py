@@ -221,7 +221,7 @@ def train(pool: Pool, arch: Arch, seed: int, recipe: fpnas.Recipe | None = None,
     flops, params = (round(float(cost(codes))) for cost in costs(pool))
     network = fpnas.from_scratch(supernet(pool), arch, seed)
     start = time.process_time()
-    training = fpnas.Training(network, {}, data.learnt, recipe=recipe or pool.recipe, seed=seed, device=device)
+    training = fpnas.Training(network, data.learnt, recipe=recipe or pool.recipe, seed=seed, device=device)
     val: list[float] = []
     while training.steps_done < training.steps_total:
         accurate = training.step().metrics["accuracy"]

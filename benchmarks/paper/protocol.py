@@ -226,7 +226,7 @@ def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
     network = fpnas.from_scratch(supernet(arm, asked.scale, everything, seed), arch, seed)
     facts = {**task.describe(arch), "num_classes": everything.num_classes}
     recipe = GROUND.recipe if small else fpnas.Recipe(epochs=asked.train_epochs, crop="resized")
-    trained = fpnas.run(fpnas.Training(network, facts, everything, recipe=recipe, **where), folder / "train")
+    trained = fpnas.run(fpnas.Training(network, everything, recipe=recipe, **where), folder / "train")
     done = None
     if parallel.rank() == 0:
         done = Outcome(

@@ -66,10 +66,9 @@ def one(asked: Plan, targets: Sequence[float], seed: int) -> Outcome:
     accuracy: list[float] = []
     for target, answer in zip(targets, search.front() or [search.answer()], strict=True):
         network = fpnas.from_scratch(supernet(ARM, asked.scale, everything, seed), answer.arch, seed)
-        facts = {**task.describe(answer.arch), "num_classes": everything.num_classes}
-        training = fpnas.Training(network, facts, everything, recipe=GROUND.recipe, seed=seed)
+        training = fpnas.Training(network, everything, recipe=GROUND.recipe, seed=seed)
         accuracy.append(fpnas.run(training, folder / f"train-{name_of(target)}").accuracy)
-        flops.append(facts["flops"])
+        flops.append(training.facts["flops"])
     found = Outcome(samples, seconds, tuple(flops), tuple(accuracy))
     keep(record, asdict(found), source)
     return found

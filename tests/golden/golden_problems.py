@@ -81,9 +81,7 @@ def training_problem() -> fpnas.Training:
         teacher_weight=0.4,
     )
     teacher = lambda images: images[:, 0, ::4, ::4].flatten(1).double() * 2  # noqa: E731
-    return fpnas.Training(
-        network, {"space": "custom", "choices": {}}, h.made_up(), recipe=recipe, teacher=teacher, seed=9
-    )
+    return fpnas.Training(network, h.made_up(), recipe=recipe, teacher=teacher, seed=9)
 
 
 def training_trajectory(job: fpnas.Training) -> dict[str, Any]:

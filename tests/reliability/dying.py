@@ -40,7 +40,7 @@ def on_training() -> fpnas.Training:
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, {**supernet.arch, "a.channels": 8})
     recipe = {"epochs": 3, "batch_size": 12, "crop": "pad", "flip": True, "ema": 0.9, "mixup": 0.4, "drop_path": 0.2}
-    return fpnas.Training(network, {"space": "custom", "choices": {}}, h.made_up(train=47), **recipe)
+    return fpnas.Training(network, h.made_up(train=47), **recipe)
 
 
 def run(job: Any, folder: Path, **options: Any) -> Any:

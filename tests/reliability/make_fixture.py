@@ -38,7 +38,7 @@ def training() -> fpnas.Training:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.linspace(-0.1, 0.2, parameter.numel()).reshape(parameter.shape))
-    return fpnas.Training(network, {"space": "small"}, h.made_up(), epochs=2, batch_size=12, ema=0.9)
+    return fpnas.Training(network, h.made_up(), epochs=2, batch_size=12, ema=0.9)
 
 
 def main() -> None:

@@ -67,7 +67,9 @@ def test_a_folder_of_another_format_is_refused(other: int, tmp_path: Path) -> No
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**run, "format": other}))
     before = h.contents(tmp_path)
-    with pytest.raises(RunFolderError, match=rf"of format {FORMAT}, got format {other} .*use the version of fpnas that wrote it"):
+    with pytest.raises(
+        RunFolderError, match=rf"of format {FORMAT}, got format {other} .*use the version of fpnas that wrote it"
+    ):
         fpnas.run(search(), tmp_path / "run", progress=Silent())
     assert h.contents(tmp_path) == before
 

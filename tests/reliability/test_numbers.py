@@ -165,7 +165,7 @@ def test_an_exploding_gradient_is_clipped() -> None:
 def training(**options: Any) -> fpnas.Training:
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, supernet.arch)
-    return fpnas.Training(network, {"space": "small"}, h.made_up(), **{"epochs": 20, "batch_size": 12, **options})
+    return fpnas.Training(network, h.made_up(), **{"epochs": 20, "batch_size": 12, **options})
 
 
 def test_a_training_skips_what_is_not_finite_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_a_training_is_no_search(begun: Path) -> None:
     data = h.made_up()
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, supernet.arch)
-    refused(fpnas.Training(network, {"space": "table"}, data, epochs=1), begun, "a search in")
+    refused(fpnas.Training(network, data, epochs=1), begun, "a search in")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "metrics.jsonl", "checkpoint.pt", ".hidden"])

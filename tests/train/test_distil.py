@@ -15,14 +15,13 @@ from fpnas.errors import InputError
 from fpnas.train import AtSize
 from fpnas.train.distil import distillation_loss, teacher_digest
 
-SMALL = {"space": "custom", "choices": {}}
 FIXED = {"crop": "none", "ema": 0.0}
 
 
 def training(data: fpnas.data.ImageData, **options: Any) -> fpnas.Training:
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, supernet.arch)
-    return fpnas.Training(network, SMALL, data, **{"epochs": 3, "batch_size": 12, **FIXED, **options})
+    return fpnas.Training(network, data, **{"epochs": 3, "batch_size": 12, **FIXED, **options})
 
 
 def by_hand(logits: list[list[float]], taught: list[list[float]], temperature: float) -> float:

@@ -131,8 +131,7 @@ def test_found_networks_keep_their_layers_and_no_trace() -> None:
 def test_a_training_with_drop_path_trains_and_leaves_the_plain_network() -> None:
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, {**supernet.arch, "a.channels": 8})
-    facts = {"space": "custom", "choices": {}}
-    job = fpnas.Training(network, facts, h.made_up(train=96), epochs=12, batch_size=12, drop_path=0.2)
+    job = fpnas.Training(network, h.made_up(train=96), epochs=12, batch_size=12, drop_path=0.2)
     for _ in range(job.steps_total):
         job.step()
     assert job.result().accuracy > 90

@@ -20,7 +20,6 @@ from fpnas.errors import InputError
 from fpnas.runner import Silent
 from fpnas.train import accuracy
 
-SMALL = {"space": "custom", "choices": {}}
 # Defaults move by measurement; what the tests say of single steps holds for these.
 PLAIN = {"optimizer": "sgd", "crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05}
 
@@ -33,7 +32,7 @@ def network(**choices: int) -> nn.Module:
 def training(data: fpnas.data.ImageData | None = None, **options: Any) -> fpnas.Training:
     settings = {"epochs": 3, "batch_size": 12, **PLAIN, **options}
     choices = {"a.channels": 8} if "drop_path" in options else {}  # then there is a residual
-    return fpnas.Training(network(**choices), SMALL, h.made_up() if data is None else data, **settings)
+    return fpnas.Training(network(**choices), h.made_up() if data is None else data, **settings)
 
 
 def accuracy_by_hand(model: nn.Module, data: fpnas.data.ImageData) -> tuple[float, float]:
@@ -195,7 +194,7 @@ def test_it_does_not_depend_on_the_global_random_state(options: dict[str, Any]) 
         before = torch.get_rng_state()
         job = training(epochs=1, **fields)
         if "own" in options:
-            job = fpnas.Training(copy.deepcopy(own), SMALL, h.made_up(), epochs=1, batch_size=12)
+            job = fpnas.Training(copy.deepcopy(own), h.made_up(), epochs=1, batch_size=12)
         for _ in range(4):
             job.step()
         assert torch.equal(torch.get_rng_state(), before)
@@ -206,7 +205,7 @@ def test_it_does_not_depend_on_the_global_random_state(options: dict[str, Any]) 
 def test_a_recipe_and_single_fields_are_one_way_to_say_it() -> None:
     recipe = fpnas.Recipe(**{**PLAIN, "epochs": 3, "batch_size": 12, "lr": 0.3, "ema": 0.9})  # pyright: ignore
     supernet = h.small_supernet()
-    whole = fpnas.Training(fpnas.from_scratch(supernet, supernet.arch), SMALL, h.made_up(), recipe=recipe)
+    whole = fpnas.Training(fpnas.from_scratch(supernet, supernet.arch), h.made_up(), recipe=recipe)
     assert whole.settings() == training(lr=0.3, ema=0.9).settings()
     assert whole.recipe == training(recipe=fpnas.Recipe(mixup=0.2), mixup=0.0, lr=0.3, ema=0.9).recipe
     with pytest.raises(InputError, match="did you mean 'epochs'"):
@@ -242,9 +241,7 @@ def tiny_training(data: fpnas.data.ImageData) -> fpnas.Training:
     supernet = fpnas.spaces.tiny(num_classes=4, in_channels=1)
     choices = {choice.name: choice.options[0] for choice in supernet.space.choices}
     choices |= {"group1.kernel": 3, "group2.kernel": 5, "group2.splits": 2, "group3.kernel": 3, "group3.splits": 1}
-    facts = {"space": "tiny", "image_size": 16, "in_channels": 1, "num_classes": 4, "choices": choices}
-    facts |= {"flops": 1, "params": 2}
-    return fpnas.Training(fpnas.from_scratch(supernet, choices), facts, data, epochs=2, batch_size=16)
+    return fpnas.Training(fpnas.from_scratch(supernet, choices), data, epochs=2, batch_size=16)
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_and_loads_as_it_was_judged(tmp_path: Path) -> None:

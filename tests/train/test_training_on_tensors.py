@@ -24,8 +24,7 @@ def training(**fields: Any) -> fpnas.Training:
     data = TensorData.of("rows", ROWS, LABELS)
     net = fpnas.Supernet(nn.Sequential(Linear(3, width), nn.ReLU(), Linear(width, 3)), input_shape=data.input_shape)
     arch = net.space.decode([1])
-    facts = {"space": net.name, "choices": dict(arch)}
-    return fpnas.Training(fpnas.from_scratch(net, arch), facts, data, **{"epochs": 2, "batch_size": 16, **fields})
+    return fpnas.Training(fpnas.from_scratch(net, arch), data, **{"epochs": 2, "batch_size": 16, **fields})
 
 
 def test_it_learns() -> None:
@@ -40,7 +39,8 @@ def test_a_resumed_run_is_the_unbroken_one_and_its_files_have_the_shape(tmp_path
     fpnas.run(training(), tmp_path / "parts", max_steps=3, progress=Silent())
     assert fpnas.run(training(), tmp_path / "parts", progress=Silent()) == whole
     arch = training().files()["arch.json"]
-    assert arch == {"space": "custom", "choices": {"width": 8}, "input_shape": [3], "num_classes": 3}
+    known = {"space": "custom", "choices": {"width": 8}, "flops": 3 * 8 + 8 * 3, "params": 4 * 8 + 9 * 3}
+    assert arch == {**known, "input_shape": [3], "num_classes": 3}
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,7 @@ def data() -> fpnas.data.ImageData:
 def training(**fields: Any) -> fpnas.Training:
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, {**supernet.arch, "a.channels": 8})
-    facts = {"space": "custom", "choices": {}}
-    return fpnas.Training(network, facts, data(), **{**FIELDS, **fields})
+    return fpnas.Training(network, data(), **{**FIELDS, **fields})
 
 
 def check_words() -> None:

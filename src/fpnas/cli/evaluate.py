@@ -10,7 +10,7 @@ import typer
 from fpnas.cli.options import (
     Classes,
     ClassesSeed,
-    Data,
+    DataOfRun,
     Device,
     HowToFit,
     ImageSize,
@@ -18,7 +18,7 @@ from fpnas.cli.options import (
     SkipCorrupt,
     Threads,
     Workers,
-    load_data,
+    data_flags,
     refuse_other_images,
     set_up,
     warn_of_data,
@@ -31,11 +31,11 @@ from fpnas.train import accuracy
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a search's with train/ in it.")],
-    data: Data,
+    data: DataOfRun = None,
     image_size: ImageSize = None,
-    fit: HowToFit = "crop",
+    fit: HowToFit = None,
     classes: Classes = None,
-    classes_seed: ClassesSeed = 0,
+    classes_seed: ClassesSeed = None,
     skip_corrupt: SkipCorrupt = False,
     workers: Workers = None,
     threads: Threads = None,
@@ -46,7 +46,7 @@ def evaluate(
     device, _ = set_up(threads, device)
     record = read_arch(trained_folder(run))
     size = record.image_size if image_size is None else image_size
-    images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
+    images = data_flags(trained_folder(run), data, size, fit, classes, classes_seed, skip_corrupt).load(workers)
     refuse_other_images(images, record, trained_folder(run))
     warn_of_data(images, workers, skip_corrupt)
     check_fit(record.supernet(), images)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fpnas.cli.options import Classes, ClassesSeed, Json, SkipCorrupt, Workers, load_data, warn_of_data
+from fpnas.cli.options import Classes, ClassesSeed, Json, SkipCorrupt, Workers, data_flags, warn_of_data
 from fpnas.cli.output import print_json, print_table, printable
 from fpnas.cli.quantity import short
 from fpnas.runner import export as export_run
@@ -20,10 +20,13 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The file; FILE.json (or arch.json) and FILE.md go beside it.")],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to int8, calibrated on --data; ONNX.")] = False,
     data: Annotated[
-        str | None, typer.Option("--data", help="Measures accuracy and time; --int8 calibrates with it.")
+        str | None,
+        typer.Option(
+            "--data", help="Measures accuracy and time. --int8 calibrates with it, by default with the run's own."
+        ),
     ] = None,
     classes: Classes = None,
-    classes_seed: ClassesSeed = 0,
+    classes_seed: ClassesSeed = None,
     skip_corrupt: SkipCorrupt = False,
     workers: Workers = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
@@ -31,10 +34,11 @@ def export(
 ) -> None:
     """Export a trained network, checked against torch, with a model card."""
     images = None
-    if data is not None:
+    if data is not None or int8:
         record = read_arch(trained_folder(run))
-        fit = "crop" if record.images is None else record.images.fit
-        images = load_data(data, record.image_size, fit, classes, classes_seed, workers, skip_corrupt)
+        fit = None if record.images is None else record.images.fit
+        wanted = data_flags(trained_folder(run), data, record.image_size, fit, classes, classes_seed, skip_corrupt)
+        images = wanted.load(workers)
         warn_of_data(images, workers, skip_corrupt)
     done = export_run(run, to, out, data=images, int8=int8, overwrite=overwrite)
     if as_json:

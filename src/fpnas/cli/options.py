@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -15,6 +16,7 @@ from fpnas import parallel
 from fpnas.data import ImageData, load
 from fpnas.errors import InputError, unknown_name
 from fpnas.runner import ArchRecord, run_settings
+from fpnas.runner.folder import read_json
 
 Data = Annotated[
     str,
@@ -23,12 +25,18 @@ Data = Annotated[
         help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, parquet files or IDX files.",
     ),
 ]
+DataOfRun = Annotated[
+    str | None,
+    typer.Option("--data", help="As in `fpnas search`; by default the data of the run, as run.json has them."),
+]
 ImageSize = Annotated[
     int | None, typer.Option("--image-size", help="Pixels a side; the data's own by default, at most 224.")
 ]
-HowToFit = Annotated[str, typer.Option("--fit", help="crop or stretch: what becomes of images that aren't square.")]
+HowToFit = Annotated[
+    str | None, typer.Option("--fit", help="crop (the default) or stretch: what becomes of images that aren't square.")
+]
 Classes = Annotated[int | None, typer.Option("--classes", min=2, help="Take so many of the data's classes, at random.")]
-ClassesSeed = Annotated[int, typer.Option("--classes-seed", min=0, max=2**31 - 1, help="Decides which classes.")]
+ClassesSeed = Annotated[int | None, typer.Option("--classes-seed", min=0, max=2**31 - 1, help="Decides which classes.")]
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read, instead of refusing them.")
 ]
@@ -91,29 +99,61 @@ def ranks(device: str, timeout: float | None) -> Generator[None]:
         yield
 
 
-def load_data(
-    data: str,
-    image_size: int | None,
-    fit: str,
-    classes: int | None,
-    classes_seed: int,
-    workers: int | None,
-    skip_corrupt: bool,
-) -> ImageData:
-    """The data set, downloaded where its name stands for a download and it isn't here.
+@dataclass(frozen=True)
+class DataFlags:
+    """Which images, and what becomes of them. Written to run.json, so that later commands on the run need no flags."""
 
-    Held-out images never depend on a run's seed: a training must hold out what its search did.
+    data: str
+    image_size: int | None
+    fit: str | None
+    classes: int | None
+    classes_seed: int | None
+    skip_corrupt: bool
+
+    def of_run(self) -> dict[str, Any]:
+        """For run.json: a path is absolute there, so that the images are found from anywhere."""
+        there = Path(self.data)
+        return {"data": {**asdict(self), "data": str(there.resolve()) if there.exists() else self.data}}
+
+    def load(self, workers: int | None) -> ImageData:
+        """The data set, downloaded where its name stands for a download and it isn't here.
+
+        Held-out images never depend on a run's seed: a training must hold out what its search did.
+        """
+        return load(
+            self.data,
+            self.image_size,
+            download=True,
+            fit=self.fit or "crop",
+            classes=self.classes,
+            classes_seed=self.classes_seed or 0,
+            workers=workers,
+            skip_corrupt=self.skip_corrupt,
+        )
+
+
+def data_flags(
+    run: Path,
+    data: str | None,
+    image_size: int | None,
+    fit: str | None,
+    classes: int | None,
+    classes_seed: int | None,
+    skip_corrupt: bool,
+) -> DataFlags:
+    """The flags given, and where --data isn't, what the run's own run.json says.
+
+    Raises:
+        InputError: neither says which data.
     """
-    return load(
-        data,
-        image_size,
-        download=True,
-        fit=fit,
-        classes=classes,
-        classes_seed=classes_seed,
-        workers=workers,
-        skip_corrupt=skip_corrupt,
-    )
+    given = DataFlags(data or "", image_size, fit, classes, classes_seed, skip_corrupt)
+    if data is not None:
+        return given
+    file = run / "run.json"
+    known: Any = read_json(file).get("data") if file.exists() else None
+    if not isinstance(known, dict) or set(known) != {field.name for field in fields(DataFlags)}:
+        raise InputError("data", f"none, and {run} doesn't name any", "give --data")
+    return replace(DataFlags(**known), **{name: value for name, value in asdict(given).items() if value})
 
 
 def warn_of_data(images: ImageData, workers: int | None, skip_corrupt: bool) -> None:

@@ -32,6 +32,7 @@ from fpnas.cli.options import (
     Classes,
     ClassesSeed,
     Data,
+    DataFlags,
     Device,
     HowToFit,
     ImageSize,
@@ -44,7 +45,6 @@ from fpnas.cli.options import (
     SkipCorrupt,
     Threads,
     Workers,
-    load_data,
     ranks,
     set_up,
     warn_of_data,
@@ -60,7 +60,7 @@ from fpnas.spaces import by_name
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""
-LOOKS, EPOCHS = 4, 10
+LOOKS, EPOCHS = 8, 10
 """The length of a search by default: looks at K networks each, or passes over the images."""
 
 
@@ -93,7 +93,7 @@ def search(
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (4), or epochs of shared weights (10)."
+            "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (8), or epochs of shared weights (10)."
         ),
     ] = None,
     lam: Lam = None,
@@ -110,9 +110,9 @@ def search(
     frozen: Frozen = False,
     seed: Seed = 0,
     image_size: ImageSize = None,
-    fit: HowToFit = "crop",
+    fit: HowToFit = None,
     classes: Classes = None,
-    classes_seed: ClassesSeed = 0,
+    classes_seed: ClassesSeed = None,
     skip_corrupt: SkipCorrupt = False,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=2, help="Images a step; by default 64, of short trainings 128.")
@@ -173,7 +173,8 @@ def search(
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
-    images = load_data(data, image_size, fit, classes, classes_seed, workers, skip_corrupt)
+    wanted = DataFlags(data, image_size, fit, classes, classes_seed, skip_corrupt)
+    images = wanted.load(workers)
     shape = (images.in_channels, images.image_size, images.image_size)
     supernet = by_name(space)(
         num_classes=images.num_classes, in_channels=images.in_channels, image_size=images.image_size, seed=seed
@@ -190,7 +191,7 @@ def search(
             task = SupernetEvaluator(supernet, images, batch_size=batch_size or 64, split=way, **where)
         budgets: list[Budget] = []
         keep = None
-        for flag, wanted in given.items():
+        for flag, values in given.items():
             cost: CostModel
             if flag == "--target-ms":
                 table: LatencyTable | None = None
@@ -202,7 +203,7 @@ def search(
                 keep = {RUN_TABLE: cost.used.to_json()}
             else:
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
-            budgets = [Budget(cost, target) for target in wanted]
+            budgets = [Budget(cost, target) for target in values]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
         length = epochs or (LOOKS if method == SHORT else EPOCHS)
         job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
@@ -213,7 +214,15 @@ def search(
             _say_forecast(job, max_steps, as_json)
             return
         callbacks = [*callbacks, idle]
-        run(job, out, max_steps=max_steps, checkpoint_every=checkpoint_every, keep=keep, callbacks=callbacks)
+        run(
+            job,
+            out,
+            max_steps=max_steps,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            facts=wanted.of_run(),
+            callbacks=callbacks,
+        )
         if parallel.rank() == 0:
             say_found(out)
 

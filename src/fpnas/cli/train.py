@@ -14,7 +14,7 @@ from fpnas.cli.options import (
     CheckpointEvery,
     Classes,
     ClassesSeed,
-    Data,
+    DataOfRun,
     Device,
     HowToFit,
     ImageSize,
@@ -26,14 +26,13 @@ from fpnas.cli.options import (
     SkipCorrupt,
     Threads,
     Workers,
-    load_data,
+    data_flags,
     ranks,
     refuse_other_images,
     set_up,
     warn_of_data,
 )
 from fpnas.cli.quantity import short
-from fpnas.cost import Flops, Params
 from fpnas.data import ImageData
 from fpnas.evaluators.fit import check_fit
 from fpnas.runner import inherit_weights, load, read_arch, run, trackers_by_name, trained_folder
@@ -46,7 +45,7 @@ USUAL = Recipe()
 
 def train(
     arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A search's folder, or an arch.json.")],
-    data: Data,
+    data: DataOfRun = None,
     out: Annotated[Path | None, typer.Option("--out", help="The training's folder; RUN/train by default.")] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the training.")] = USUAL.epochs,
     inherit: Annotated[bool, typer.Option("--inherit", help="Start from the search's weights.")] = False,
@@ -93,9 +92,9 @@ def train(
     ] = USUAL.drop_path,
     seed: Seed = 0,
     image_size: ImageSize = None,
-    fit: HowToFit = "crop",
+    fit: HowToFit = None,
     classes: Classes = None,
-    classes_seed: ClassesSeed = 0,
+    classes_seed: ClassesSeed = None,
     skip_corrupt: SkipCorrupt = False,
     batch_size: BatchSize = USUAL.batch_size,
     max_steps: MaxSteps = None,
@@ -132,7 +131,8 @@ def train(
     callbacks = trackers_by_name(log)
     record, home = read_arch(arch), arch if arch.is_dir() else arch.parent
     size = record.image_size if image_size is None else image_size
-    images = load_data(data, size, fit, classes, classes_seed, workers, skip_corrupt)
+    wanted = data_flags(home, data, size, fit, classes, classes_seed, skip_corrupt)
+    images = wanted.load(workers)
     if inherit:
         refuse_other_images(images, record, home)
     supernet = record.supernet(
@@ -144,23 +144,11 @@ def train(
         network = inherited(supernet, record.arch, images)
     else:
         network = from_scratch(supernet, record.arch, seed)
-    shape = (images.in_channels, images.image_size, images.image_size)
-    flops, params = Flops(supernet, shape).of(record.arch), Params(supernet, shape).of(record.arch)
-    facts = {
-        "space": record.space,
-        "image_size": images.image_size,
-        "in_channels": images.in_channels,
-        "num_classes": images.num_classes,
-        "choices": dict(record.arch),
-        "flops": flops,
-        "params": params,
-    }
     folder = out or home / _name(arch)
     warn_of_data(images, workers, skip_corrupt)
     with ranks(device, rank_timeout):
         job = Training(
             network,
-            facts,
             images,
             recipe=recipe,
             teacher=None if teacher is None else _teacher(teacher, images),
@@ -169,13 +157,20 @@ def train(
             device=device,
             precision=precision,
         )
-        found = run(job, folder, max_steps=max_steps, checkpoint_every=checkpoint_every, callbacks=callbacks)
+        found = run(
+            job,
+            folder,
+            max_steps=max_steps,
+            checkpoint_every=checkpoint_every,
+            facts=wanted.of_run(),
+            callbacks=callbacks,
+        )
         if parallel.rank() > 0:
             return
-    seconds = read_json(folder / "result.json")["seconds"]
+    seconds, facts = read_json(folder / "result.json")["seconds"], job.facts
     print(
         f"{found.accuracy:.2f} % of {found.num_images} held-out images ({images.heldout_from}), "
-        f"{short(flops)} FLOPs, {short(params)} parameters, {seconds:.0f} s; files in {folder}"
+        f"{short(facts['flops'])} FLOPs, {short(facts['params'])} parameters, {seconds:.0f} s; files in {folder}"
     )
 
 

@@ -177,6 +177,7 @@ class Supernet(nn.Module):
         """The plain module of `arch` (of the one in force by default), with copies of its slices of the weights.
 
         It needs nothing of this library: it holds torch's own layers under a `torch.fx` graph, and can be saved whole.
+        Its `meta` says which network of which space it is.
 
         Raises:
             InputError: `arch` is not of this space.
@@ -184,7 +185,9 @@ class Supernet(nn.Module):
         """
         before = self.arch
         try:
-            return _plain(self.module, self.select(before if arch is None else arch).training)
+            network = _plain(self.module, self.select(before if arch is None else arch).training)
+            network.meta |= {"space": self.name, "choices": dict(self.arch)}
+            return network
         finally:
             self.select(before)
 

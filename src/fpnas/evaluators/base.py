@@ -107,11 +107,20 @@ class KnowsNetworks(Evaluator, Protocol):
 
 @runtime_checkable
 class Gradual(Evaluator, Protocol):
-    """An evaluator whose look at K architectures is many `train_step`s with the same codes, then one `score`."""
+    """An evaluator whose look at K architectures is many `train_step`s with the same codes, then one `score`.
+
+    Before the first look come the `train_steps` of weights that all share, as many as `warm_looks` looks have, with
+    other codes each.
+    """
 
     @property
     def steps_per_look(self) -> int:
         """How many."""
+        ...
+
+    @property
+    def warm_looks(self) -> int:
+        """How many looks' steps come before the first; 0 without shared weights."""
         ...
 
 

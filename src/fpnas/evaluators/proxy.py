@@ -1,13 +1,16 @@
-"""`ProxyEvaluator`: judges an architecture by a short training of its own, from scratch and on small images (ours).
+"""`ProxyEvaluator`: judges an architecture by a short training of its own that starts from shared weights (ours).
 
-Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
-know the better ones; a few hundred steps of a network's own, at five eighths of the image size, do (docs/methods.md).
+Shared weights alone hardly know the better ones of networks that are alike in depth, width and cost; a network's own
+training from scratch takes many steps until it says more, and until then prefers what learns quickly. A few dozen steps
+of its own from weights that were shared before know more than either, for a quarter of the time (docs/methods.md).
 
-A look at K architectures takes `steps_per_look` steps: `train_step` has each of the K take one step on the same batch,
-and `score` says how likely each makes held-back training images in the end. All begin at one seed and see the same
-batches in the same order, whenever they are looked at: what their scores differ by is the architecture.
+1. Shared weights learn: for `warm_steps` steps `train_step` moves the supernet's weights on the architectures given.
+2. They stay as they are. A look at K architectures takes `steps_per_look` steps: `train_step` has each of the K take a
+   step on the same batch, from its slices of the shared weights on, and `score` says how likely each makes held-back
+   training images in the end. All see the same batches in the same order, whenever they are looked at: what their
+   scores differ by is the architecture.
 
-The K networks' weights are in memory, the activations of one.
+The shared weights and those of the K networks are in memory, the activations of one network.
 """
 
 from __future__ import annotations
@@ -22,26 +25,22 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from fpnas import parallel
-from fpnas.data import Batches, Data, EpochOrder, ImageData, LabelledSet, stratified_split
+from fpnas.data import Data
 from fpnas.elastic import Supernet, initialise
 from fpnas.errors import InputError
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.fit import check_classes
 from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.rehearsal import rehearse
+from fpnas.evaluators.short_sgd import ShortSGD
+from fpnas.evaluators.small_images import Batch, SmallImages
 from fpnas.streams import as_global, generator
 
-STEPS = 300
-"""Of a look, at least: after half as many, networks of one cost are ranked by chance."""
+STEPS = 100
+"""Of a look, at least; a third of an epoch where that is more."""
 
-SHRUNK = 5 / 8
-"""To what share of its side an image is shrunk. At a half the ranks of networks of one cost are far less those of the
-truth, above it dearer."""
-
-LEAST_SIZE = 16
-"""Pixels a side below which images aren't shrunk."""
-
-_AT_ONCE = 500
+WARM_LOOKS = 6
+"""How long shared weights learn before, in the time of a look at one architecture each."""
 
 
 @dataclass
@@ -50,22 +49,25 @@ class _Run:
 
     code: tuple[int, ...]
     network: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: ShortSGD
 
 
 class ProxyEvaluator(OfSupernet):
-    """Judges architectures by short trainings from scratch.
+    """Judges architectures by short trainings that start from shared weights.
 
     Letters: K architectures, V choices.
 
     Args:
-        supernet: whose space it is; its own weights are never used.
+        supernet: whose space it is, and whose weights are shared.
         data: what it has for training is cut, class by class, into images to train on and images to judge by.
-        image_size: that networks are trained at; by default `SHRUNK` of the data's, the next multiple of 4, but at
+        image_size: that networks are trained at; by default five eighths of the data's, the next multiple of 4, but at
             least `LEAST_SIZE` and what the space takes. Other data than images stay as they are.
-        steps: of a training; by default one epoch, at least `STEPS`.
+        steps: of a look; by default a third of an epoch, at least `STEPS`.
+        warm_steps: of the shared weights before the first look; by default as many as of `WARM_LOOKS` looks. With 0
+            every look starts from fresh weights.
         batch_size: images of a step.
-        lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
+        lr: the greatest rate of SGD with Nesterov momentum 0.9, of the shared weights and of each look: a linear rise
+            over a tenth of the steps, then a cosine.
         weight_decay: of SGD.
         label_smoothing: of the training's loss.
         clip: the gradient's greatest norm.
@@ -81,7 +83,7 @@ class ProxyEvaluator(OfSupernet):
         >>> import torch
         >>> from fpnas import data, spaces
         >>> images = data.load("digits", image_size=16)
-        >>> judge = ProxyEvaluator(spaces.tiny(in_channels=1), images, steps=2)
+        >>> judge = ProxyEvaluator(spaces.tiny(in_channels=1), images, steps=2, warm_steps=0)
         >>> judge.score(torch.zeros(1, len(judge.space), dtype=torch.long)).shape
         torch.Size([1])
     """
@@ -93,8 +95,9 @@ class ProxyEvaluator(OfSupernet):
         *,
         image_size: int | None = None,
         steps: int | None = None,
+        warm_steps: int | None = None,
         batch_size: int = 128,
-        lr: float = 0.8,
+        lr: float = 0.4,
         weight_decay: float = 1e-4,
         label_smoothing: float = 0.05,
         clip: float = 5.0,
@@ -108,26 +111,22 @@ class ProxyEvaluator(OfSupernet):
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if steps is not None and steps < 1:
             raise InputError("1 step or more", str(steps), "use the default")
+        if warm_steps is not None and warm_steps < 0:
+            raise InputError("0 warm-up steps or more", str(warm_steps), "use the default")
         if not (math.isfinite(lr) and lr > 0):
             raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
-        self.image_size = _size(supernet, data, image_size)
         self.batch_size, self.lr, self.weight_decay = batch_size, lr, weight_decay
         self.label_smoothing, self.clip, self.held_back, self.seed = label_smoothing, clip, held_back, seed
-        train, val = stratified_split(data.train.labels, held_back, seed)
-        small: LabelledSet = data.train
-        if isinstance(data, ImageData) and self.image_size is not None:
-            small = data.train.resized(self.image_size)
-        self._batches, self._train, self._val = Batches(small, device), train, val
-        self._order = EpochOrder(len(train), batch_size, seed, "proxy")
-        least = parallel.world_size() * 2
-        if self._order.n // self._order.steps_per_epoch < least:
-            expected = f"batches of at least {least} images, two for each rank"
-            raise InputError(expected, str(len(train)), "raise the batch size, or give more images")
-        self.steps_per_look = max(STEPS, self._order.steps_per_epoch) if steps is None else steps
+        self._images = SmallImages(supernet, data, image_size, batch_size, held_back, seed, device)
+        self.image_size = self._images.size
+        self.steps_per_look = max(STEPS, math.ceil(self._images.steps_per_epoch / 3)) if steps is None else steps
+        self.warm_steps = WARM_LOOKS * self.steps_per_look if warm_steps is None else warm_steps
+        supernet.to(device)
+        self._shared = self._rule(supernet, self.warm_steps)
         self._runs: list[_Run] = []
         self._step = 0
         self._scores: dict[tuple[int, ...], float] = {}
-        check_classes(supernet, data, self._batch(self._order.batch(0)[:2])[0].cpu())
+        check_classes(supernet, data, self._images.batch(0).inputs[:2].cpu())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -135,9 +134,14 @@ class ProxyEvaluator(OfSupernet):
         return self.steps_per_look
 
     @property
+    def warm_looks(self) -> int:
+        """How many looks' steps the shared weights have first."""
+        return math.ceil(self.warm_steps / self.steps_per_look)
+
+    @property
     def num_images(self) -> int:
         """How many images a log-likelihood is summed over."""
-        return len(self._val)
+        return self._images.num_held_back
 
     @property
     def stationary(self) -> bool:
@@ -145,8 +149,13 @@ class ProxyEvaluator(OfSupernet):
         return True
 
     def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
-        """One step of each that hasn't been looked at yet, on the look's next batch; other codes begin a look anew."""
+        """One step of the shared weights; once these have had theirs, one of each network of its own.
+
+        The latter on the look's next batch, of networks that haven't been looked at yet; other codes begin a look anew.
+        """
         del progress
+        if self._shared.done < self.warm_steps:
+            return self._warm_up(codes)
         self._take_up(codes)
         return self._advance() if self._step < self.steps_per_look else Learned(None)
 
@@ -167,52 +176,54 @@ class ProxyEvaluator(OfSupernet):
 
     def _fresh(self, code: tuple[int, ...]) -> _Run:
         network = self.supernet.extract(self.space.decode(code))
-        initialise(network, generator(self.seed, "network"))
+        if self.warm_steps == 0:
+            initialise(network, generator(self.seed, "network"))
         network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        rule = torch.optim.SGD(network.parameters(), self.lr, 0.9, weight_decay=self.weight_decay, nesterov=True)
-        return _Run(code, network, rule)
+        return _Run(code, network, self._rule(network, self.steps_per_look))
+
+    def _rule(self, module: nn.Module, steps: int) -> ShortSGD:
+        return ShortSGD(module, self.lr, self.weight_decay, self.clip, steps)
+
+    def _warm_up(self, codes: Tensor) -> Learned:
+        """A step of the shared weights on the mean loss of the K architectures."""
+        self.supernet.train()
+        self._shared.zero_grad()
+        batch, losses = self._images.batch(self._shared.done), list[Tensor]()
+        for row in codes.tolist():
+            self.supernet.select(self.space.decode(row))
+            losses.append(self._backward(self.supernet, batch, 1 / len(codes)))
+        self._shared.step()
+        return Learned(float(parallel.all_reduce_sum(torch.stack(losses).mean())))
 
     def _advance(self) -> Learned:
         """A step of each network."""
         if not self._runs:
             return Learned(None)
-        chosen = self._order.batch(self._step)
-        own = parallel.share(chosen)
-        images, labels = self._batch(own)
-        done = (self._step + 1) / self.steps_per_look
-        rate = self.lr * min(1.0, 10 * done) * (1 + math.cos(math.pi * (done - 1 / self.steps_per_look))) / 2
-        losses: list[Tensor] = []
+        batch, losses = self._images.batch(self.warm_steps + self._step), list[Tensor]()
         for run in self._runs:
             run.network.train()
-            run.optimizer.param_groups[0]["lr"] = rate
-            # Dropout of one's own networks draws from torch's global state.
-            with as_global(generator(self.seed, "proxy", self._step), self.device), self._autocast():
-                logits = run.network(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-            loss = loss * (len(own) / len(chosen))
             run.optimizer.zero_grad()
-            loss.backward()
-            parameters = [p for p in run.network.parameters() if p.grad is not None]
-            _sum_over_ranks(parameters)
-            # One that diverges stays so and has a likelihood of 0: nothing need wait for the device to ask.
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            losses.append(self._backward(run.network, batch, 1.0))
             run.optimizer.step()
-            losses.append(loss.detach())
         self._step += 1
         return Learned(float(parallel.all_reduce_sum(torch.stack(losses).mean())))
 
-    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = self._batches.at(self._train[chosen])
-        return self.data.normalize(images), labels
+    def _backward(self, network: nn.Module, batch: Batch, weight: float) -> Tensor:
+        """The loss on a batch, this rank's share of it; its gradient, times `weight`, is added up."""
+        # Dropout of one's own networks draws from torch's global state.
+        with as_global(generator(self.seed, "proxy", batch.number), self.device), self._autocast():
+            logits = network(batch.inputs)
+        loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing) * batch.share
+        (loss * weight).backward()
+        return loss.detach()
 
     @torch.no_grad()
     def _loglik(self, network: nn.Module) -> float:
         network.eval()
         loss = 0.0
-        for part in self._val.split(_AT_ONCE):
-            images, labels = self._batches.at(part)
+        for inputs, labels in self._images.held_back():
             with self._autocast():
-                logits = network(self.data.normalize(images))
+                logits = network(inputs)
             loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
         return -loss if math.isfinite(loss) else -math.inf
 
@@ -220,12 +231,12 @@ class ProxyEvaluator(OfSupernet):
         """Trains the largest network on the first batch; see `rehearsal.rehearse`."""
         del mixed
         network = self._fresh(tuple(self._costs[0].table.extreme(-1)[1])).network
-        images, labels = self._batch(self._order.batch(0))
+        batch = self._images.batch(0)
 
         def loss_of(num: int) -> Tensor:
-            return F.cross_entropy(network(images[:num].clone()), labels[:num].clone())
+            return F.cross_entropy(network(batch.inputs[:num].clone()), batch.labels[:num].clone())
 
-        return rehearse(loss_of, list(network.parameters()), len(labels), room)
+        return rehearse(loss_of, list(network.parameters()), len(batch.labels), room)
 
     def settings(self) -> dict[str, Any]:
         """What decides its scores, beside the machine."""
@@ -234,6 +245,7 @@ class ProxyEvaluator(OfSupernet):
             "judge": "proxy",
             "proxy_size": self.image_size,
             "proxy_steps": self.steps_per_look,
+            "warm_steps": self.warm_steps,
             "batch_size": self.batch_size,
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -253,38 +265,19 @@ class ProxyEvaluator(OfSupernet):
             "codes": codes,
             "scores": torch.tensor(list(self._scores.values()), dtype=torch.float64),
             "step": self._step,
+            "supernet": self.supernet.state_dict(),
+            "shared": self._shared.state_dict(),
             "runs": [(list(r.code), r.network.state_dict(), r.optimizer.state_dict()) for r in self._runs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._scores = dict(zip(map(tuple, state["codes"].tolist()), state["scores"].tolist(), strict=True))
         self._step = state["step"]
+        self.supernet.load_state_dict(state["supernet"])
+        self._shared.load_state_dict(state["shared"])
         self._runs = []
         for code, weights, momentum in state["runs"]:
             run = self._fresh(tuple(code))
             run.network.load_state_dict(weights)
             run.optimizer.load_state_dict(momentum)
             self._runs.append(run)
-
-
-def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
-    """Pixels a side that networks are trained at; None where the data are no images."""
-    own = data.describe().get("image_size")
-    if own is None:
-        if asked is not None:
-            raise InputError("images, for an image size", f"examples of shape {data.input_shape}", "leave it out")
-        return None
-    least, most = supernet.image_sizes or (1, own)
-    if asked is not None and not least <= asked <= most:
-        raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
-    return asked if asked is not None else min(own, max(4 * math.ceil(SHRUNK * own / 4), LEAST_SIZE, least))
-
-
-def _sum_over_ranks(parameters: list[nn.Parameter]) -> None:
-    """Adds up their gradients over the ranks, in one exchange."""
-    if parallel.world_size() == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = parallel.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view(gradient.shape))

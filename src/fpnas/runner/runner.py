@@ -35,6 +35,7 @@ def run(
     checkpoint_every: int = 100,
     settings: Mapping[str, Any] | None = None,
     keep: Mapping[str, Mapping[str, Any]] | None = None,
+    facts: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Any:
@@ -47,6 +48,7 @@ def run(
         checkpoint_every: steps between checkpoints.
         settings: what else must agree for the folder to be this run's.
         keep: JSON files that a run needs to go on, such as a measured table; written once.
+        facts: what else a new run.json says, such as where the data came from; it needn't agree when the run goes on.
         progress: shows the run; by default on stderr.
         callbacks: hear of each step, such as trackers; one that fails is warned about once and left out.
 
@@ -67,7 +69,7 @@ def run(
     resolved = {**job.settings(), **(settings or {})}
     if not has_checkpoint(Path(folder)):
         rehearse(job)  # before there is a folder, whose settings another batch size wouldn't fit
-    with _claimed(folder, job, resolved) as place:
+    with _claimed(folder, job, resolved, facts or {}) as place:
         state = parallel.broadcast(None if place is None else load_checkpoint(place.path, set_aside=True))
         sizes: dict[str, int] = dict.fromkeys(LOGS, 0)
         seconds = 0.0
@@ -127,11 +129,13 @@ def _restore(job: Job, state: dict[str, Any], folder: Path) -> None:
         raise RunFolderError(f"a checkpoint of this {job.kind}", got, "start anew in another folder") from error
 
 
-def _claimed(folder: str | Path, job: Job, settings: Mapping[str, Any]) -> AbstractContextManager[RunFolder | None]:
+def _claimed(
+    folder: str | Path, job: Job, settings: Mapping[str, Any], facts: Mapping[str, Any]
+) -> AbstractContextManager[RunFolder | None]:
     """The run's folder; None on other ranks than 0, which write nothing."""
     if parallel.rank() > 0:
         return nullcontext()
-    return RunFolder(folder, job.kind, settings, {**_facts(), "steps_total": job.steps_total})
+    return RunFolder(folder, job.kind, settings, {**_facts(), **facts, "steps_total": job.steps_total})
 
 
 def _leave_files(place: RunFolder | None, job: Job, seconds: float) -> Mapping[str, Any] | None:

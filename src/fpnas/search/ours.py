@@ -121,7 +121,9 @@ def fpnas_thompson(
     prior = _distinct(evaluator) if isinstance(evaluator, KnowsNetworks) else ArchDistribution(evaluator.space)
     least = LEAST_COST if isinstance(evaluator, Gradual) else 0.0
     strategy = Thompson(prior, SampleSize.adaptive(lam, at_least), join_at=join_at, least=least)
-    return Search("fpnas-thompson", evaluator, budget, strategy, epochs=epochs, seed=seed, warmup=0.0)
+    warm = evaluator.warm_looks if isinstance(evaluator, Gradual) else 0
+    whole = warm + epochs
+    return Search("fpnas-thompson", evaluator, budget, strategy, epochs=whole, seed=seed, warmup=warm / whole)
 
 
 def _distinct(evaluator: Evaluator) -> ArchDistribution:

@@ -159,10 +159,10 @@ class DrawingStrategy(Strategy):
         """One step of the search: K architectures are drawn, learnt and scored, and alpha moves."""
         codes, entropy = self.draw(evaluator, budget, state)
         learned = self.train_step(evaluator, codes, state)
-        if isinstance(evaluator, Gradual) and (state.number + 1) % evaluator.steps_per_look:
-            return StepResult(codes, None, learned.loss, entropy, learned.skipped, looking=True)
         if state.warming_up:
             return StepResult(codes, None, learned.loss, entropy, learned.skipped)
+        if isinstance(evaluator, Gradual) and (state.number + 1) % evaluator.steps_per_look:
+            return StepResult(codes, None, learned.loss, entropy, learned.skipped, looking=True)
         loglik, num_images = self.score(evaluator, codes)
         loglik = likelihood(loglik)
         self.tell(Scores(codes, loglik, num_images, state.settled), evaluator, budget, state)

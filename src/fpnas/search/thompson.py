@@ -27,6 +27,9 @@ from fpnas.streams import generator
 AT_FIRST = 10
 """Architectures scored before the process is asked."""
 
+AT_ONCE = 128
+"""Architectures of the warm-up that are drawn together."""
+
 RANDOM, NEAR = 200, 400
 """Architectures that a draw of the process chooses from: random ones near the budget, and mutants of the best."""
 
@@ -67,6 +70,7 @@ class Thompson(DrawingStrategy):
         self._within = Within()
         self._sizes = torch.tensor(prior.space.cardinalities)
         self._codes = torch.zeros(0, len(prior.space), dtype=torch.long)
+        self._warm: tuple[int, Tensor] | None = None
 
     def check(self, evaluator: Evaluator, budget: Budget | None) -> None:
         del budget
@@ -75,17 +79,31 @@ class Thompson(DrawingStrategy):
             raise InputError("a judge whose scores never age, such as a table", got, "take methods.fpnas_posterior")
 
     def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
-        """K that may be the best, as the last scores left it: the same as long as a look at them goes on."""
+        """K that may be the best, as the last scores left it: the same as long as a look at them goes on.
+
+        While shared weights warm up it is one of the prior's instead, another at each step.
+        """
+        if state.warming_up:
+            return self._warm_code(budget, state), float(self.distribution.entropy().detach())
         if not len(self._codes):
             self._codes = self._drawn(evaluator, budget, generator(state.seed, "architectures"))
         return self._codes, float(self.distribution.entropy().detach())
+
+    def _warm_code(self, budget: Budget | None, state: SearchState) -> Tensor:
+        """(1, V). Many are drawn together, since a draw within a budget takes as long as a step."""
+        block, place = divmod(state.number, AT_ONCE)
+        if self._warm is None or self._warm[0] != block:
+            draws = generator(state.seed, "warm-up", block)
+            self._warm = block, Within().near(self.prior, budget, AT_ONCE, draws, self.least)
+        codes = self._warm[1]
+        return codes[place % len(codes)][None]
 
     def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """Alpha by all scores so far, and the K to be next."""
         codes = scores.codes
         new = ~_among(codes, self.process.codes) & ~_repeated(codes)
         self.process.add(codes[new], (scores.loglik / scores.num_images)[new])
-        due = self.join_at < 1 and state.number + 1 >= round(self.join_at * state.total)
+        due = self.join_at < 1 and state.number + 1 - state.warmup >= round(self.join_at * (state.total - state.warmup))
         if due and self.distribution.partition != groups(self.distribution.space):
             self.distribution = self.distribution.joined()
         self._codes = self._drawn(evaluator, budget, generator(state.seed, "architectures", state.number + 1))

@@ -26,6 +26,7 @@ from fpnas.train.distil import Teacher, distillation_loss, taught_logits, teache
 from fpnas.train.drop_path import with_drop_path
 from fpnas.train.evaluate import Accuracy, accuracy
 from fpnas.train.mix import mixed
+from fpnas.train.network import facts_of
 from fpnas.train.recipe import Recipe
 
 
@@ -36,8 +37,8 @@ class Training:
     part's own batch-norm statistics. Running statistics are those of rank 0, which also judges.
 
     Args:
-        network: a plain module, trained in place.
-        facts: what arch.json says of it.
+        network: a plain module, trained in place. One that `Supernet.extract` made knows its space and its choices,
+            which arch.json then says.
         data: trained on all its training images, judged on the held-out ones at the end of each epoch.
         recipe: how.
         teacher: to distil from: any callable, normalized images -> logits. A module goes to the device, in eval mode.
@@ -56,7 +57,6 @@ class Training:
     def __init__(
         self,
         network: nn.Module,
-        facts: dict[str, Any],
         data: Data,
         *,
         recipe: Recipe | None = None,
@@ -70,7 +70,8 @@ class Training:
         keep_memory()
         self.recipe = (recipe or Recipe()).with_fields(fields)
         self.network = _placed(network, device)
-        self.facts, self.data, self.device, self.precision = facts, data, device, precision
+        self.data, self.device, self.precision = data, device, precision
+        self.facts = facts_of(self.network, data)
         self.inherit, self.seed = inherit, seed
         self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
         self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")

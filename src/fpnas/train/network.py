@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.optim.swa_utils import update_bn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, initialise
@@ -21,6 +23,27 @@ def from_scratch(supernet: Supernet, arch: Mapping[str, Option], seed: int = 0) 
         network = network.to_empty(device="cpu")
     initialise(network, generator(seed, "network"))
     return network
+
+
+def facts_of(network: nn.Module, data: Data) -> dict[str, Any]:
+    """What arch.json says of a network: space and choices where it knows them, its input, multiply-adds, parameters.
+
+    Multiply-adds are those of torch's counter for one example; it counts a multiply-add as two operations.
+    """
+    known = getattr(network, "meta", {})
+    device = next(iter(network.parameters()), torch.zeros(0)).device
+    example = torch.zeros(1, *data.input_shape, dtype=data.input_dtype, device=device)
+    training = network.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(example)
+    network.train(training)
+    return {
+        **{name: known[name] for name in ("space", "choices") if name in known},
+        **data.describe(),
+        "num_classes": data.num_classes,
+        "flops": counter.get_total_flops() // 2,
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+    }
 
 
 def inherited(supernet: Supernet, arch: Mapping[str, Option], data: Data) -> fx.GraphModule:
