@@ -28,7 +28,8 @@ class Learned:
 class Evaluator(Protocol):
     """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another.
 
-    What else some can do is said by the protocols below; a search asks with `isinstance`.
+    What else some can do is said by the protocols below; a search asks with `isinstance`. Codes are on the CPU, and may
+    hold a row twice. docs/own-judge.md shows how to write one.
     """
 
     @property
@@ -52,26 +53,33 @@ class Evaluator(Protocol):
         ...
 
     def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
-        """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search."""
+        """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search.
+
+        Called in each step, until a search freezes the weights.
+        """
         ...
 
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
-        """Log-likelihood of a validation batch under each architecture, in nats, without a graph.
+        """Log-likelihood of a validation batch under each architecture, in nats, on the CPU, without a graph.
 
-        One that isn't finite says that the architecture has diverged.
+        Called after `train_step` with the same codes, where a look ends; never in a warm-up. One that isn't finite says
+        that the architecture has diverged.
         """
         ...
 
     def describe(self, arch: Arch) -> dict[str, Any]:
-        """The facts of an architecture that go into arch.json, its choices among them."""
+        """The facts of an architecture that go into arch.json: "space", its name, and "choices" at least."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """The resolved settings, as plain JSON: two evaluators with equal ones do the same."""
+        """The resolved settings, as plain JSON: two evaluators with equal ones do the same.
+
+        The search's and the method's replace those of the same name; see `Search.settings`.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes while it learns."""
+        """All that changes while it learns, loadable with `weights_only=True`."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,17 +109,20 @@ class KnowsNetworks(Evaluator, Protocol):
         ...
 
     def canonical(self, codes: Int64[Tensor, "K V"]) -> Int64[Tensor, "K V"]:
-        """The same networks, each by one code."""
+        """The same networks, each by one code: codes of one network give equal rows."""
         ...
 
 
 @runtime_checkable
 class Gradual(Evaluator, Protocol):
-    """An evaluator whose look at K architectures is many `train_step`s with the same codes, then one `score`."""
+    """An evaluator whose look at K architectures is many `train_step`s with the same codes, then one `score`.
+
+    Only strategies that wait take it.
+    """
 
     @property
     def steps_per_look(self) -> int:
-        """How many."""
+        """How many, counted from the search's first step; `steps_per_epoch` is a multiple, or the last look is lost."""
         ...
 
 

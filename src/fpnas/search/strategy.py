@@ -112,7 +112,8 @@ class Strategy(ABC):
 
     `distribution` is what the strategy has learnt. Where it learns none (random search, evolution) that stays uniform,
     and `answers_from_seen` says that the answer is the best architecture scored. `mixes` says that it runs mixtures of
-    all architectures, `waits` that its looks may take many steps, as those of a `Gradual` judge do.
+    all architectures, `waits` that its looks may take many steps, as those of a `Gradual` judge do: `draw` then gives
+    the same codes until the look ends. docs/own-method.md shows how to write one.
     """
 
     answers_from_seen = False
@@ -128,11 +129,11 @@ class Strategy(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What decides its course, plain JSON."""
+        """What decides its course, plain JSON; a name that the evaluator's settings have too replaces it there."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What changes while it runs, loadable with `weights_only=True`."""
+        """What changes while it runs, loadable with `weights_only=True`; copies of tensors that change in place."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,7 +172,11 @@ class DrawingStrategy(Strategy):
 
     @abstractmethod
     def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
-        """The step's architectures, (K, V), and the entropy in nats of what they are drawn from."""
+        """The step's architectures, (K, V) on the CPU, and the entropy in nats of what these are drawn from.
+
+        Called in each step, those of the warm-up too. A function of the strategy's state, `state.seed` and
+        `state.number` alone: random numbers come from `streams.generator`.
+        """
 
     def train_step(self, evaluator: Evaluator, codes: Tensor, state: SearchState) -> Learned:
         """Has the weights learn on them."""
@@ -183,4 +188,7 @@ class DrawingStrategy(Strategy):
 
     @abstractmethod
     def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
-        """What became of them, -inf where one diverged."""
+        """What became of them, -inf where one diverged, maybe all.
+
+        Not called in the warm-up, nor while a look goes on.
+        """
