@@ -118,9 +118,9 @@ def test_noise_is_seldom_ahead_of_random_networks() -> None:
 
 @pytest.mark.parametrize("arm", list(arms.SEARCHES))
 def test_every_search_answers_within_its_budget(pool: Any, arm: str) -> None:
-    steps = 6 if arm in MIXES else arms.default_steps(pool) + 4 if arm == arms.DEFAULT else 20
+    steps = 6 if arm in MIXES else 20
     found = arms.searched(pool, arm, 0, steps)
-    assert found.steps == steps
+    assert found.steps == (2 * arms.default_steps(pool) if arm == arms.DEFAULT else steps)  # that makes whole looks
     codes = torch.tensor([ground.supernet(pool).space.encode(found.arch)])
     assert float(ground.costs(pool)[0](codes)) <= pool.target
     assert found.seconds > 0

@@ -203,7 +203,6 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no suffix": (("--to", "pt2", "--out", "x"), "ends in .pt2"),
     "no file": (("--to", "pt2"), "--out"),
     "no format": (("--out", "x.onnx"), "--to"),
-    "int8 without data": (("--to", "onnx", "--out", "x.onnx", "--int8"), "--data"),
     "int8 of another format": (("--to", "pt2", "--out", "x.pt2", "--int8", "--data", "digits"), "--to onnx"),
     "data not there": (("--to", "pt2", "--out", "x.pt2", "--data", "no/such"), "no/such"),
     "a file that is there": (("--to", "pt2", "--out", "old.pt2"), "old.pt2"),

@@ -60,7 +60,7 @@ from fpnas.spaces import by_name
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""
-LOOKS, EPOCHS = 8, 10
+LOOKS, EPOCHS = 4, 10
 """The length of a search by default: looks at K networks each, or passes over the images."""
 
 
@@ -93,7 +93,7 @@ def search(
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (8), or epochs of shared weights (10)."
+            "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (4), or epochs of shared weights (10)."
         ),
     ] = None,
     lam: Lam = None,

@@ -1,6 +1,6 @@
 """Candidates that begin as one function (ours): fresh weights of branches and kernels, made alike before training.
 
-Branches of a switch share no weights (METHOD 3.3). With weights drawn apart, each hands the layers behind it features
+Branches of a switch share no weights. With weights drawn apart, each hands the layers behind it features
 of its own, and those layers see another input at every step: after 480 steps the weights of `tiny` rank architectures
 hardly better than chance (benchmarks/supernet_ranking.py). So weights are drawn once and copied: kernels are one
 kernel, padded with zeros, and branches start as the first of them. Training moves them apart as far as it pays.

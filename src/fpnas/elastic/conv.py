@@ -1,4 +1,4 @@
-"""Elastic convolutions and linear layers: the first c channels, one weight for each kernel size (METHOD 3.3).
+"""Elastic convolutions and linear layers: the first c channels, one weight for each kernel size.
 
 Slicing the first channels computes what FBNetV2's channel masks do, at the sampled architecture's cost. Under a soft
 pick (`soft`) the masks themselves are laid over the output, unless `mask` is off since the layer behind it does so.

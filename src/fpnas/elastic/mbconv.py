@@ -1,4 +1,4 @@
-"""The inverted residual block with channel attention, and the searchable one that can be skipped (METHOD 3.2)."""
+"""The inverted residual block with channel attention, and the searchable one that can be skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elastic norms (sliced, METHOD 3.3) and the activation that a choice names.
+"""Elastic norms (sliced) and the activation that a choice names.
 
 While a search runs, `batch_statistics` makes every batch norm use the batch's own mean and variance and leave the
 running ones alone: the running statistics of a slice would average over architectures that never meet.
@@ -134,7 +134,7 @@ class Activation(ElasticLayer):
 
     Args:
         kind: the name.
-        channels: the width of its input, where a soft pick's mask belongs behind it (METHOD 2, FBNetV2).
+        channels: the width of its input, where a soft pick's mask belongs behind it (FBNetV2).
         in_place: whether "relu" may write over its input. Only behind a layer whose backward pass doesn't read its own
             output (a batch norm's doesn't), and where nothing else reads it; it saves a map's memory and its traffic.
     """

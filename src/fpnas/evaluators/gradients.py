@@ -1,4 +1,4 @@
-"""The importance-weighted gradient of the weights, in one pass and with the memory of one network (METHOD 1).
+"""The importance-weighted gradient of the weights, in one pass and with the memory of one network.
 
     grad L(w) = sum_k q_k * grad_w(-log P(y|X,w,A_k)) / B,   q = softmax(log P(y|X,w,A_k) / temperature)
 

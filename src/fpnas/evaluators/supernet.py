@@ -1,5 +1,5 @@
 """`SupernetEvaluator`: a supernet and a data set; trains shared weights on one half of the training images and scores
-architectures on the other (METHOD 1).
+architectures on the other.
 
 Everything is run with the batch's own statistics. One network at a time is in memory, whatever K. Under torchrun the
 ranks share each step, see `ranks`.

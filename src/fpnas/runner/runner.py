@@ -43,7 +43,7 @@ def run(
 
     Args:
         job: a search or a training, new.
-        folder: see DESIGN: run.json, metrics.jsonl, distribution.jsonl, checkpoint.pt, arch.json, result.json.
+        folder: holds run.json, metrics.jsonl, distribution.jsonl, checkpoint.pt, arch.json, result.json.
         max_steps: end after so many steps from the run's first; a later call with more goes on.
         checkpoint_every: steps between checkpoints.
         settings: what else must agree for the folder to be this run's.

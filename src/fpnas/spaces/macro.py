@@ -1,4 +1,4 @@
-"""From a table of rows to a supernet: stem, searchable MBConv groups, head (METHOD 3.1 and 3.2)."""
+"""From a table of rows to a supernet: stem, searchable MBConv groups, head."""
 
 from __future__ import annotations
 
