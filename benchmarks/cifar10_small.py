@@ -26,9 +26,9 @@ from pathlib import Path
 import results_file
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
+from fpnas.cost.recorder import multiply_adds
 from fpnas.data import ImageData
 from fpnas.elastic import initialise
 from fpnas.streams import generator
@@ -112,17 +112,10 @@ def by_hand(multiplier: float, seed: int) -> nn.Module:
     return network
 
 
-def multiply_adds(network: nn.Module) -> int:
-    """Of one image of 32 px, by torch's own counter."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(1, 3, 32, 32))
-    network.train()
-    return counter.get_total_flops() // 2
-
-
 def widest(flops: int) -> float:
     """The greatest multiplier, in hundredths, whose network costs no more."""
-    return max(m / 100 for m in range(10, 201) if multiply_adds(by_hand(m / 100, 0)) <= flops)
+    image = torch.zeros(1, 3, 32, 32)
+    return max(m / 100 for m in range(10, 201) if multiply_adds(by_hand(m / 100, 0), image) <= flops)
 
 
 def train(network: nn.Module, data: ImageData, asked: argparse.Namespace, at: Path) -> Row:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import inspect
 import json
 import os
 import subprocess
@@ -94,8 +93,7 @@ def _training(ground: Any, pool: Any) -> bytes:
     arch = ground.draw(pool, 1)[0]
     network = ground.fpnas.from_scratch(ground.supernet(pool), arch, 0)
     data = ground.images(pool.data, pool.image_size).learnt
-    facts = [{}] if "facts" in inspect.signature(ground.fpnas.Training).parameters else []  # until 2026-11-28
-    training = ground.fpnas.Training(network, *facts, data, recipe=pool.recipe, seed=0)
+    training = ground.fpnas.Training(network, data, recipe=pool.recipe, seed=0)
     for _ in range(STEPS):
         training.step()
     return _bits(training.network)

@@ -19,6 +19,7 @@ from calling import SEARCH, TRAIN, Found, assert_inherited, call, document, refu
 from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
+from fpnas.cli.options import DataFlags, data_flags
 from fpnas.cli.output import by_group
 from fpnas.cli.quantity import parse_quantity, short
 from fpnas.errors import InputError
@@ -180,9 +181,19 @@ def test_the_run_knows_its_data_and_a_flag_overrides_them(copied: Path, tmp_path
 
 def test_a_run_that_names_no_data_wants_some(copied: Path) -> None:
     run = json.loads((copied / "run.json").read_text())
+    for data in (None, 3, {"data": "digits"}, {**run["data"], "classes": "three"}, {**run["data"], "data": 5}):
+        (copied / "run.json").write_text(json.dumps({**run, "data": data}))
+        assert "expected data, got none" in refused(copied, "train", copied, "--out", copied / "again")
     del run["data"]
     (copied / "run.json").write_text(json.dumps(run))
     assert "expected data, got none" in refused(copied, "train", copied, "--out", copied / "again")
+
+
+def test_a_seed_of_0_overrides_that_of_the_run(tmp_path: Path) -> None:
+    known = DataFlags("digits", 16, None, 3, 7, True)
+    (tmp_path / "run.json").write_text(json.dumps(known.of_run()))
+    asked = data_flags(tmp_path, None, None, None, None, 0, False)
+    assert asked == DataFlags("digits", 16, None, 3, 0, True)
 
 
 def test_cost_is_that_of_arch_json_and_of_the_plain_network(found: Found) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import helpers_run as h
@@ -167,6 +168,31 @@ def test_it_finds_the_best_architecture(seed: int) -> None:
     assert found.entropy < 0.5 * records[0]["entropy"]
     assert found.num_samples_total == sum(record["num_samples"] for record in records)
     assert job.files()["arch.json"]["choices"] == dict(found.arch)
+
+
+def test_a_result_stays_as_it_was_and_its_answer_is_worked_out_when_asked_for() -> None:
+    budget = fpnas.Budget(h.TableCost(), 60.0)
+    job = table_search(budget)
+    for _ in range(3):
+        job.step()
+    early = job.result()
+    logits, entropy = early.distribution.logits.detach().clone(), early.entropy
+    at_the_time = job.answer()
+    all_steps(job)
+    assert torch.equal(early.distribution.logits, logits)
+    assert not torch.equal(job.distribution.logits, logits)
+    assert (early.answer, early.arch, early.cost, early.entropy) == (
+        at_the_time,
+        at_the_time.arch,
+        at_the_time.cost,
+        entropy,
+    )
+    # Of what has been scored nothing may meet the budget yet: that is said where the answer is asked for, no earlier.
+    dearest = max(h.ALL_CODES, key=h.table_cost)
+    dear = replace(early, seen={dearest: 0.0}, budget=fpnas.Budget(h.TableCost(), h.table_cost(dearest) - 1))
+    assert dear.mode == early.mode
+    with pytest.raises(InputError, match="a target of coins that the search has met"):
+        _ = dear.arch
 
 
 def test_the_record_has_the_fields_of_the_design() -> None:

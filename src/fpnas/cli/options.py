@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from fpnas import parallel
 from fpnas.data import ImageData, load
@@ -150,10 +152,13 @@ def data_flags(
     if data is not None:
         return given
     file = run / "run.json"
-    known: Any = read_json(file).get("data") if file.exists() else None
-    if not isinstance(known, dict) or set(known) != {field.name for field in fields(DataFlags)}:
-        raise InputError("data", f"none, and {run} doesn't name any", "give --data")
-    return replace(DataFlags(**known), **{name: value for name, value in asdict(given).items() if value})
+    try:
+        said = read_json(file).get("data") if file.exists() else None
+        known = TypeAdapter(DataFlags).validate_json(json.dumps(said), strict=True)
+    except ValidationError:
+        raise InputError("data", f"none, and {run} doesn't name any", "give --data") from None
+    own = {name: value for name, value in asdict(given).items() if value is not None and value is not False}
+    return replace(known, **{**own, "data": known.data})
 
 
 def warn_of_data(images: ImageData, workers: int | None, skip_corrupt: bool) -> None:

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_any, tree_map_only
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from fpnas.elastic import ElasticModule, ElasticStructure, Supernet
 from fpnas.elastic.checks import does_not_run, evaluating, stays_whole
@@ -72,6 +72,7 @@ def recording(
     arch: Mapping[str, Option] | None = None,
     *,
     alike: Callable[[Call], object],
+    functions: bool = False,
 ) -> Generator[Iterator[tuple[Mapping[str, Option], Part, list[Call]]]]:
     """Runs architectures on one example of zeros, in eval mode: (architecture, part that runs in it, the part's calls).
 
@@ -81,6 +82,7 @@ def recording(
         input_dtype: of the input; by default that of the parameters.
         arch: run this architecture alone; by default as many as show each part.
         alike: equal for calls of a shared module that may be exchanged.
+        functions: note the functions that modules call, which takes longer.
 
     Raises:
         InputError: the supernet can't take the input, or its layers don't fit one another.
@@ -100,7 +102,7 @@ def recording(
 
     with ExitStack() as undo:
         undo.callback(supernet.select, supernet.arch)
-        yield passes(_Recorder([part.module for part in parts], undo))
+        yield passes(_Recorder([part.module for part in parts], functions, undo))
 
 
 class _Recorder(TorchFunctionMode):
@@ -109,12 +111,13 @@ class _Recorder(TorchFunctionMode):
     `running` are the modules at work and their calls, from the outermost in.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], undo: ExitStack) -> None:
+    def __init__(self, modules: Iterable[nn.Module], functions: bool, undo: ExitStack) -> None:
         super().__init__()
         distinct = {id(module): module for module in modules}
         self.running: list[tuple[nn.Module, Call]] = []
         self._calls: dict[int, list[Call]] = {}
         self._calling = {i for i, m in distinct.items() if not (is_leaf(m) or isinstance(m, ElasticStructure))}
+        self._functions = functions
         self._counts = not all(_has_rules(module) for module in distinct.values())
         for module in distinct.values():
             undo.callback(module.register_forward_pre_hook(self._begins, with_kwargs=True).remove)
@@ -124,8 +127,8 @@ class _Recorder(TorchFunctionMode):
         """The calls of each module in a forward pass of the architecture in force, by the module's id."""
         self._calls, self.running = {}, []
         counter = _Counter(self.running) if self._counts else nullcontext()
-        with ExitStack() as undo, torch.no_grad(), evaluating(supernet), self, counter:
-            _switch_off_unseen(supernet, undo)
+        noting = self if self._functions else nullcontext()
+        with torch.no_grad(), evaluating(supernet), _seen_through(supernet), noting, counter:
             try:
                 supernet(example)
             except Exception as error:  # whatever a user's forward raises
@@ -193,14 +196,26 @@ def _positions(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int:
     return output.numel() // max(1, output.shape[-1 if isinstance(module, nn.Linear | nn.LayerNorm) else 1])
 
 
-def _switch_off_unseen(module: nn.Module, undo: ExitStack) -> None:
-    """Switches off the kernels that torch's counter doesn't see through, the slow switches only where needed."""
-    undo.enter_context(sdpa_kernel(SDPBackend.MATH))
+def multiply_adds(network: nn.Module, example: Tensor) -> int:
+    """Of a plain network in a forward pass in eval mode, by torch's own counter."""
+    training = network.training
+    with torch.no_grad(), _seen_through(network), FlopCounterMode(display=False) as counter:
+        network.eval()(example)
+    network.train(training)
+    return counter.get_total_flops() // 2  # torch counts two for each
+
+
+@contextmanager
+def _seen_through(module: nn.Module) -> Generator[None]:
+    """Kernels that torch's counter doesn't see through are off within; the slow switches only where needed."""
     members = list(module.modules())
-    if any(isinstance(member, nn.MultiheadAttention) for member in members):
-        undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
-        torch.backends.mha.set_fastpath_enabled(False)
-    if any(isinstance(member, nn.RNNBase) for member in members):
-        for backend in cast("list[Any]", [torch.backends.mkldnn, torch.backends.cudnn]):
-            undo.callback(setattr, backend, "enabled", backend.enabled)
-            backend.enabled = False
+    with ExitStack() as undo:
+        undo.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(member, nn.MultiheadAttention) for member in members):
+            undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
+        if any(isinstance(member, nn.RNNBase) for member in members):
+            for backend in cast("list[Any]", [torch.backends.mkldnn, torch.backends.cudnn]):
+                undo.callback(setattr, backend, "enabled", backend.enabled)
+                backend.enabled = False
+        yield

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 from rich.live import Live
 
@@ -97,13 +98,17 @@ class LineProgress:
 
 
 def _leader(job: Job | None) -> tuple[dict[str, Any], float | None] | None:
-    """What a search would answer and its cost; a training's result takes long to tell."""
+    """What a search holds for the best and its cost; the answer within a budget can take seconds, a training's result
+    takes long as well."""
     if job is None or job.kind != "search":
         return None
     found = job.result()
     if not isinstance(found, SearchResult):
         return None
-    return dict(found.arch), None if found.budget is None else found.cost
+    if found.budget is None:
+        return dict(found.mode), None
+    cost = found.budget.cost
+    return dict(found.mode), float(cost(torch.tensor([cost.space.encode(found.mode)])))
 
 
 def can_draw(console: Console) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, Gradual, HasLayers, Rehearses
 from fpnas.job import Skips, Step
-from fpnas.search.constrained import WithinBudget, best_seen, best_within
+from fpnas.search.constrained import WithinBudget, best_within
 from fpnas.search.multi_budget import name_of
 from fpnas.search.result import SearchResult
 from fpnas.search.strategy import SearchState, Strategy
@@ -126,28 +126,19 @@ class Search:
 
     def answer(self) -> WithinBudget:
         """The architecture to take: the most probable one within the budget, or the best one scored."""
-        found = self.result()
-        return WithinBudget(found.arch, found.log_prob, found.cost, found.how)
+        return self.result().answer
 
     def front(self) -> list[WithinBudget]:
         """Of a search for several targets, the most probable architecture within each, in the targets' order."""
         return [best_within(own, budget.cost, budget.target) for budget, own in self.strategy.targets]
 
     def result(self) -> SearchResult:
-        """What the search has found so far; `InputError` where no architecture meets the budget."""
+        """What the search has found so far."""
         seen = self.strategy.expected() or {codes: total / count for codes, (total, count) in self._seen.items()}
-        own, space, budget = self.distribution, self.distribution.space, self.budget
-        mode = space.decode(max(seen, key=lambda codes: seen[codes])) if seen else own.mode()
-        with torch.no_grad():
-            log_prob, entropy = float(own.log_prob(torch.tensor([space.encode(mode)]))), float(own.entropy())
-        if budget is None:
-            to_take = WithinBudget(mode, log_prob, math.nan, "seen" if seen else "mode")
-        elif seen:
-            to_take = best_seen(own, seen, budget.cost, budget.target)
-        else:
-            to_take = best_within(own, budget.cost, budget.target)
-        arch, log_prob, cost, how = to_take.arch, to_take.log_prob, to_take.cost, to_take.how
-        return SearchResult(arch, log_prob, cost, how, mode, entropy, self._num_samples_total, own, budget, seen)
+        own = deepcopy(self.distribution)
+        mode = own.space.decode(max(seen, key=lambda codes: seen[codes])) if seen else own.mode()
+        entropy = float(own.entropy().detach())
+        return SearchResult(mode, entropy, self._num_samples_total, own, self.budget, seen)
 
     def files(self) -> dict[str, Any]:
         """arch.json, the most probable architecture within the budget, its layers.json, and result.json.

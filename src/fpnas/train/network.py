@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import update_bn
-from torch.utils.flop_counter import FlopCounterMode
 
+from fpnas.cost.recorder import multiply_adds
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, initialise
 from fpnas.space import Option
@@ -27,23 +26,14 @@ def from_scratch(supernet: Supernet, arch: Mapping[str, Option], seed: int = 0) 
 
 
 def facts_of(network: nn.Module, data: Data) -> dict[str, Any]:
-    """What arch.json says of a network: space and choices where it knows them, its input, multiply-adds, parameters.
-
-    Multiply-adds are those of torch's counter for one example; it counts a multiply-add as two operations.
-    """
+    """What arch.json says of a network: space and choices where it knows them, its input, multiply-adds, parameters."""
     known = getattr(network, "meta", {})
     device = next(iter(network.parameters()), torch.zeros(0)).device
-    example = torch.zeros(1, *data.input_shape, dtype=data.input_dtype, device=device)
-    training = network.training
-    # The counter doesn't know the CPU's fused attention.
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        network.eval()(example)
-    network.train(training)
     return {
         **{name: known[name] for name in ("space", "choices") if name in known},
         **data.describe(),
         "num_classes": data.num_classes,
-        "flops": counter.get_total_flops() // 2,
+        "flops": multiply_adds(network, torch.zeros(1, *data.input_shape, dtype=data.input_dtype, device=device)),
         "params": sum(parameter.numel() for parameter in network.parameters()),
     }
 

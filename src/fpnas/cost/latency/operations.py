@@ -105,7 +105,7 @@ def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[O
         SupernetError: an operation can't be called by itself.
     """
     seen: dict[str, _Seen] = {}
-    with recording(supernet, input_shape, alike=attrgetter("arguments", "options")) as passes:
+    with recording(supernet, input_shape, alike=attrgetter("arguments", "options"), functions=True) as passes:
         for arch, part, calls in passes:
             if calls:
                 seen.setdefault(part.path, _Seen(calls)).by_arch.append((arch, calls[0]))
