@@ -1,4 +1,4 @@
-"""docs/spaces.md says what the code says; printed figures are the papers', and our rows meet those they are made for."""
+"""docs/spaces.md says what the code says; printed figures are the papers', and our rows meet theirs."""
 
 from __future__ import annotations
 
