@@ -1,4 +1,4 @@
-"""docs/spaces.md says what the code says; printed figures are METHOD's, and our rows meet those they are made for."""
+"""docs/spaces.md says what the code says; printed figures are the papers', and our rows meet theirs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_medians_and_sizes_of_the_large_spaces_are_near_the_printed_ones(parts: 
 
 
 def test_published_figures_are_those_of_the_papers() -> None:
-    """METHOD 3.3, by hand."""
+    """As the FP-NAS and NAS-Bench-Macro papers print them, by hand."""
     assert {name: p.size for name, p in PUBLISHED.items()} == {
         "fbnetv2-f": 6e25,
         "fbnetv2-f-fine": 1e45,
