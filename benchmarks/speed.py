@@ -67,7 +67,7 @@ def images(options: Namespace, count: int = 2560) -> ImageData:
         if count < len(source):
             chosen = stratified_split(source.labels, count / len(source), 0)[1]
         part = source.subset(chosen)
-        name, pixels, labels = options.data.stem, part.images, part.labels
+        name, pixels, labels = options.data.stem, part.inputs, part.labels
     elif options.data.is_dir():
         source = parquet.read(Request(options.data)).train
         assert isinstance(source, Encoded)
@@ -127,7 +127,7 @@ def batch_of(data: ImageData, size: int, seed: int = 0, device: str = "cpu") -> 
     """Normalized images, channels last, and labels."""
     chosen = torch.randperm(len(data.train), generator=generator(seed, "batch"))[:size]
     part = data.train.subset(chosen)
-    images = data.normalize(part.images.to(device)).contiguous(memory_format=torch.channels_last)
+    images = data.normalize(part.inputs.to(device)).contiguous(memory_format=torch.channels_last)
     return images, part.labels.to(device)
 
 

@@ -104,10 +104,10 @@ def test_a_pools_file_holds_what_was_trained_and_its_numbers_come_back(pool: Any
 
 def test_the_learner_sees_neither_the_held_back_images_nor_the_test_images(pool: Any) -> None:
     images = ground.images(pool.data, pool.image_size)
-    kept, held, test = images.learnt.train.images, images.learnt.heldout.images, images.test.heldout.images
+    kept, held, test = images.learnt.train.inputs, images.learnt.heldout.inputs, images.test.heldout.inputs
     assert len(kept) + len(held) == len(images.whole.train)
     assert len(held) == round(0.1 * len(images.whole.train))
-    assert torch.equal(images.test.train.images, kept)
+    assert torch.equal(images.test.train.inputs, kept)
     seen = {image.numpy().tobytes() for image in kept}
     assert not any(image.numpy().tobytes() in seen for image in itertools.chain(held, test))
 

@@ -72,7 +72,7 @@ def test_a_teacher_that_knows_the_classes_teaches_without_labels() -> None:
     for _ in range(teacher.steps_total):
         teacher.step()
     assert teacher.result().accuracy > 90
-    wrong = fpnas.data.ImageSet(data.train.images, (data.train.labels + 1) % h.CLASSES)
+    wrong = fpnas.data.ImageSet(data.train.inputs, (data.train.labels + 1) % h.CLASSES)
     shuffled = fpnas.data.ImageData.of("wrong", wrong, data.heldout, classes=data.classes, heldout_from="test")
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     job = training(shuffled, epochs=12, teacher=teacher.network, teacher_weight=1.0)

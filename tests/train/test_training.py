@@ -40,7 +40,7 @@ def accuracy_by_hand(model: nn.Module, data: fpnas.data.ImageData) -> tuple[floa
     model.eval()
     right, loss = 0, 0.0
     with torch.no_grad():
-        for image, label in zip(data.heldout.images, data.heldout.labels.tolist(), strict=True):
+        for image, label in zip(data.heldout.inputs, data.heldout.labels.tolist(), strict=True):
             mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (data.mean, data.std))
             log_p = model(((image / 255 - mean) / std)[None])[0].double().log_softmax(dim=0)
             right += int(log_p.argmax()) == label

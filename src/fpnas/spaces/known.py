@@ -1,4 +1,4 @@
-"""Spaces by their names: ours, and those of one's own, so that the command line and `fpnas.load` can build either.
+"""Spaces by their names, fpnas's and a user's own, so that the command line and `fpnas.load` can build either.
 
 A run folder names its space and never the code behind it: what runs is what the user imports, in Python or by
 `fpnas --import FILE`, and nothing that lies in a folder can choose it.

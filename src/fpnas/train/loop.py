@@ -1,7 +1,7 @@
 """`Training`: one plain network on all training images, by a `Recipe` that is the same for every compared network.
 
 A step is a pure function of the state before it and of (seed, step, rank): all draws come from streams of their own, so
-a resumed training equals an unbroken one bit for bit. What a recipe's fields do is left to the files beside this one.
+a resumed training equals an unbroken one bit for bit.
 """
 
 from __future__ import annotations

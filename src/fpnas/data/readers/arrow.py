@@ -2,8 +2,7 @@
 labels, and the names of the classes in the schema's metadata.
 
 The columns are `image` and `label`, else the only one of its kind (Image, ClassLabel) in the metadata. An image is a
-struct with its `bytes`, or binary; a label is a whole number, or a string. Needs pyarrow, the extra `parquet`. Where
-the rows come from is left to `parquet` and `hub`.
+struct with its `bytes`, or binary; a label is a whole number, or a string. Needs pyarrow, the extra `parquet`.
 """
 
 from __future__ import annotations

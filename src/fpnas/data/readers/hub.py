@@ -1,7 +1,5 @@
-"""Data sets of the Hugging Face hub, by name: `hf:uoft-cs/cifar10`, fetched and kept by the package `datasets`.
-
-That package, the extra `hub`, hands out tables of arrow: what columns hold is left to `arrow`.
-"""
+"""Data sets of the Hugging Face hub, by name: `hf:uoft-cs/cifar10`, fetched and kept by the package `datasets`, the
+extra `hub`, which hands out tables of arrow."""
 
 from __future__ import annotations
 

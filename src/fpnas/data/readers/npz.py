@@ -6,7 +6,7 @@ The arrays, by their names:
 * `test_images`, `test_labels`, and `val_images`, `val_labels`: likewise, where there are some;
 * `classes`: the classes' names, where they have some.
 
-MedMNIST's files are such. Reading arrays of unknown origin is left to `fpnas.npz`.
+MedMNIST's files are such.
 """
 
 from __future__ import annotations

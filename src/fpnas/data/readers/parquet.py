@@ -2,7 +2,7 @@
 shards (`train-00000-of-00002.parquet`) or in folders (`train/0000.parquet`), in the folder itself or in its `data/`.
 
 Nothing in a file is trusted: rows and row groups are counted before memory is taken, labels as they are unpacked. Needs
-pyarrow, the extra `parquet`. What columns hold is left to `arrow`.
+pyarrow, the extra `parquet`.
 """
 
 from __future__ import annotations
