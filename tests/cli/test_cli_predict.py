@@ -152,7 +152,7 @@ def test_an_onnx_file_whose_metadata_lies_is_refused(shipped: Shipped, pictures:
     for key, value, words in (
         ("image_size", "17", "17 x 17"),
         ("classes", '["a", "b"]', "2 logits"),
-        ("std", "[0]", "above 0"),
+        ("std", "[0]", "greater than 0"),
     ):
         model = onnx.load(shipped.out / "net.onnx")
         for entry in model.metadata_props:

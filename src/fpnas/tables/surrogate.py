@@ -125,4 +125,4 @@ def _judged(forest: Forest, codes: NDArray[np.int64], values: NDArray[np.float64
     said = forest(torch.from_numpy(codes)).numpy()
     varies = bool(values.std() and said.std())
     r2 = 1 - float(((said - values) ** 2).mean() / values.var()) if values.std() else 0.0
-    return SurrogateFit(num_rows, len(values), r2, float(spearmanr(said, values)[0]) if varies else 0.0)
+    return SurrogateFit(num_rows, len(values), r2, float(np.asarray(spearmanr(said, values))[0]) if varies else 0.0)
