@@ -39,15 +39,7 @@ def read(
     ignore: Sequence[str] = (),
     seed: str | None = None,
 ) -> Rows:
-    """The rows of a CSV or parquet file.
-
-    Args:
-        path: the file.
-        metric: columns with accuracies that a search sees, one a rotation.
-        truth: the column that judges; without one, the mean of the other metrics, or the metric where it is alone.
-        cost_columns: columns with costs.
-        ignore: columns that are none of these and no choices.
-        seed: the column that tells trainings of one architecture apart, whose accuracies are averaged.
+    """The rows of a CSV or parquet file; the arguments are those of `fpnas.tables.load`.
 
     Raises:
         InputError: a column that isn't there, a missing value, or text where a number belongs; with the row's number.

@@ -39,11 +39,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Rows:
-    """The rows of the file, not yet validated as a table.
-
-    Raises:
-        InputError: it is not this table's file.
-    """
+    """The rows of the file, or `InputError`; not yet validated as a table."""
     arch, runs, params, flops = _from_json(path) if path.suffix == ".json" else _from_npz(path)
     with torch.device("meta"):
         space = nasbench_macro().space

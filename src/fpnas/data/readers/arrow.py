@@ -104,11 +104,7 @@ def assembled(name: str, tables: Mapping[str, Table]) -> Parts:
 
 
 def columns_of(schema: Any, where: str) -> Columns:
-    """The columns of an arrow schema.
-
-    Raises:
-        InputError: they can't be told.
-    """
+    """The columns of an arrow schema, or `InputError` where they can't be told."""
     try:
         metadata: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features: dict[str, Any] = metadata.get("info", {}).get("features", {})

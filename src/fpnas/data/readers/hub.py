@@ -27,11 +27,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The splits `train`, `test` and `validation` of a data set of the hub; images stay encoded.
-
-    Raises:
-        InputError: `datasets` isn't installed, or there is no such data set of labelled images.
-    """
+    """The splits `train`, `test` and `validation` of a data set of the hub; images stay encoded."""
     name = str(request.data).removeprefix(PREFIX)
     try:
         datasets: Any = import_module("datasets")

@@ -39,11 +39,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The parts of an .npz file.
-
-    Raises:
-        InputError: an array is missing, of another kind than it should be, too large, or broken.
-    """
+    """The parts of an .npz file."""
     path = Path(request.data)
     there = array_names(path)
     if "train_images" not in there:

@@ -38,11 +38,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The parts of a folder of parquet files; images stay encoded.
-
-    Raises:
-        InputError: no training files, a shard that is missing, a file or columns that aren't as they should be.
-    """
+    """The parts of a folder of parquet files; images stay encoded."""
     folder = Path(request.data)
     tables: dict[str, Table] = {}
     for part, paths in parquet_files(folder).items():
