@@ -292,4 +292,4 @@ def test_a_run_without_normalisation_needs_data(place: Path) -> None:
     done = fpnas.export(place / "run", "safetensors", place / "x.safetensors", data=digits())
     assert done.facts["mean"] == arch["mean"]
     file.write_text(json.dumps({**arch, "std": [0.0]}))
-    assert "above 0" in refused(place, "export", "run", "--to", "pt2", "--out", "y.pt2")
+    assert "greater than 0" in refused(place, "export", "run", "--to", "pt2", "--out", "y.pt2")

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import helpers_run as h
 import pytest
 import torch
+from test_training import steps, training
 from torch import Tensor, nn
 
 import fpnas
 from fpnas.errors import InputError
 from fpnas.train import AtSize
 from fpnas.train.distil import distillation_loss, teacher_digest
-
-FIXED = {"crop": "none", "ema": 0.0}
-
-
-def train(job: fpnas.Training) -> float:
-    """Runs it to the end; its accuracy."""
-    for _ in range(job.steps_total):
-        job.step()
-    return job.result().accuracy
-
-
-def training(data: fpnas.data.ImageData, **options: Any) -> fpnas.Training:
-    supernet = h.small_supernet()
-    network = fpnas.from_scratch(supernet, supernet.arch)
-    return fpnas.Training(network, data, **{"epochs": 3, "batch_size": 12, **FIXED, **options})
 
 
 def by_hand(logits: list[list[float]], taught: list[list[float]], temperature: float) -> float:
@@ -76,12 +61,12 @@ def test_a_teacher_that_knows_the_classes_teaches_without_labels() -> None:
     """A trained network is the teacher, and the labels are all wrong: the pupil learns what the teacher knows."""
     data = h.made_up(train=96)
     teacher = training(data, epochs=12)
-    assert train(teacher) > 90
+    assert steps(teacher)[-1] > 90
     wrong = fpnas.data.ImageSet(data.train.inputs, (data.train.labels + 1) % h.CLASSES)
     shuffled = fpnas.data.ImageData.of("wrong", wrong, data.heldout, classes=data.classes, heldout_from="test")
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     job = training(shuffled, epochs=12, teacher=teacher.network, teacher_weight=1.0)
-    assert train(job) > 90
+    assert steps(job)[-1] > 90
     assert all(torch.equal(before[name], value) for name, value in teacher.network.state_dict().items())
     assert not teacher.network.training
 
