@@ -210,25 +210,30 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity") and arguments.device == "cpu":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, so that nothing migrates
     figures: dict[str, float] = {}
-    lines = [
-        "| space | input | operations | measured in, s | end to end, ms | Spearman | mean error | mean offset"
-        " | 10,000 architectures, ms |",
-        "|" + " --- |" * 9,
-    ]
+    head = ["space", "input", "operations", "measured in, s", "end to end, ms", "Spearman", "mean error", "mean offset"]
+    rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as fresh:
         arguments.cache = arguments.cache or Path(fresh)
         for text in arguments.spaces:
             name, size, channels = text.split(":")
             found = agreement(name, int(size), int(channels), arguments)
             figures |= {f"{name.replace('-', '_')}_{key}": value for key, value in found.items()}
-            lines.append(
-                f"| {name} | {channels} x {size} x {size} | {found['operations']:.0f} "
-                f"| {found['measuring_seconds']:.0f} | {found['least_ms']:.2f} to {found['greatest_ms']:.2f} "
-                f"| {found['spearman']:.3f} | {found['mean_error_percent']:.1f} % "
-                f"| {found['mean_offset_percent']:+.1f} % | {found['pricing_10000_ms']:.1f} |"
+            rows.append(
+                [
+                    name,
+                    f"{channels} x {size} x {size}",
+                    f"{found['operations']:.0f}",
+                    f"{found['measuring_seconds']:.0f}",
+                    f"{found['least_ms']:.2f} to {found['greatest_ms']:.2f}",
+                    f"{found['spearman']:.3f}",
+                    f"{found['mean_error_percent']:.1f} %",
+                    f"{found['mean_offset_percent']:+.1f} %",
+                    f"{found['pricing_10000_ms']:.1f}",
+                ]
             )
             if not arguments.json:
-                print(lines[-1], flush=True)
+                print(*rows[-1], sep=" | ", flush=True)
+    lines = results_file.table([*head, "10,000 architectures, ms"], rows)
     if arguments.interpolated and arguments.device == "cpu":
         name, size, channels = arguments.wide.split(":")
         found = interpolation(name, int(size), int(channels), arguments)

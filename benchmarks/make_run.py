@@ -140,7 +140,7 @@ def ship(data: ImageData, folder: Path) -> list[str]:
     ]
     with TemporaryDirectory() as place:
         paths = [Path(place) / f"image{number}.png" for number in range(NUM_PREDICTED)]
-        for path, image in zip(paths, data.heldout.images, strict=False):
+        for path, image in zip(paths, data.heldout.inputs, strict=False):
             pixels = image.permute(1, 2, 0).numpy()
             Image.fromarray(pixels[..., 0] if data.in_channels == 1 else pixels).save(path)
         for number, prediction in enumerate(fpnas.predict(done.file, paths, top=2)):

@@ -136,7 +136,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.pt"
         data = speed.images(options)
-        held: dict[str, Any] = {"images": data.train.images, "labels": data.train.labels}
+        held: dict[str, Any] = {"images": data.train.inputs, "labels": data.train.labels}
         torch.save({**held, "mean": list(data.mean), "std": list(data.std)}, images)
         for _ in range(options.rounds):
             for name in NAMES:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
     """The lines of a table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+
+
+def filled(page: str, parts: Mapping[str, str]) -> str:
+    """A page of docs/ with what is between `<!-- table NAME -->` and `<!-- end -->` written anew.
+
+    Raises:
+        KeyError: it asks for one that isn't among `parts`.
+    """
+    pattern = r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)"
+    return re.sub(pattern, lambda match: f"{match[1]}\n{parts[match[2]]}\n\n{match[3]}", page, flags=re.DOTALL)
 
 
 def write(path: Path | None, lines: Sequence[str]) -> None:

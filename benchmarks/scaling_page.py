@@ -9,11 +9,12 @@ takes log2(N) times that of two ranks. Input is read by each rank: its part, or 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import results_file
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 RANKS = (1, 2, 8, 64, 512)
@@ -86,26 +87,16 @@ def derived(parts: Parts) -> str:
         "batch",
         "sent by each rank, MB",
     ]
-    return markdown(head, rows)
+    return "\n".join(results_file.table(head, rows))
 
 
 def measured_table(measured: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """What the script printed."""
     rows = [[name.replace("_", " "), str(value)] for name, value in {**facts, **measured}.items()]
-    return markdown(["what", "measured"], rows)
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
+    return "\n".join(results_file.table(["what", "measured"], rows))
 
 
 def write(parts: Parts, measured: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Writes over what is between `<!-- table NAME -->` and `<!-- end -->`."""
-    page = PAGE.read_text()
-    for name, table in {"measured": measured_table(measured, facts), "derived": derived(parts)}.items():
-        pattern = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
-        page, count = re.subn(pattern, lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", page, flags=re.DOTALL)
-        assert count == 1, f"docs/scaling.md has no table {name}"
-    PAGE.write_text(page)
+    """Writes the page's tables."""
+    tables = {"measured": measured_table(measured, facts), "derived": derived(parts)}
+    PAGE.write_text(results_file.filled(PAGE.read_text(), tables))

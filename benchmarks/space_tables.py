@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import results_file
 import torch
 from torch import nn
 
@@ -212,18 +212,7 @@ def number(value: float) -> str:
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def filled(page: str, parts: dict[str, str]) -> str:
-    """The page with its generated parts written anew; `KeyError` where it asks for one that doesn't exist."""
-    return re.sub(
-        r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)",
-        lambda match: f"{match[1]}\n{parts[match[2]]}\n\n{match[3]}",
-        page,
-        flags=re.DOTALL,
-    )
+    return "\n".join(results_file.table(head, rows))
 
 
 def main() -> int:
@@ -232,7 +221,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     page = PAGE.read_text()
-    new = filled(page, tables())
+    new = results_file.filled(page, tables())
     if not arguments.check:
         PAGE.write_text(new)
     elif new != page:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import results_file
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ def images(options: Namespace, count: int = 2560) -> ImageData:
         if count < len(source):
             chosen = stratified_split(source.labels, count / len(source), 0)[1]
         part = source.subset(chosen)
-        name, pixels, labels = options.data.stem, part.images, part.labels
+        name, pixels, labels = options.data.stem, part.inputs, part.labels
     elif options.data.is_dir():
         source = parquet.read(Request(options.data)).train
         assert isinstance(source, Encoded)
@@ -127,7 +127,7 @@ def batch_of(data: ImageData, size: int, seed: int = 0, device: str = "cpu") -> 
     """Normalized images, channels last, and labels."""
     chosen = torch.randperm(len(data.train), generator=generator(seed, "batch"))[:size]
     part = data.train.subset(chosen)
-    images = data.normalize(part.images.to(device)).contiguous(memory_format=torch.channels_last)
+    images = data.normalize(part.inputs.to(device)).contiguous(memory_format=torch.channels_last)
     return images, part.labels.to(device)
 
 
@@ -165,10 +165,9 @@ def codes_of(space: fpnas.SearchSpace, count: int) -> Tensor:
 def table(measured: Mapping[str, Any], wanted: Mapping[str, float] | None = None) -> list[str]:
     """Lines of a table of what was measured; with `wanted`, by the same names, a column of the most it may be."""
     if wanted is None:
-        rows = [f"| {name} | {value} |" for name, value in measured.items()]
-        return ["| what | measured |", "| --- | --- |", *rows]
-    rows = [f"| {name} | {value} | {wanted.get(name, '')} |" for name, value in measured.items()]
-    return ["| what | measured | at most |", "| --- | --- | --- |", *rows]
+        return results_file.table(["what", "measured"], measured.items())
+    rows = [(name, value, wanted.get(name, "")) for name, value in measured.items()]
+    return results_file.table(["what", "measured", "at most"], rows)
 
 
 def show(
@@ -189,17 +188,8 @@ def show(
     }
     if options.json:
         print(json.dumps({**measured, **facts, **machine}))
-    lines = [
-        f"# {title}",
-        "",
-        f"* Command: `python {' '.join(sys.argv)}`",
-        *(f"* {name.replace('_', ' ')}: {value}" for name, value in {**machine, **facts}.items()),
-        "",
-        *table(measured, wanted),
-        "",
-    ]
+    told = [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
+    lines = [*results_file.head(title, *told, f"device: {machine['device']}"), *table(measured, wanted)]
     if not options.json:
         print("\n".join(lines))
-    if options.results:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text("\n".join(lines))
+    results_file.write(options.results, lines)

@@ -141,17 +141,16 @@ def measure(shape: Shape, splits: int, kernel: int, batch: int, device: str, clo
     return rows
 
 
-def table(rows: list[Row]) -> Iterator[str]:
+def table(rows: list[Row]) -> list[str]:
     """A line a shape and r; ratios above 1: apart is quicker."""
-    yield "| h, px, stride | r | kernel | | apart, ms | grouped / apart | tiled / apart |"
-    yield "|" + " --- |" * 7
+    cells: list[list[object]] = []
     for row in rows:
         where = f"{row.shape.width}, {row.shape.size}, {row.shape.stride}"
         what = "with backward" if row.backward else "forward"
-        yield (
-            f"| {where} | {row.splits} | {row.kernel} | {what} | {row.apart_ms:.2f} | {row.grouped:.2f}"
-            f" | {row.tiled:.2f} |"
-        )
+        ratios = [f"{value:.2f}" for value in (row.apart_ms, row.grouped, row.tiled)]
+        cells.append([where, row.splits, row.kernel, what, *ratios])
+    head = ["h, px, stride", "r", "kernel", "", "apart, ms", "grouped / apart", "tiled / apart"]
+    return results_file.table(head, cells)
 
 
 def verdict(rows: list[Row]) -> Iterator[str]:

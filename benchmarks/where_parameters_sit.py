@@ -19,12 +19,12 @@ import json
 import math
 import statistics
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import results_file
 import torch
 
 import fpnas
@@ -166,10 +166,9 @@ def richest(flops: fpnas.Flops, params: fpnas.Params) -> fpnas.Arch:
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-def by_kind(named: Mapping[str, Sequence[Sequence[Part]]]) -> Iterator[str]:
+def by_kind(named: Mapping[str, Sequence[Sequence[Part]]]) -> list[str]:
     """A line for each set of networks: means."""
-    yield "| networks | MFLOPs | M parameters | " + " | ".join(f"{kind}, M (% of FLOPs)" for kind in KINDS) + " |"
-    yield "|" + " --- |" * (len(KINDS) + 3)
+    rows: list[list[str]] = []
     for name, networks in named.items():
         params, flops = Counter[str](), Counter[str]()
         for part in (part for network in networks for part in network):
@@ -177,14 +176,15 @@ def by_kind(named: Mapping[str, Sequence[Sequence[Part]]]) -> Iterator[str]:
             flops[part.kind] += part.flops
         total, all_flops = sum(params.values()), sum(flops.values())
         cells = [f"{params[k] / len(networks) / 1e6:.2f} ({100 * flops[k] / all_flops:.1f})" for k in KINDS]
-        figures = f"{all_flops / len(networks) / 1e6:.0f} | {total / len(networks) / 1e6:.2f}"
-        yield f"| {name} | {figures} | " + " | ".join(cells) + " |"
+        figures = f"{all_flops / len(networks) / 1e6:.0f}", f"{total / len(networks) / 1e6:.2f}"
+        rows.append([name, *figures, *cells])
+    head = ["networks", "MFLOPs", "M parameters", *(f"{kind}, M (% of FLOPs)" for kind in KINDS)]
+    return results_file.table(head, rows)
 
 
-def by_positions(networks: Sequence[Sequence[Part]]) -> Iterator[str]:
+def by_positions(networks: Sequence[Sequence[Part]]) -> list[str]:
     """What a parameter costs in multiply-adds, by where its layer sits; means over the networks."""
-    yield "| layers | used at positions | M parameters | MFLOPs | multiply-adds a parameter |"
-    yield "|" + " --- |" * 5
+    rows: list[list[str]] = []
     params, flops = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
     for part in (part for network in networks for part in network if part.kind != "stem and norms"):
         params[part.kind, part.positions] += part.params
@@ -193,13 +193,14 @@ def by_positions(networks: Sequence[Sequence[Part]]) -> Iterator[str]:
     for kind, positions in sorted(params, key=lambda key: (KINDS.index(key[0]), -key[1])):
         own, cost = params[kind, positions], flops[kind, positions]
         where = f"{math.isqrt(positions)}²" if positions > 1 else "1"
-        yield f"| {kind} | {where} | {own / count / 1e6:.2f} | {cost / count / 1e6:.1f} | {cost / own:,.1f} |"
+        rows.append([kind, where, f"{own / count / 1e6:.2f}", f"{cost / count / 1e6:.1f}", f"{cost / own:,.1f}"])
+    head = ["layers", "used at positions", "M parameters", "MFLOPs", "multiply-adds a parameter"]
+    return results_file.table(head, rows)
 
 
-def on_and_off(supernet: fpnas.Supernet, archs: Sequence[fpnas.Arch]) -> Iterator[str]:
+def on_and_off(supernet: fpnas.Supernet, archs: Sequence[fpnas.Arch]) -> list[str]:
     """The same networks with split attention and head switched; means."""
-    yield "| the same networks | MFLOPs | M parameters | of these |"
-    yield "| --- | --- | --- | --- |"
+    rows: list[list[str]] = []
     whole = 0.0
     for name, attention, head in (
         ("as they are", "as it is", True),
@@ -221,7 +222,8 @@ def on_and_off(supernet: fpnas.Supernet, archs: Sequence[fpnas.Arch]) -> Iterato
             params.append(sum(part.params for part in parts) / 1e6)
         mean = statistics.fmean(params)
         whole = whole or mean
-        yield f"| {name} | {statistics.fmean(flops):.0f} | {mean:.2f} | {100 * mean / whole:.0f} % |"
+        rows.append([name, f"{statistics.fmean(flops):.0f}", f"{mean:.2f}", f"{100 * mean / whole:.0f} %"])
+    return results_file.table(["the same networks", "MFLOPs", "M parameters", "of these"], rows)
 
 
 def spread(params: fpnas.Params, codes: torch.Tensor) -> str:
@@ -297,17 +299,13 @@ def main() -> int:
     print("\n".join(lines))
     if arguments.arch:
         write_arch(arguments.arch, supernet, flops, params, near)
-    if arguments.results:
-        head = [
-            "# Why has FP-NAS-L2 about twice the parameters of EfficientNet-B2 at equal FLOPs?",
-            "",
-            f"* Command: `python {' '.join(sys.argv)}`; {time.strftime('%Y-%m-%d')}. Counts: the same on any machine.",
-            "* The paper prints 1,045 M multiply-adds and 20.7 M parameters for L2 (256 px), 1,050 M and 9.2 M for",
-            "  EfficientNet-B2 (260 px). Ours are random networks of our `fpnas-l2`: the paper's network isn't public.",
-            "",
-        ]
-        arguments.results.parent.mkdir(parents=True, exist_ok=True)
-        arguments.results.write_text("\n".join([*head, *lines]))
+    head = results_file.head(
+        "Why has FP-NAS-L2 about twice the parameters of EfficientNet-B2 at equal FLOPs?",
+        "The paper prints 1,045 M multiply-adds and 20.7 M parameters for L2 (256 px), 1,050 M and 9.2 M for"
+        " EfficientNet-B2 (260 px). Ours are random networks of our `fpnas-l2`: the paper's network isn't public.",
+        machine="any: these are counts",
+    )
+    results_file.write(arguments.results, [*head, *lines])
     return 0
 
 

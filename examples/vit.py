@@ -82,7 +82,7 @@ def main() -> None:
 
     network = supernet.extract(answer.arch).eval()  # a plain torch module with the supernet's weights
     with torch.no_grad():
-        right = network(data.normalize(data.heldout.images)).argmax(dim=1) == data.heldout.labels
+        right = network(data.normalize(data.heldout.inputs)).argmax(dim=1) == data.heldout.labels
     print(f"{100 * right.double().mean():.1f} % of {len(right)} held-out images")
 
 

@@ -2,6 +2,7 @@
 
 * `pytest -n 2` on two cores runs two processes; if each of them also used two OpenMP threads, the threads would wait
   for one another and everything would take 12 times as long.
+* Spaces that a test registers, by itself, by `--import` or by running an example, are forgotten after it.
 * jaxtyping's annotations become checks (by beartype) in the words, the maths, the costs and the data. The networks
   stay as they are: `torch.fx`, which extracts a network, can't follow a decorated `forward`.
 """
@@ -9,7 +10,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from unittest.mock import patch
 
+import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -35,3 +39,11 @@ settings.load_profile("fpnas")
 # A module that is there already would stay unchecked.
 assert not any(name.partition(".")[0] == "fpnas" for name in sys.modules), "the hook must come before fpnas"
 install_import_hook(CHECKED, "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _own_spaces_are_forgotten() -> Iterator[None]:
+    from fpnas.spaces import OWN
+
+    with patch.dict(OWN):
+        yield

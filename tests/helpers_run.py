@@ -75,7 +75,7 @@ class Untouchable(ImageSet):
     armed = False
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("images", "labels", "subset", "resized") and type(self).armed:
+        if name in ("inputs", "labels", "subset", "resized") and type(self).armed:
             raise AssertionError(f"held-out {name} were read")
         return super().__getattribute__(name)
 

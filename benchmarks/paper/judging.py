@@ -71,22 +71,23 @@ def table(arms: Sequence[Arm], found: Found, against: str) -> list[str]:
     base = found[against]
     head = ["arm", "published", "K at first", "samples", f"of {against}'s", "search, s", f"of {against}'s"]
     head += ["kFLOPs", "test accuracy, %"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines: list[list[str]] = []
     for arm in arms:
         rows = found[arm.name]
-        cells = [
-            arm.name,
-            arm.published,
-            f"{statistics.fmean(row.first_k for row in rows):.0f}",
-            f"{statistics.fmean(row.samples for row in rows):,.0f}",
-            f"{statistics.fmean(_shares(rows, base, 'samples')):.2f}",
-            f"{statistics.fmean(row.search_seconds for row in rows):,.0f}",
-            f"{statistics.fmean(_shares(rows, base, 'search_seconds')):.2f}",
-            spread([row.flops / 1e3 for row in rows], 0),
-            spread([row.accuracy for row in rows]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        lines.append(
+            [
+                arm.name,
+                arm.published,
+                f"{statistics.fmean(row.first_k for row in rows):.0f}",
+                f"{statistics.fmean(row.samples for row in rows):,.0f}",
+                f"{statistics.fmean(_shares(rows, base, 'samples')):.2f}",
+                f"{statistics.fmean(row.search_seconds for row in rows):,.0f}",
+                f"{statistics.fmean(_shares(rows, base, 'search_seconds')):.2f}",
+                spread([row.flops / 1e3 for row in rows], 0),
+                spread([row.accuracy for row in rows]),
+            ]
+        )
+    return results_file.table(head, lines)
 
 
 def _shares(ours: Sequence[Outcome], theirs: Sequence[Outcome], what: str) -> list[float]:
@@ -176,8 +177,6 @@ def report(asked: Plan, script: str, title: str, lines: Sequence[str], minutes: 
         )
     clock = "processor seconds" if asked.device == "cpu" else "wall seconds times GPUs"
     text.append(f"* Mean ± standard deviation over seeds 0 to {asked.seeds - 1}; seconds are {clock}")
-    text += ["", *lines, ""]
-    print("\n".join(text))
-    if asked.results is not None:
-        asked.results.parent.mkdir(parents=True, exist_ok=True)
-        asked.results.write_text("\n".join(text))
+    text += ["", *lines]
+    print("\n".join([*text, ""]))
+    results_file.write(asked.results, text)

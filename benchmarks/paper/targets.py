@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 
 import torch
-from judging import report, spread
+from judging import report, results_file, spread
 from protocol import GROUND, Arm, Plan, begin, keep, kept, load, made_by, plan, supernet
 from verdicts import verdict
 
@@ -82,26 +82,27 @@ def lines(own: Sequence[Sequence[Outcome]], shared: Sequence[Outcome]) -> list[s
         shared: by seed.
     """
     head = ["target", "kFLOPs, own", "kFLOPs, shared", "accuracy, own, %", "accuracy, shared, %", "shared less own"]
-    rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    rows: list[list[str]] = []
     gaps: list[float] = []
     for index, (target, alone) in enumerate(zip(TARGETS, own, strict=True)):
         differences = [all_.accuracy[index] - one_.accuracy[0] for all_, one_ in zip(shared, alone, strict=True)]
         found = verdict(differences, margin=ALLOWED)
         gaps.append(found.mean)
-        cells = [
-            name_of(target),
-            spread([one_.flops[0] / 1e3 for one_ in alone], 0),
-            spread([all_.flops[index] / 1e3 for all_ in shared], 0),
-            spread([one_.accuracy[0] for one_ in alone]),
-            spread([all_.accuracy[index] for all_ in shared]),
-            str(found),
-        ]
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(
+            [
+                name_of(target),
+                spread([one_.flops[0] / 1e3 for one_ in alone], 0),
+                spread([all_.flops[index] / 1e3 for all_ in shared], 0),
+                spread([one_.accuracy[0] for one_ in alone]),
+                spread([all_.accuracy[index] for all_ in shared]),
+                str(found),
+            ]
+        )
     samples = statistics.fmean(one_.samples for alone in own for one_ in alone)
     seconds = statistics.fmean(one_.seconds for alone in own for one_ in alone)
     many, longer = (statistics.fmean(getattr(all_, name) for all_ in shared) for name in ("samples", "seconds"))
     return [
-        *rows,
+        *results_file.table(head, rows),
         "",
         f'The last column: mean over the seeds and its 95 % interval; "no worse": above -{ALLOWED}. The lowest is '
         f"{min(gaps):+.2f}.",

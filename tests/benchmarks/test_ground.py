@@ -23,12 +23,23 @@ KEPT_AT = ground.POOLS_AT
 POOL = ground.Pool("digits", "digits", 16, 8e5, 6, 2, fpnas.Recipe(epochs=2, batch_size=64))
 
 
+def codes_of(archs: list[fpnas.Arch]) -> torch.Tensor:
+    return torch.tensor([ground.supernet(POOL).space.encode(arch) for arch in archs])
+
+
+def random_archs(count: int, seed: int) -> list[fpnas.Arch]:
+    """Networks of the whole space, by their plain names."""
+    space, rng = ground.supernet(POOL).space, np.random.default_rng(seed)
+    codes = np.stack([rng.integers(0, n, count) for n in space.cardinalities], axis=1)
+    return [ground.plain(space.decode(row), space) for row in codes.tolist()]
+
+
 # ------------------------------------------------------------------------------------------------------------- the pool
 
 
 def test_draws_lie_in_the_band_are_distinct_and_go_on() -> None:
     drawn = ground.draw(POOL, 40)
-    costs = ground.costs(POOL)[0](torch.tensor([ground.supernet(POOL).space.encode(arch) for arch in drawn]))
+    costs = ground.costs(POOL)[0](codes_of(drawn))
     assert ((costs <= POOL.target) & (costs >= 0.95 * POOL.target)).all()
     assert len(set(drawn)) == 40
     assert ground.draw(POOL, 7) == drawn[:7]
@@ -39,12 +50,8 @@ def test_distinct_draws_are_uniform_over_networks() -> None:
     """A code is kept as often as its network has few others: skips are as rare as networks with them."""
     distinct = ground.Pool(**{**vars(POOL), "distinct": True})
     space = ground.supernet(POOL).space
-    skips = {
-        name: np.mean(
-            [describe.skipped(space, torch.tensor([space.encode(arch)])).item() for arch in ground.draw(p, 300)]
-        )
-        for name, p in (("codes", POOL), ("networks", distinct))
-    }
+    drawn = {name: codes_of(ground.draw(p, 300)) for name, p in (("codes", POOL), ("networks", distinct))}
+    skips = {name: describe.skipped(space, codes).double().mean().item() for name, codes in drawn.items()}
     shares = describe.shares(POOL)
     for column, name in enumerate(("codes", "networks")):
         mean = sum(number * share[column] for number, share in shares.items())
@@ -54,7 +61,7 @@ def test_distinct_draws_are_uniform_over_networks() -> None:
     # By hand: group 1 bypassed is one network for 2 * 4 * 3 codes.
     arch = next(arch for arch in ground.draw(POOL, 40) if arch["group1.kernel"] == 0 and arch["group2.kernel"] != 0)
     arch = fpnas.Arch({**arch, "group3.kernel": 3, "group4.kernel": 5})
-    assert ground.alike(space, torch.tensor([space.encode(arch)])).tolist() == [24.0]
+    assert ground.alike(space, codes_of([arch])).tolist() == [24.0]
 
 
 def test_a_networks_plain_name_is_the_same_network() -> None:
@@ -77,11 +84,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Any:
     before, ground.POOLS_AT = ground.POOLS_AT, tmp_path_factory.mktemp("pools")
     ground.POOLS[POOL.name] = POOL
     threads = torch.get_num_threads()
-    ground.save(
-        POOL.path,
-        [*ground.facts(POOL), ground.machine()],
-        [ground.train(POOL, *task) for task in make_pools.tasks(POOL)],
-    )
+    rows = [ground.train(POOL, *task) for task in make_pools.tasks(POOL)]
+    ground.save(POOL.path, [*ground.facts(POOL), ground.machine()], rows)
     yield POOL
     torch.set_num_threads(threads)
     ground.POOLS_AT = before
@@ -104,10 +108,10 @@ def test_a_pools_file_holds_what_was_trained_and_its_numbers_come_back(pool: Any
 
 def test_the_learner_sees_neither_the_held_back_images_nor_the_test_images(pool: Any) -> None:
     images = ground.images(pool.data, pool.image_size)
-    kept, held, test = images.learnt.train.images, images.learnt.heldout.images, images.test.heldout.images
+    kept, held, test = images.learnt.train.inputs, images.learnt.heldout.inputs, images.test.heldout.inputs
     assert len(kept) + len(held) == len(images.whole.train)
     assert len(held) == round(0.1 * len(images.whole.train))
-    assert torch.equal(images.test.train.images, kept)
+    assert torch.equal(images.test.train.inputs, kept)
     seen = {image.numpy().tobytes() for image in kept}
     assert not any(image.numpy().tobytes() in seen for image in itertools.chain(held, test))
 
@@ -129,11 +133,8 @@ def test_a_pool_goes_on_on_another_device_but_not_by_other_code(pool: Any) -> No
     there = here.replace(device, "A GPU, float32").replace(torch_, "2.0.0")
     assert make_pools.head(pool, facts, here) == [*facts, here]
     assert make_pools.head(pool, [*facts, there], here) == [*facts, there, here]
-    assert make_pools.head(pool, [*facts, here.replace("commit", "commit 1234567 not"), there], here) == [
-        *facts,
-        there,
-        here,
-    ]
+    other = here.replace("commit", "commit 1234567 not")
+    assert make_pools.head(pool, [*facts, other, there], here) == [*facts, there, here]
     for line in (there.replace(code, 16 * "0"), here.replace(torch_, "2.0.0"), "# machine: unknown"):
         with pytest.raises(SystemExit, match="expected the facts of this pool"):
             make_pools.head(pool, [*facts, line], here)
@@ -217,10 +218,8 @@ def test_appraisals_agree_with_the_truth_on_nasbench_macro(target: int) -> None:
     values = np.array(list(band.values()))
     assert len(values) > 150
     few = np.random.default_rng(target).choice(values, 96, replace=False)
-    shares = [
-        standing.standing(value, few).percentile - standing.standing(value, values).percentile for value in values
-    ]
-    assert max(map(abs, shares)) < 100 * 1.63 / 96**0.5  # Kolmogorov and Smirnov's 99 %
+    of_few, of_all = ([standing.standing(value, pool).percentile for value in values] for pool in (few, values))
+    assert np.abs(np.subtract(of_few, of_all)).max() < 100 * 1.63 / 96**0.5  # Kolmogorov and Smirnov's 99 %
     # An appraisal is among the others of the band; its best-of-N is that of trained draws.
     space = fpnas.tables.load(MACRO).space
     for codes in sorted(band, key=band.__getitem__)[:: len(band) // 5]:
@@ -236,10 +235,7 @@ def test_appraisals_agree_with_the_truth_on_nasbench_macro(target: int) -> None:
 
 
 def test_a_misjudged_option_is_found_and_bypassed_ones_do_not_count() -> None:
-    space = ground.supernet(POOL).space
-    rng = np.random.default_rng(0)
-    codes = np.stack([rng.integers(0, n, 400) for n in space.cardinalities], axis=1)
-    archs = [ground.plain(space.decode(row), space) for row in codes.tolist()]
+    archs, rng = random_archs(400, seed=0), np.random.default_rng(7)
     truth = rng.normal(size=400)
     bias = np.array([-1.0 if arch["group4.splits"] == 4 and arch["group4.kernel"] != 0 else 0.0 for arch in archs])
     found = standing.misjudged(archs, truth + bias + rng.normal(0, 0.2, 400), truth)
@@ -252,10 +248,7 @@ def test_a_misjudged_option_is_found_and_bypassed_ones_do_not_count() -> None:
 
 def test_noise_alone_misjudges_no_option() -> None:
     """A truly good option under scores that know little: its networks are ranked low, but by no bias."""
-    space = ground.supernet(POOL).space
-    rng = np.random.default_rng(1)
-    codes = np.stack([rng.integers(0, n, 2000) for n in space.cardinalities], axis=1)
-    archs = [ground.plain(space.decode(row), space) for row in codes.tolist()]
+    archs, rng = random_archs(2000, seed=1), np.random.default_rng(7)
     truth = rng.normal(size=2000) + np.array([2.0 * (arch["group4.kernel"] == 5) for arch in archs])
     for noise in (1.0, 3.0, 30.0):
         found = standing.misjudged(archs, truth + rng.normal(0, noise, 2000), truth)

@@ -29,7 +29,7 @@ def logits_by_hand(file: Path) -> np.ndarray:
     """Of the held-out digits, by onnxruntime and what the file's metadata says of normalization."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     told = {key: json.loads(value) for key, value in facts_in(file).items() if key in ("mean", "std")}
-    pixels = digits().heldout.images.numpy().astype(np.float64) / 255
+    pixels = digits().heldout.inputs.numpy().astype(np.float64) / 255
     mean, std = (np.array(told[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
     return session.run(None, {"images": ((pixels - mean) / std).astype(np.float32)})[0]
 
@@ -131,7 +131,7 @@ def test_int8_calibrates_on_training_images_alone(
     assert spec is not None
     numbers = ((seen[0][:, 0, 0, 0].double() * spec.std[0] + spec.mean[0]) * 255).round().long().tolist()
     assert sorted(numbers) == list(range(200)), "pixel (0, 0) of a made-up image holds its number"
-    train = spec.normalize(data.train.images)
+    train = spec.normalize(data.train.inputs)
     assert torch.equal(seen[0], train[numbers])
     assert not list(tmp_path.iterdir())
 
@@ -186,12 +186,12 @@ def test_the_cards_program_runs(name: str, shipped: Shipped, tmp_path: Path, mon
 
     for file in shipped.out.iterdir():
         shutil.copy(file, tmp_path)
-    Image.fromarray(digits().heldout.images[0, 0].numpy()).save(tmp_path / "image.png")
+    Image.fromarray(digits().heldout.inputs[0, 0].numpy()).save(tmp_path / "image.png")
     (block,) = re.findall(r"```python\n(.*?)```", (tmp_path / f"{name}.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, np.ndarray] = {}
     exec(compile(block, name, "exec"), names)
-    assert_same = fpnas.load(shipped.run)(digits().normalize(digits().heldout.images[:1])).detach().numpy()
+    assert_same = fpnas.load(shipped.run)(digits().normalize(digits().heldout.inputs[:1])).detach().numpy()
     np.testing.assert_allclose(names["logits"], assert_same, atol=1e-4)
 
 
@@ -292,4 +292,4 @@ def test_a_run_without_normalisation_needs_data(place: Path) -> None:
     done = fpnas.export(place / "run", "safetensors", place / "x.safetensors", data=digits())
     assert done.facts["mean"] == arch["mean"]
     file.write_text(json.dumps({**arch, "std": [0.0]}))
-    assert "above 0" in refused(place, "export", "run", "--to", "pt2", "--out", "y.pt2")
+    assert "greater than 0" in refused(place, "export", "run", "--to", "pt2", "--out", "y.pt2")

@@ -149,7 +149,7 @@ def test_flags_without_effect_are_warned_about(clock: Clock, small: Found, tmp_p
         (("--target-ms", "0.2", "--latency-table", "none.json"), "none.json"),
         (("--target-ms", "0.2", "--latency-table", "text.json"), "text.json"),
         (("--target-ms", "0.2", "--latency-table", "lacking.json"), "without"),
-        (("--target-ms", "0.2", "--latency-table", "negative.json"), "0 ms or more"),
+        (("--target-ms", "0.2", "--latency-table", "negative.json"), "greater than or equal to 0"),
         (("--target-ms", "0.2", "--latency-table", "lacking.json", "--latency-batch", "2"), "batches of 2"),
     ],
 )

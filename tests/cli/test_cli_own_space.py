@@ -85,7 +85,7 @@ def test_python_loads_it_after_an_import(run: tuple[str, Path]) -> None:
         network = fpnas.load(folder)
     data = fpnas.data.load("digits", image_size=8)
     with torch.no_grad():
-        right = network(data.normalize(data.heldout.images)).argmax(dim=1) == data.heldout.labels
+        right = network(data.normalize(data.heldout.inputs)).argmax(dim=1) == data.heldout.labels
     found = json.loads((folder / "train" / "result.json").read_text())
     assert 100 * float(right.double().mean()) == pytest.approx(found["accuracy"], abs=1e-6)
 

@@ -20,7 +20,7 @@ COUNT = 12
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
     """Held-out digits as PNG files, 16 x 16 pixels."""
-    images = fpnas.data.load("digits", image_size=16).heldout.images[:COUNT, 0].numpy()
+    images = fpnas.data.load("digits", image_size=16).heldout.inputs[:COUNT, 0].numpy()
     paths = [tmp_path / f"digit {number}.png" for number in range(COUNT)]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
@@ -31,7 +31,7 @@ def by_hand(run: Path) -> torch.Tensor:
     """Probabilities of those digits from the tensors themselves."""
     data = fpnas.data.load("digits", image_size=16)
     with torch.no_grad():
-        return fpnas.load(run)(data.normalize(data.heldout.images[:COUNT])).softmax(dim=1)
+        return fpnas.load(run)(data.normalize(data.heldout.inputs[:COUNT])).softmax(dim=1)
 
 
 def sources(shipped: Shipped) -> dict[str, Path]:
@@ -152,7 +152,7 @@ def test_an_onnx_file_whose_metadata_lies_is_refused(shipped: Shipped, pictures:
     for key, value, words in (
         ("image_size", "17", "17 x 17"),
         ("classes", '["a", "b"]', "2 logits"),
-        ("std", "[0]", "above 0"),
+        ("std", "[0]", "greater than 0"),
     ):
         model = onnx.load(shipped.out / "net.onnx")
         for entry in model.metadata_props:
@@ -180,7 +180,7 @@ def test_images_are_read_as_training_images_are(fit: str, tmp_path: Path) -> Non
             held.append(path)
     data = fpnas.data.load(tmp_path, image_size=16, fit=fit)
     spec = fpnas.data.ImageSpec.of(data)
-    for images, part in ((data.train.images, "train"), (data.heldout.images, "val")):
+    for images, part in ((data.train.inputs, "train"), (data.heldout.inputs, "val")):
         read = torch.cat([read_image(path, spec) for path in sorted(paths[part])])
         assert torch.equal(read, images)
     assert fpnas.data.ImageSpec.from_json(spec.to_json()) == spec

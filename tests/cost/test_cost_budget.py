@@ -30,7 +30,7 @@ EVERY = torch.tensor([[a, b] for a in range(3) for b in range(2)])
 
 
 def test_excess_by_hand() -> None:
-    """C(A) = max(0, cost / target - 1), METHOD 1."""
+    """C(A) = max(0, cost / target - 1)."""
     assert Budget(Listed(), target=4.0).excess(EVERY).tolist() == [0.0, 0.0, 0.0, 1.0, 0.25, 1.5]
     assert Budget(Listed(), target=10.0).excess(EVERY).tolist() == [0.0] * 6
     assert Budget(Listed(), target=2.0).excess(EVERY).tolist() == [0.0, 0.5, 1.0, 3.0, 1.5, 4.0]

@@ -25,12 +25,8 @@ from fpnas.elastic import (
 )
 from fpnas.errors import SupernetError
 
-WIDTH, HEADS, DEPTH, HIDDEN = (
-    Choice("w", (4, 6)),
-    Choice("h", (1, 3)),
-    Choice("depth", (0, 1, 2)),
-    Choice("hidden", (3, 5)),
-)
+WIDTH, HEADS = Choice("w", (4, 6)), Choice("h", (1, 3))
+DEPTH, HIDDEN = Choice("depth", (0, 1, 2)), Choice("hidden", (3, 5))
 LENGTH, FEATURES, WORDS = 5, 6, 7
 
 
@@ -110,9 +106,8 @@ class ManyNames(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        block = nn.Sequential(
-            Linear(FEATURES, WIDTH), nn.Tanh(), Linear(WIDTH, FEATURES), nn.Linear(FEATURES, FEATURES)
-        )
+        inner = Linear(FEATURES, WIDTH), nn.Tanh(), Linear(WIDTH, FEATURES)
+        block = nn.Sequential(*inner, nn.Linear(FEATURES, FEATURES))
         self.alias = block
         self.stack = Repeat(Choice("times", (0, 1, 3)), [block, block, block])
         self.last = Switch(Choice("last", ("block", "none")), {"block": block, "none": nn.Identity()})

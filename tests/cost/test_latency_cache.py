@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -184,10 +183,10 @@ def test_the_folder_of_the_cache(net: Supernet, monkeypatch: pytest.MonkeyPatch,
     assert list((tmp_path / "fpnas" / "latency").glob("*.json"))
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"threads": 0}])
-def test_numbers_out_of_range(net: Supernet, wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="1 or more"):
-        latency_table(net, SHAPE, **wrong)
+def test_numbers_out_of_range(net: Supernet) -> None:
+    for name in ("batch_size", "threads"):
+        with pytest.raises(InputError, match="1 or more"):
+            latency_table(net, SHAPE, **{name: 0})  # pyright: ignore[reportArgumentType]
 
 
 def test_the_real_clock(net: Supernet, tmp_path: Path) -> None:
@@ -216,11 +215,6 @@ def test_medians_of_rounds_in_turn() -> None:
     assert found == pytest.approx({"op0": 4000.0, "op1": 4100.0, "op2": 4200.0})
 
 
-def test_one_slow_round_leaves_no_trace() -> None:
-    slow = lambda call: 50.0 if call // 2 == 3 else 1.0  # noqa: E731
-    assert measure(dummies(2, []), Clock(slow), batch_size=1, device=CPU, rounds=3) == {"op0": 1000.0, "op1": 1000.0}
-
-
 def test_few_operations_are_in_memory_at_a_time() -> None:
     told: list[int] = []
     count = 2 * CHUNK + 1
@@ -229,8 +223,7 @@ def test_few_operations_are_in_memory_at_a_time() -> None:
     assert told == [CHUNK, 2 * CHUNK, count]
 
 
-def test_no_gradients() -> None:
-    net = small_supernet()
+def test_no_gradients(net: Supernet) -> None:
     (name, operation), *_ = [i for i in distinct_operations(net, operation_sites(net, SHAPE)).items() if "Conv" in i[0]]
     seen: list[bool] = []
 
@@ -268,7 +261,7 @@ def test_tables_survive_json(ops: dict[str, float], batch: int, device: str, thr
         ({"operations": [1]}, "operations"),
         ({"operations": {"a": None}}, "operations.a"),
         ({"operations": {"a": float("nan")}}, "operations.a"),
-        ({"operations": {"a": -1.0}}, "0 ms or more, got -1 for 'a'"),
+        ({"operations": {"a": -1.0}}, "operations.a -1.0: Input should be greater than or equal to 0"),
         ({"device": "n" * 300}, "device"),
     ],
 )

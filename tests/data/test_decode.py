@@ -31,9 +31,12 @@ def test_lossless_kinds_give_the_pixels(kind: str, tmp_path: Path) -> None:
     assert (header.width, header.height, header.short_side, header.is_grey) == (7, 5, 5, False)
 
 
-def test_jpeg() -> None:
-    flat = np.full((16, 16, 3), (200, 100, 50), np.uint8)
-    assert np.abs(rgb(decode(encoded(flat, "JPEG", quality=95), 3)).astype(int) - flat).max() <= 3
+def test_jpegs_in_rgb_and_cmyk() -> None:
+    for image, colour in (
+        (Image.new("RGB", (16, 16), (200, 100, 50)), (200, 100, 50)),
+        (Image.new("CMYK", (16, 16), (0, 255, 255, 0)), (255, 0, 0)),
+    ):
+        assert np.abs(rgb(decode(encoded(image, "JPEG", quality=95), 3)).astype(int) - colour).max() <= 4
 
 
 def test_grey_among_rgb_and_rgb_among_grey() -> None:
@@ -47,12 +50,6 @@ def test_grey_among_rgb_and_rgb_among_grey() -> None:
     colour = picture(2)
     luma = (colour.astype(float) @ [0.299, 0.587, 0.114]).round()
     assert np.abs(decode(encoded(colour), 1)[0] - luma).max() <= 1
-
-
-def test_cmyk() -> None:
-    inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    red = decode(encoded(inks, "JPEG", quality=95), 3)[:, 8, 8]
-    assert np.abs(red.astype(int) - (255, 0, 0)).max() <= 4
 
 
 def test_sixteen_bits_keep_the_high_byte() -> None:

@@ -8,6 +8,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -106,28 +107,22 @@ def test_downloads_whole_files_and_nothing_besides(served: Path, elsewhere: Path
     assert files_in(elsewhere.parent) == sorted(fashion_mnist.FILES)
     assert all((elsewhere / name).read_bytes() == (served / name).read_bytes() for name in fashion_mnist.FILES)
     content = gzip.decompress((served / "train-images-idx3-ubyte.gz").read_bytes())
-    assert data.train.images.numpy().tobytes() == content[16:]
+    assert data.train.inputs.numpy().tobytes() == content[16:]
     assert (data.train.labels.tolist(), len(data.heldout)) == ([*range(10)] * 2, 8)
     assert fashion().digest == data.digest
 
 
 def test_several_may_download_at_once(served: Path, elsewhere: Path) -> None:
-    digests: list[str] = []
-    threads = [threading.Thread(target=lambda: digests.append(fashion(download=True).digest)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(digests) == 4
+    with ThreadPoolExecutor(4) as threads:
+        digests = [data.digest for data in threads.map(fashion, [True] * 4)]
     assert len(set(digests)) == 1
 
 
 def test_other_contents_are_refused_and_leave_nothing_behind(served: Path, elsewhere: Path) -> None:
-    name = list(fashion_mnist.FILES)[-1]
-    whole = (served / name).read_bytes()
+    whole = (served / LAST).read_bytes()
     bomb = gzip.compress(bytes(100_000_000))
     for content in (whole[:-1] + b"?", whole[:-7], whole + b"more", b"no gzip", gzip.compress(b"other"), bomb, b""):
-        (served / name).write_bytes(content)
+        (served / LAST).write_bytes(content)
         assert str(elsewhere) in refused(f"Fashion-MNIST from {fashion_mnist.URL}, got ")
         assert files_in(elsewhere) == []
 
@@ -171,13 +166,9 @@ def test_without_being_asked_nothing_is_downloaded(served: Path, elsewhere: Path
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("FPNAS_DATA", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    cache = tmp_path / ".cache" / "fpnas" / "fashion-mnist"
-    assert fashion_mnist.folders() == (cache, PACKAGED)
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert fashion_mnist.folders() == (cache, PACKAGED)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
-    assert fashion_mnist.folders() == (Path("/c/fpnas/fashion-mnist"), PACKAGED)
+    for cache, folder in (("", tmp_path / ".cache"), ("relative", tmp_path / ".cache"), ("/c", Path("/c"))):
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        assert fashion_mnist.folders() == (folder / "fpnas" / "fashion-mnist", PACKAGED)
     monkeypatch.setenv("FPNAS_DATA", "~/d")
     assert fashion_mnist.folders()[:2] == (tmp_path / "d" / "fashion-mnist", Path("/c/fpnas/fashion-mnist"))
 

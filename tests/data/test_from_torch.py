@@ -45,7 +45,7 @@ def test_each_kind_of_image_gives_the_same_pixels(images: list[Any]) -> None:
     before = torch.get_rng_state()
     data = from_dataset(Pairs(images), Pairs(images[:3]), name="mine")
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(data.train.images, EXPECTED)
+    assert torch.equal(data.train.inputs, EXPECTED)
     assert data.train.labels.tolist() == LABELS
     assert (data.name, data.classes, data.heldout_from, len(data.heldout)) == ("mine", ("0", "1", "2"), "test", 3)
 
@@ -60,8 +60,8 @@ def test_grey_images() -> None:
 def test_loaders_and_tensor_data_sets() -> None:
     whole = TensorDataset(EXPECTED, torch.tensor(LABELS))
     data = from_dataset(DataLoader(whole, batch_size=5), DataLoader(whole, batch_size=4))
-    assert torch.equal(data.train.images, EXPECTED)
-    assert torch.equal(data.heldout.images, EXPECTED)
+    assert torch.equal(data.train.inputs, EXPECTED)
+    assert torch.equal(data.heldout.inputs, EXPECTED)
     assert from_dataset(whole, whole).digest == from_dataset(whole, whole, workers=2).digest == data.digest
     assert len(from_dataset(DataLoader(whole, batch_size=5, drop_last=True), whole).train) == 10
 
@@ -76,7 +76,7 @@ def test_names_of_classes_and_sizes() -> None:
     assert from_dataset(DataLoader(tensors)).classes == ("x", "y", "z")
     assert from_dataset(pairs, image_size=4).image_size == 4
     mixed = [picture(seed, 8 + seed, 10) for seed in range(12)]
-    assert from_dataset(Pairs(mixed), image_size=9, fit="stretch").train.images.shape[2:] == (9, 9)
+    assert from_dataset(Pairs(mixed), image_size=9, fit="stretch").train.inputs.shape[2:] == (9, 9)
     assert from_dataset(pairs, classes=2).num_classes == 2
 
 

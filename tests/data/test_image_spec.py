@@ -14,20 +14,13 @@ from fpnas.errors import InputError
 GOOD = {"image_size": 8, "in_channels": 2, "mean": [0.1, 0.5], "std": [1, 0.25], "classes": ["a", "b"]}
 
 
-def test_json_there_and_back() -> None:
-    spec = ImageSpec.of(load("digits", image_size=16))
+def test_json_there_and_back_and_it_normalizes_like_the_data() -> None:
+    data = load("digits", image_size=16)
+    spec = ImageSpec.of(data)
+    assert torch.equal(spec.normalize(data.heldout.inputs), data.normalize(data.heldout.inputs))
     assert ImageSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     assert spec.shape == (1, 16, 16)
     assert spec.num_classes == 10
-
-
-def test_normalisation_is_that_of_the_data_bit_for_bit() -> None:
-    data = load("digits", image_size=16)
-    images = data.heldout.images
-    spec = ImageSpec.of(data)
-    assert torch.equal(spec.normalize(images), data.normalize(images))
-    by_hand = (images.double() / 255 - data.mean[0]) / data.std[0]
-    torch.testing.assert_close(spec.normalize(images).double(), by_hand, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("key", GOOD)

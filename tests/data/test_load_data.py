@@ -9,7 +9,6 @@ import pytest
 import torch
 from pictures import pets, refused
 
-from fpnas import data as fpnas_data
 from fpnas.data import load
 from fpnas.errors import InputError
 
@@ -20,12 +19,12 @@ def test_digits() -> None:
     assert (data.image_size, data.in_channels, data.num_classes, data.heldout_from) == (32, 1, 10, "split")
     assert len(data.train) + len(data.heldout) == 1797
     assert len(data.heldout) == 359
-    assert int(data.train.images.max()) == 255
+    assert int(data.train.inputs.max()) == 255
     share = data.heldout.labels.bincount() / (data.train.labels.bincount() + data.heldout.labels.bincount())
     assert torch.allclose(share, torch.full((10,), 0.2), atol=0.006)
-    assert torch.equal(load("digits").heldout.images, data.heldout.images)
+    assert torch.equal(load("digits").heldout.inputs, data.heldout.inputs)
     assert not torch.equal(load("digits", seed=1).heldout.labels, data.heldout.labels)
-    assert load("digits", image_size=8).train.images.shape == (1438, 1, 8, 8)
+    assert load("digits", image_size=8).train.inputs.shape == (1438, 1, 8, 8)
     some = load("digits", classes=3, classes_seed=4)
     assert len(set(some.classes) & set("0123456789")) == 3
     assert some.train.labels.unique().tolist() == some.heldout.labels.unique().tolist() == [0, 1, 2]
@@ -59,7 +58,3 @@ def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pets(Path("digits"))
     assert load(Path("digits")).image_size == 8
     assert load("./digits").image_size == 8
-
-
-def test_the_public_names_are_there() -> None:
-    assert all(hasattr(fpnas_data, name) for name in fpnas_data.__all__)

@@ -30,7 +30,7 @@ def test_images_labels_and_names(tmp_path: Path, save: Any) -> None:
     save(tmp_path / "mine.npz", **TRAIN, test_images=IMAGES[:4], test_labels=LABELS[:4], classes=["a", "b", "c"])
     data = load(tmp_path / "mine.npz")
     assert (data.name, data.classes, data.heldout_from, data.skipped) == ("mine", ("a", "b", "c"), "test", None)
-    assert torch.equal(data.train.images, torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy()))
+    assert torch.equal(data.train.inputs, torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy()))
     assert data.train.labels.tolist() == LABELS.tolist()
     assert len(data.heldout) == 4
 
@@ -39,7 +39,7 @@ def test_grey_images_val_and_columns_of_labels_as_medmnist_has_them(tmp_path: Pa
     grey = {"train_images": IMAGES[..., 0], "train_labels": LABELS[:, None].astype(np.uint8)}
     data = load(written(tmp_path, **grey, val_images=IMAGES[:3, ..., 0], val_labels=LABELS[:3, None]))
     assert (data.in_channels, data.heldout_from, data.classes) == (1, "val", ("0", "1", "2"))
-    assert torch.equal(data.train.images[:, 0], torch.from_numpy(IMAGES[..., 0].copy()))
+    assert torch.equal(data.train.inputs[:, 0], torch.from_numpy(IMAGES[..., 0].copy()))
     assert load(written(tmp_path, **grey)).heldout_from == "split"
 
 
@@ -59,10 +59,7 @@ def test_grey_images_val_and_columns_of_labels_as_medmnist_has_them(tmp_path: Pa
         ({**TRAIN, "train_labels": LABELS - 1}, "labels from 0 up, got -1"),
         ({**TRAIN, "train_labels": LABELS * 0}, "training images of at least two classes, got '0' alone"),
         ({**TRAIN, "train_labels": LABELS // 2 * 5}, "each class from 0 to 5, got none of 1, 2, 3, 4; number those"),
-        (
-            {**TRAIN, "train_labels": LABELS + 2**60},
-            f"each class from 0 to {2 + 2**60}, got none of 0, 1, 2, 3, 4, ...",
-        ),
+        ({**TRAIN, "train_labels": LABELS + 2**60}, r"each class from 0 to \d+, got none of 0, 1, 2, 3, 4, \.\.\."),
         ({**TRAIN, "classes": ["a", "b"]}, "labels from 0 to 1, for 2 classes, got 2 among the training"),
         ({**TRAIN, "classes": [1, 2, 3]}, "text in 'classes'"),
         ({**TRAIN, "test_images": IMAGES[:1], "test_labels": [7]}, "labels from 0 to 2, for 3 classes, got 7"),

@@ -21,9 +21,9 @@ LABELS = [seed % 2 for seed in range(12)]
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
-def both(folder: Path, train: str = "train.parquet", test: str = "test.parquet") -> Path:
-    write_parquet(folder / train, CONTENTS, LABELS)
-    write_parquet(folder / test, CONTENTS[:4], LABELS[:4])
+def trained(folder: Path) -> Path:
+    """A folder with training images alone."""
+    write_parquet(folder / "train.parquet", CONTENTS, LABELS)
     return folder
 
 
@@ -40,11 +40,13 @@ def both(folder: Path, train: str = "train.parquet", test: str = "test.parquet")
 def test_the_images_in_their_order_wherever_the_files_lie(
     tmp_path: Path, train: str, test: str, heldout_from: str
 ) -> None:
-    data = load(both(tmp_path / "pets", train, test))
+    write_parquet(tmp_path / "pets" / train, CONTENTS, LABELS)
+    write_parquet(tmp_path / "pets" / test, CONTENTS[:4], LABELS[:4])
+    data = load(tmp_path / "pets")
     assert (data.name, data.classes, data.heldout_from) == ("pets", ("cat", "dog"), heldout_from)
-    assert torch.equal(data.train.images, stacked(range(12)))
+    assert torch.equal(data.train.inputs, stacked(range(12)))
     assert data.train.labels.tolist() == LABELS
-    assert torch.equal(data.heldout.images, stacked(range(4)))
+    assert torch.equal(data.heldout.inputs, stacked(range(4)))
 
 
 def test_shards_are_joined_in_order(tmp_path: Path) -> None:
@@ -52,14 +54,13 @@ def test_shards_are_joined_in_order(tmp_path: Path) -> None:
         write_parquet(tmp_path / f"train-0000{shard}-of-00002.parquet", CONTENTS[part], LABELS[part])
     write_parquet(tmp_path / "test.parquet", CONTENTS[:4], LABELS[:4])
     data = load(tmp_path)
-    assert torch.equal(data.train.images, stacked(range(12)))
+    assert torch.equal(data.train.inputs, stacked(range(12)))
     (tmp_path / "train-00001-of-00002.parquet").unlink()
     refused(tmp_path, "the 2 shards of 'train', got 1 files")
 
 
 def test_test_images_without_labels_are_passed_over(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
-    write_parquet(tmp_path / "test.parquet", CONTENTS[:4], [-1] * 4)
+    write_parquet(trained(tmp_path) / "test.parquet", CONTENTS[:4], [-1] * 4)
     assert load(tmp_path).heldout_from == "split"
     write_parquet(tmp_path / "val.parquet", CONTENTS[:6], LABELS[:6])
     assert (load(tmp_path).heldout_from, len(load(tmp_path).heldout)) == ("val", 6)
@@ -105,7 +106,7 @@ def test_files_that_disagree_or_lack_something(tmp_path: Path) -> None:
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
+    trained(tmp_path)
     content = (tmp_path / "train.parquet").read_bytes()
     (tmp_path / "train.parquet").write_bytes(content[: len(content) // 2])
     refused(tmp_path, r"a sound parquet file, got '.*train.parquet'")
@@ -114,14 +115,9 @@ def test_a_broken_file(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_row_group_that_claims_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
+def test_a_row_group_that_claims_too_much_and_no_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fpnas.data.readers.parquet.LARGEST_GROUP", 100)
-    refused(tmp_path, "row groups of at most")
-
-
-def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path / "train.parquet", CONTENTS, LABELS)
+    refused(trained(tmp_path), "row groups of at most")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     refused(tmp_path, r"pip install 'fpnas\[parquet\]'")
 

@@ -93,17 +93,10 @@ def test_a_batch_is_a_function_of_its_step(steps: list[int]) -> None:
         assert torch.equal(order.batch(step), EpochOrder(23, 5, 3, "weights").batch(step))
 
 
-def test_epochs_seeds_and_streams_have_orders_of_their_own() -> None:
-    orders = [
-        EpochOrder(64, 64, 0, "weights").batch(0),
-        EpochOrder(64, 64, 0, "weights").batch(1),
-        EpochOrder(64, 64, 1, "weights").batch(0),
-        EpochOrder(64, 64, 0, "alpha").batch(0),
-    ]
+def test_epochs_seeds_and_streams_have_orders_of_their_own_which_nobody_can_change() -> None:
+    for_all = [(0, "weights", 0), (0, "weights", 1), (1, "weights", 0), (0, "alpha", 0)]
+    orders = [EpochOrder(64, 64, seed, stream).batch(step) for seed, stream, step in for_all]
     assert len({tuple(order.tolist()) for order in orders}) == 4
-
-
-def test_changing_a_batch_does_not_change_the_order() -> None:
     order = EpochOrder(8, 4, 0, "weights")
     before = order.batch(0).clone()
     order.batch(0).zero_()
@@ -113,10 +106,10 @@ def test_changing_a_batch_does_not_change_the_order() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda: halves(images_with(torch.tensor([0])), 0), "at least two training images"),
+        (lambda: halves(images_with(torch.tensor([0])), 0), "at least two training examples"),
         (lambda: stratified_split(torch.zeros(9).long(), 1.0, 0), "between 0 and 1"),
-        (lambda: stratified_split(torch.arange(5), 0.2, 0), "enough images"),
-        (lambda: EpochOrder(1, 8, 0, "weights"), "at least two images"),
+        (lambda: stratified_split(torch.arange(5), 0.2, 0), "enough examples"),
+        (lambda: EpochOrder(1, 8, 0, "weights"), "at least two examples"),
         (lambda: EpochOrder(8, 1, 0, "weights"), "batch size of at least 2"),
     ],
 )

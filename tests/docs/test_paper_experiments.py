@@ -82,7 +82,11 @@ def test_every_arm_can_begin(script: str, scale: str, costs: dict[Any, fpnas.Flo
 
 
 def test_full_arms_are_the_papers() -> None:
-    """K and lambda as published, alpha at the library's own rate; FBNetV2 beside FP-NAS at the same px and target."""
+    """K, lambda and space as published, alpha at the library's own rate; FBNetV2 at FP-NAS's px and target."""
+    protocol = importlib.import_module("protocol")
+    with torch.device("meta"):
+        net = protocol.supernet(protocol.Arm("any"), "full", SimpleNamespace(num_classes=100, in_channels=3), 0)
+        assert net.space == fpnas.spaces.fbnetv2_f(100).space
     names = ("adaptive", "fbnetv2", "fine", "theta")
     every = {name: importlib.import_module(name).arms("full") for name in names}
     assert all("lr" not in dict(arm.options) for arms in every.values() for arm in arms)
@@ -133,39 +137,25 @@ def test_every_claim_is_judged(script: str, scale: str) -> None:
             assert found == "does not hold here" if saved else found in ("is not known", "holds here"), line
 
 
-def test_the_full_scale_is_the_papers_space() -> None:
-    protocol = importlib.import_module("protocol")
-    with torch.device("meta"):
-        net = protocol.supernet(protocol.Arm("any"), "full", SimpleNamespace(num_classes=100, in_channels=3), 0)
-    assert net.space == fpnas.spaces.fbnetv2_f(100).space
-
-
 UP, DOWN = (1.0, 1.1, 1.2, 1.0, 1.1), (-1.0, -1.1, -1.2, -1.0, -1.1)
 ALIKE, WIDE = (-0.1, 0.0, 0.1, 0.05, -0.05), (-0.5, 0.0, 0.9, -0.9, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("gaps", "claim", "word"),
+    ("claim", "holds", "fails", "unknown"),
     [
-        (UP, "no loss", "HOLDS"),
-        (ALIKE, "no loss", "HOLDS"),
-        (WIDE, "no loss", "UNKNOWN"),
-        (DOWN, "no loss", "FAILS"),
-        (UP, "ahead", "HOLDS"),
-        (ALIKE, "ahead", "UNKNOWN"),
-        (DOWN, "ahead", "FAILS"),
-        (DOWN, "behind", "HOLDS"),
-        (WIDE, "behind", "UNKNOWN"),
-        (UP, "behind", "FAILS"),
-        (UP[:3], "ahead", "UNKNOWN"),
-        (UP[:1], "no loss", "UNKNOWN"),
+        ("no loss", (UP, ALIKE), (DOWN,), (WIDE, UP[:1])),
+        ("ahead", (UP,), (DOWN,), (ALIKE, UP[:3])),
+        ("behind", (DOWN,), (UP,), (WIDE,)),
     ],
 )
-def test_an_accuracy_is_judged(gaps: tuple[float, ...], claim: Any, word: str) -> None:
+def test_an_accuracy_is_judged(claim: Any, holds: Any, fails: Any, unknown: Any) -> None:
     protocol, judging = importlib.import_module("protocol"), importlib.import_module("judging")
-    base = [protocol.Outcome(**RECORD, accuracy=80.0) for _ in gaps]
-    ours = [protocol.Outcome(**RECORD, accuracy=80.0 + gap) for gap in gaps]
-    assert judging.accuracy(ours, base, claim, "so").endswith(getattr(judging, word))
+    for many, word in ((holds, judging.HOLDS), (fails, judging.FAILS), (unknown, judging.UNKNOWN)):
+        for gaps in many:
+            base = [protocol.Outcome(**RECORD, accuracy=80.0) for _ in gaps]
+            own = [protocol.Outcome(**RECORD, accuracy=80.0 + gap) for gap in gaps]
+            assert judging.accuracy(own, base, claim, "so").endswith(word)
 
 
 def test_samples_and_times_are_judged_by_their_factor() -> None:
@@ -176,21 +166,17 @@ def test_samples_and_times_are_judged_by_their_factor() -> None:
         return [protocol.Outcome(**record, accuracy=80.0) for record in kept]
 
     base = having(*[100] * 5)
-    for values, claim, word in (
-        ([36] * 5, 64, "HOLDS"),
-        ([37] * 5, 64, "FAILS"),
-        ([34, 40, 33, 37, 35], 64, "UNKNOWN"),
-        ([36] * 4, 64, "UNKNOWN"),
+    for judge, values, claim, word in (
+        (judging.samples, [36] * 5, 64, judging.HOLDS),
+        (judging.samples, [37] * 5, 64, judging.FAILS),
+        (judging.samples, [34, 40, 33, 37, 35], 64, judging.UNKNOWN),
+        (judging.samples, [36] * 4, 64, judging.UNKNOWN),
+        (judging.duration, [50] * 5, 2.0, judging.HOLDS),
+        (judging.duration, [60] * 5, 2.0, judging.FAILS),
+        (judging.duration, [50, 60, 45, 55, 40], 2.0, judging.UNKNOWN),
     ):
-        found = judging.samples(having(*values), base[: len(values)], claim)
-        assert found.endswith(getattr(judging, word)), values
+        assert judge(having(*values), base[: len(values)], claim).endswith(word), values
     assert judging.samples(having(150), base[:1], 64).startswith("samples (published: 64 % fewer): 50 % more, ")
-    for values, claim, word in (
-        ([50] * 5, 2.0, "HOLDS"),
-        ([60] * 5, 2.0, "FAILS"),
-        ([50, 60, 45, 55, 40], 2.0, "UNKNOWN"),
-    ):
-        assert judging.duration(having(*values), base, claim).endswith(getattr(judging, word)), values
 
 
 def test_a_run_is_kept_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,14 +47,14 @@ def by_hand(evaluator: ProxyEvaluator, code: Tensor, steps: int = 6, lr: float =
             lr * min(1, 10 * (step + 1) / steps) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         )
         chosen = train[order.batch(step)]
-        logits = network(data.normalize(data.train.images[chosen]))
+        logits = network(data.normalize(data.train.inputs[chosen]))
         rule.zero_grad()
         F.cross_entropy(logits, data.train.labels[chosen], label_smoothing=0.05).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         rule.step()
     network.eval()
     with torch.no_grad():
-        logits = network(data.normalize(data.train.images[val]))
+        logits = network(data.normalize(data.train.inputs[val]))
         return -float(F.cross_entropy(logits, data.train.labels[val], reduction="sum"))
 
 

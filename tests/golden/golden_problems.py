@@ -92,7 +92,7 @@ def training_trajectory(job: fpnas.Training) -> dict[str, Any]:
         steps.append({**record, "norms": {n: p.detach().norm().item() for n, p in job.network.named_parameters()}})
     trained = job.trained.eval()
     with torch.no_grad():
-        logits = trained(job.data.normalize(job.data.heldout.images[:4])).tolist()
+        logits = trained(job.data.normalize(job.data.heldout.inputs[:4])).tolist()
     return {"steps": steps, "logits": logits, "kept": {n: v.norm().item() for n, v in trained.named_parameters()}}
 
 

@@ -94,7 +94,7 @@ def test_judging_is_the_slow_way_and_on_the_alpha_half_alone(monkeypatch: pytest
     for row, value in zip(codes.tolist(), found.tolist(), strict=True):
         total = 0.0
         for chunk in chunks:
-            images, labels = task.data.normalize(task.data.train.images[chunk]), task.data.train.labels[chunk]
+            images, labels = task.data.normalize(task.data.train.inputs[chunk]), task.data.train.labels[chunk]
             with fpnas.elastic.batch_statistics(task.supernet), torch.no_grad():
                 logits = task.supernet.select(task.space.decode(row))(images)
             total -= float(F.cross_entropy(logits, labels, reduction="sum"))

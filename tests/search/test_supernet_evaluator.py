@@ -336,11 +336,11 @@ def test_batches_differ_between_epochs_and_seeds_and_not_between_equal_evaluator
 
 def test_held_out_images_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
     data = h.made_up()
-    sly = h.Untouchable(data.heldout.images, data.heldout.labels)
+    sly = h.Untouchable(data.heldout.inputs, data.heldout.labels)
     guarded = fpnas.data.ImageData(data.name, data.train, sly, data.classes, data.heldout_from, data.mean, data.std)
     monkeypatch.setattr(h.Untouchable, "armed", True)
     with pytest.raises(AssertionError, match="held-out"):
-        _ = guarded.heldout.images
+        _ = guarded.heldout.inputs
     job = h.small_search(guarded, epochs=1)
     for _ in range(job.steps_total):
         job.step()
@@ -351,7 +351,7 @@ def test_held_out_images_have_no_influence() -> None:
     """Poisoned: other held-out images with all labels wrong, and the search is the same in every number."""
     data = h.made_up()
     other = h.images_of(16, 77)
-    poisoned = fpnas.data.ImageSet(other.images.flip(3), (other.labels + 1) % h.CLASSES)
+    poisoned = fpnas.data.ImageSet(other.inputs.flip(3), (other.labels + 1) % h.CLASSES)
     spoilt = fpnas.data.ImageData(data.name, data.train, poisoned, data.classes, data.heldout_from, data.mean, data.std)
     records = []
     for images in (data, spoilt):

@@ -18,7 +18,6 @@ from fpnas import ArchDistribution, InputError, SampleSize, Supernet, spaces
 from fpnas.distribution import groups
 from fpnas.elastic import MBConv, Switch
 from fpnas.spaces import SPACES, by_name
-from fpnas.spaces.macro import span
 from fpnas.streams import generator
 
 # METHOD 3.1: expansions, options of the channels, repeat, stride, for each group.
@@ -64,25 +63,15 @@ def test_fbnetv2_f_option_by_option() -> None:
     space = spaces.fbnetv2_f().space
     assert list(space.groups) == [f"group{number}" for number in range(1, 11)]
     options = {choice.name: choice.options for choice in space.choices}
-    channels = {
-        1: (12, 16),
-        2: (16, 20, 24),
-        3: (16, 20, 24),
-        4: (16, 24, 32, 40),
-        5: (16, 24, 32, 40),
-        6: (48, 56, 64, 72, 80),
-        7: (48, 56, 64, 72, 80),
-        8: (72, 80, 88, 96, 104, 112),
-        9: tuple(range(112, 185, 8)),
-        10: tuple(range(112, 185, 8)),
-    }
-    for number in range(1, 11):
+    channels = [(12, 16), *2 * [(16, 20, 24)], *2 * [(16, 24, 32, 40)], *2 * [(48, 56, 64, 72, 80)]]
+    channels += [(72, 80, 88, 96, 104, 112), *2 * [tuple(range(112, 185, 8))]]
+    for number, widths in enumerate(channels, start=1):
         group = f"group{number}"
         assert options.pop(f"{group}.kernel") == (0, 3, 5)
         assert options.pop(f"{group}.act") == ("relu", "swish")
         assert options.pop(f"{group}.splits") == (0, 1)
         assert options.pop(f"{group}.expansion") == ((1,) if number == 1 else (0.75, 1.5, 2.25, 3.0, 3.75, 4.5))
-        assert options.pop(f"{group}.channels") == channels[number]
+        assert options.pop(f"{group}.channels") == widths
     assert not options
 
 
@@ -95,23 +84,12 @@ def test_fbnetv2_f_shapes_at_224_pixels() -> None:
     with torch.no_grad():
         assert net(torch.zeros(1, 3, 224, 224)).shape == (1, 10)
     firsts = [sum(repeat for _, _, repeat, _ in TABLE_1[:number]) for number in range(10)]
-    assert [shapes[index] for index in firsts] == [
-        (16, 112, 112),
-        (16, 112, 112),
-        (24, 56, 56),
-        (24, 56, 56),
-        (40, 28, 28),
-        (40, 28, 28),
-        (80, 14, 14),
-        (80, 14, 14),
-        (112, 14, 14),
-        (184, 7, 7),
-    ]
+    seen = [(16, 112), (16, 112), (24, 56), (24, 56), (40, 28), (40, 28), (80, 14), (80, 14), (112, 14), (184, 7)]
+    assert [shapes[index] for index in firsts] == [(channels, size, size) for channels, size in seen]
 
 
-def test_tiny_in_numbers() -> None:
-    net = spaces.tiny()
-    space = net.space
+def test_tiny_has_the_papers_variables() -> None:
+    space = spaces.tiny().space
     assert space.size >= 1e9
     for indices in space.groups.values():
         variables = {space.choices[index].name.rpartition(".")[2]: space.choices[index].options for index in indices}
@@ -159,12 +137,6 @@ def test_equal_seeds_give_equal_weights() -> None:
     first, again, other = (spaces.tiny(seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
-
-
-def test_span_has_both_ends() -> None:
-    assert span(0.75, 4.5, 0.75) == (0.75, 1.5, 2.25, 3.0, 3.75, 4.5)
-    assert span(2, 4, 1) == (2, 3, 4)
-    assert span(16, 24, 4) == (16, 20, 24)
 
 
 # --------------------------------------------------------------------------------------------------------------- speed

@@ -87,13 +87,6 @@ def test_rates_rise_linearly_to_the_last_residual() -> None:
     assert drops_of(running) == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
-def test_in_eval_mode_it_is_the_network() -> None:
-    network = nn.Sequential(Residual("right"), Residual("left"))
-    running = with_drop_path(network, 0.9).eval()
-    x = torch.randn(8, 4, 3, 3)
-    assert torch.equal(running(x), network(x))
-
-
 def test_sums_that_are_no_residuals_are_left_alone_and_that_is_said() -> None:
     with pytest.warns(UserWarning, match="no residuals"):
         running = with_drop_path(Shared(), 0.5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fpnas.streams import generator
@@ -82,27 +81,6 @@ def test_a_coin_decides_where_both_are_wanted() -> None:
     for found, _ in mixes(100, mixup=1.0, cutmix=1.0):
         pasted += torch.equal(found, found.round())
     assert 35 < pasted < 65
-
-
-def test_the_loss_of_mixed_targets_is_the_weighted_sum_of_losses() -> None:
-    """lam CE(y) + (1 - lam) CE(y'), label smoothing included, as in the papers' own code."""
-    logits = torch.randn(COUNT, CLASSES, generator=torch.Generator().manual_seed(1))
-    labels = torch.arange(COUNT) % CLASSES
-    images = torch.zeros(COUNT, 1, 4, 4)
-    _, targets = mixed(images, labels, CLASSES, mixup=1.0, cutmix=0.0, stream=generator(7))
-    other = targets.clone()
-    other[range(COUNT), labels] = 0
-    lam = targets.sum(dim=1) - other.sum(dim=1)
-    same = other.sum(dim=1) == 0
-    partner = torch.where(same, labels, other.argmax(dim=1))
-    lam = torch.where(same, 1.0, lam)
-    for smoothing in (0.0, 0.1):
-        one, two = (
-            F.cross_entropy(logits, classes, label_smoothing=smoothing, reduction="none")
-            for classes in (labels, partner)
-        )
-        hand = (lam * one + (1 - lam) * two).mean()
-        torch.testing.assert_close(F.cross_entropy(logits, targets, label_smoothing=smoothing), hand)
 
 
 def test_draws_are_the_streams_alone() -> None:

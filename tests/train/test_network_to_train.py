@@ -98,7 +98,7 @@ def test_inherited_networks_have_norms_of_the_training_images() -> None:
         plain = supernet.extract(arch)
         for name, p in network.named_parameters():
             assert torch.equal(p, plain.get_parameter(name)), "a weight was not inherited"
-        wanted = statistics_by_hand(plain, data.normalize(data.train.images))
+        wanted = statistics_by_hand(plain, data.normalize(data.train.inputs))
         assert len(wanted) >= 3
         assert network.get_submodule("stem.norm").running_mean.abs().max() > 0.01
         for name, (mean, variance) in wanted.items():

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import fpnas
 from fpnas.errors import InputError
 from fpnas.train import Recipe
 
@@ -76,10 +75,8 @@ def test_what_is_left_open_is_filled_in() -> None:
     ],
 )
 def test_a_field_out_of_range_is_refused_by_name(field: str, wrong: Any) -> None:
-    with pytest.raises(InputError, match=r"expected .*, got .*; ") as caught:
+    with pytest.raises(InputError, match=rf"expected (a known )?{field}.*, got .*; "):
         Recipe(**{field: wrong})
-    word = {"epochs": "epoch", "batch_size": "batch size", "lr": "learning rate"}.get(field, field)
-    assert word in str(caught.value)
 
 
 def test_a_field_that_is_none_is_refused_with_the_nearest() -> None:
@@ -94,7 +91,3 @@ def test_the_rate_is_the_cosines_by_hand() -> None:
     assert rates[:5] == pytest.approx([0.16, 0.32, 0.48, 0.64, 0.8])
     assert rates[5:] == pytest.approx([0.4 + 0.4 * math.cos(math.pi * step / 15) for step in range(15)])
     assert Recipe(lr=1.0, warmup=0.0).rate(0, 1) == 1.0
-
-
-def test_it_is_a_public_name() -> None:
-    assert fpnas.Recipe is Recipe

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +33,17 @@ def training(data: fpnas.data.ImageData | None = None, **options: Any) -> fpnas.
     return fpnas.Training(network(**choices), h.made_up() if data is None else data, **settings)
 
 
+def steps(job: fpnas.Training, what: str = "accuracy") -> list[Any]:
+    """Runs it to the end; a value of each step."""
+    return [job.step().metrics[what] for _ in range(job.steps_total)]
+
+
 def accuracy_by_hand(model: nn.Module, data: fpnas.data.ImageData) -> tuple[float, float]:
     """One held-out image after another: per cent right, mean loss."""
     model.eval()
     right, loss = 0, 0.0
     with torch.no_grad():
-        for image, label in zip(data.heldout.images, data.heldout.labels.tolist(), strict=True):
+        for image, label in zip(data.heldout.inputs, data.heldout.labels.tolist(), strict=True):
             mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (data.mean, data.std))
             log_p = model(((image / 255 - mean) / std)[None])[0].double().log_softmax(dim=0)
             right += int(log_p.argmax()) == label
@@ -51,7 +54,7 @@ def accuracy_by_hand(model: nn.Module, data: fpnas.data.ImageData) -> tuple[floa
 def test_it_learns() -> None:
     """Four classes that differ in which quarter is bright: loss falls, held-out images are recognised."""
     job = training(h.made_up(train=96), epochs=12)
-    losses = [job.step().metrics["train_loss"] for _ in range(job.steps_total)]
+    losses = steps(job, "train_loss")
     quarter = len(losses) // 4
     assert sum(losses[-quarter:]) < 0.6 * sum(losses[:quarter])
     assert job.result().accuracy > 90
@@ -60,12 +63,11 @@ def test_it_learns() -> None:
 
 def test_accuracy_is_that_of_the_held_out_images_one_by_one() -> None:
     job = training(epochs=2)
-    for _ in range(job.steps_total):
-        record = job.step().metrics
+    told = steps(job)[-1]
     percent, loss = accuracy_by_hand(copy.deepcopy(job.network), job.data)
     found = job.result()
     assert 0 < percent < 100, "all right or all wrong would prove little"
-    assert found.accuracy == record["accuracy"] == pytest.approx(percent)
+    assert found.accuracy == told == pytest.approx(percent)
     assert found.loss == pytest.approx(loss, rel=1e-4)
     job.network.train()
     again = accuracy(job.network, job.data, batch_size=5)
@@ -118,17 +120,6 @@ def test_each_image_is_seen_once_an_epoch_and_held_out_ones_are_not_learnt_from(
         assert sorted(seen) == list(range(48))
     assert max(sizes) <= 10
     assert sum(sizes) == 3 * 48
-
-
-def test_the_rate_rises_for_a_tenth_and_falls_along_a_cosine() -> None:
-    job = training(epochs=10, lr=0.5)
-    rates = [job.step().metrics["lr"] for _ in range(job.steps_total)]
-    assert len(rates) == 40
-    assert rates[:4] == pytest.approx([0.125, 0.25, 0.375, 0.5])
-    assert rates[4] == pytest.approx(0.5)
-    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
-    assert rates[22] == pytest.approx(0.25)
-    assert 0 < rates[-1] < 0.005
 
 
 def test_the_record_has_its_fields_and_judges_at_the_end_of_an_epoch() -> None:
@@ -217,16 +208,13 @@ def test_adamw_with_all_that_augments_learns_too(precision: str) -> None:
     """Gentle parts of each kind; classes are quarters of the image, so nothing is mirrored."""
     fields = {"optimizer": "adamw", "ema": 0.99, "crop": "pad", "randaugment": 3, "random_erasing": 0.1, "mixup": 0.1}
     job = training(h.made_up(train=192), epochs=25, precision=precision, **fields)
-    for _ in range(job.steps_total):
-        job.step()
+    steps(job)
     assert job.result().accuracy > 80
 
 
 def test_the_averaged_network_is_what_is_judged_and_kept() -> None:
     job = training(epochs=2, ema=0.9)
-    for _ in range(job.steps_total):
-        record = job.step().metrics
-    assert record["accuracy"] == pytest.approx(accuracy_by_hand(copy.deepcopy(job.trained), job.data)[0])
+    assert steps(job)[-1] == pytest.approx(accuracy_by_hand(copy.deepcopy(job.trained), job.data)[0])
     kept, raw = job.files()["model.safetensors"], job.network.state_dict()
     assert all(torch.equal(kept[name], value) for name, value in job.trained.state_dict().items())
     assert not torch.equal(kept["classifier.weight"], raw["classifier.weight"])
@@ -265,25 +253,9 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_and_loads_as_it_was_judged(
     assert not any(type(m).__module__.startswith("fpnas") for m in model.modules())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"lr": 0.0}, {"lr": math.nan}, {"lr": -1.0}, {"lr": math.inf}]
-)
-def test_it_refuses_numbers_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"expected .*, got .*; "):
-        training(**wrong)
-
-
 def test_settings_tell_trainings_apart() -> None:
     """Those of a recipe's fields are in test_recipe.py."""
-    changes: list[dict[str, Any]] = [
-        {},
-        {"epochs": 4},
-        {"lr": 0.3},
-        {"recipe": fpnas.Recipe(mixup=0.1)},
-        {"seed": 1},
-        {"inherit": True},
-        {"precision": "bf16"},
-        {"teacher": len},
-    ]
+    changes: list[dict[str, Any]] = [{}, {"lr": 0.3}, {"recipe": fpnas.Recipe(mixup=0.1)}, {"seed": 1}]
+    changes += [{"inherit": True}, {"precision": "bf16"}, {"teacher": len}]
     seen = [json.dumps(training(**change).settings()) for change in changes]
     assert len(set(seen)) == len(seen)

@@ -100,7 +100,7 @@ def recording(
                     ran.add(part.path)
                 yield supernet.arch, part, found
 
-    with ExitStack() as undo:
+    with ExitStack() as undo, torch.no_grad(), evaluating(supernet), _seen_through(supernet):
         undo.callback(supernet.select, supernet.arch)
         yield passes(_Recorder([part.module for part in parts], functions, undo))
 
@@ -128,7 +128,7 @@ class _Recorder(TorchFunctionMode):
         self._calls, self.running = {}, []
         counter = _Counter(self.running) if self._counts else nullcontext()
         noting = self if self._functions else nullcontext()
-        with torch.no_grad(), evaluating(supernet), _seen_through(supernet), noting, counter:
+        with noting, counter:
             try:
                 supernet(example)
             except Exception as error:  # whatever a user's forward raises

@@ -1,9 +1,7 @@
-"""Image data for a search and for training: `load` takes a name, a folder or a file and gives an `ImageData`;
-`from_dataset` takes torch data sets.
+"""Data for a search and for training: `load` takes a name, a folder or a file and gives an `ImageData`, `from_dataset`
+takes torch data sets, `TensorData.of` tables, tokens and other tensors.
 
-`labelled` says what is asked of any data, `images` what an `ImageData` is, `tensors` what whatever else has classes is
-(`TensorData`), `readers` lists the kinds of images, `assemble` makes the data of what they read, `splits` cuts and
-orders either, `resident` takes batches to a device. Augmentation is left to the training.
+`readers` lists the kinds of images, `assemble` makes the data of what they read, `splits` cuts and orders any.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from fpnas.data.assemble import assemble
 from fpnas.data.from_torch import from_dataset
-from fpnas.data.images import ClassSubset, Fit, ImageData, ImageSet, known_fit
+from fpnas.data.images import Fit, ImageData, ImageSet, known_fit
 from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet
 from fpnas.data.readers import READERS
 from fpnas.data.request import Request
@@ -25,7 +23,6 @@ from fpnas.errors import InputError
 
 __all__ = [
     "Batches",
-    "ClassSubset",
     "Data",
     "EpochOrder",
     "Fit",

@@ -1,8 +1,5 @@
 """From what a reader found to an `ImageData`: labels are checked, classes chosen, a fifth is held out where nothing is,
-encoded images are decoded, all are brought to one size.
-
-Everything that only needs labels comes before anything is decoded. Decoding is left to `decoding`, resizing and
-measuring to `images`.
+encoded images are decoded, all are brought to one size. What only needs labels comes before anything is decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.decoding import decode_all
-from fpnas.data.images import ClassSubset, ImageData, ImageSet
+from fpnas.data.images import ImageData, ImageSet
 from fpnas.data.request import Encoded, Parts, Request
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
@@ -30,15 +27,15 @@ def assemble(parts: Parts, request: Request) -> ImageData:
     Raises:
         InputError: labels that don't fit, too few classes or images, unreadable images, too little memory or disk.
     """
-    check_labels(parts)
+    _check(parts)
     request = replace(request, image_size=request.image_size or parts.image_size)
     train_labels = parts.train.labels
     names, subset = parts.classes, None
     new = torch.arange(len(names))
     if request.classes is not None:
-        chosen = choose_classes(train_labels, request.classes, request.classes_seed)
+        chosen = _choose_classes(train_labels, request.classes, request.classes_seed)
         names = tuple(names[label] for label in chosen.tolist())
-        subset = ClassSubset(request.classes, request.classes_seed)
+        subset = f"{request.classes} classes by seed {request.classes_seed}"
         new = torch.full_like(new, -1).scatter(0, chosen, torch.arange(len(chosen)))
     of_train = (new[train_labels] >= 0).nonzero().flatten()
     if parts.heldout is None:
@@ -49,7 +46,7 @@ def assemble(parts: Parts, request: Request) -> ImageData:
         if len(sources[1][1]) == 0:
             raise InputError("held-out images of the chosen classes", "none", "choose more classes, or another seed")
     sets, skipped, size = _pixels(sources, request)
-    train, heldout = (ImageSet(part.images, new[part.labels]) for part in sets)
+    train, heldout = (ImageSet(part.inputs, new[part.labels]) for part in sets)
     _check_strangers(parts.name, names, train.labels, heldout.labels)
     return ImageData.of(
         parts.name,
@@ -80,23 +77,18 @@ def _pixels(
         ImageSet(part.images, source.labels[indices[part.kept]])
         for part, (source, indices) in zip(found, encoded, strict=True)
     ]
-    return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].images.shape[-1]
+    return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].inputs.shape[-1]
 
 
-def choose_classes(labels: Int64[Tensor, " n"], count: int, seed: int) -> Int64[Tensor, " c"]:
-    """`count` random labels of those that there are, sorted: a function of the seed alone, for one set of labels.
-
-    Raises:
-        InputError: there aren't so many.
-    """
+def _choose_classes(labels: Int64[Tensor, " n"], count: int, seed: int) -> Int64[Tensor, " c"]:
+    """`count` random labels of those that there are, sorted: a function of the seed alone, for one set of labels."""
     present = labels.unique()
     if not 2 <= count <= len(present):
         raise InputError(f"2 to {len(present)} classes, as there are", str(count), "choose a number in that range")
     return present[torch.randperm(len(present), generator=generator(seed, "data", "classes"))[:count]].sort().values
 
 
-def check_labels(parts: Parts) -> None:
-    """`InputError` where there are no images, too few classes, or labels without a class."""
+def _check(parts: Parts) -> None:
     count = len(parts.classes)
     for part, source in (("training", parts.train), ("held-out", parts.heldout)):
         if source is None:

@@ -7,8 +7,6 @@ What becomes of the kinds of images that are neither plain grey nor plain RGB:
 * transparent pixels are laid on white;
 * EXIF orientation is applied; of an animation, the first frame is taken;
 * where a data set is grey a colour image becomes grey (ITU-R 601 luma), where it is RGB a grey one gets three channels.
-
-Resizing is left to `images`, handling many images to `decoding`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 First the headers of the training images are read: they give the size (where none is asked for) and the channels, and so
 the room that is needed, before any is taken. Threads decode, since Pillow does so outside Python's lock, and hand over
 images of any size; they are brought to one size one after another, by torch, which has threads of its own.
-
-What one image's bytes mean is left to `decode`, the rule of sizes to `images`, files of decoded images to `store`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What every reader hands over: `ImageSet`, labelled images in memory, and `ImageData`, a training and a held-out set.
+"""`ImageSet`, labelled images in memory, and `ImageData`, a training and a held-out set of them.
 
-Images stay uint8 until a batch is normalized, so that 60,000 small images take tens of megabytes, not hundreds. Where
-the images come from is left to the readers, cutting and ordering them to `splits`, augmentation to the training.
+Images stay uint8 until a batch is normalized, so that 60,000 small images take tens of megabytes, not hundreds.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.labelled import Examples, HeldoutFrom, TwoSets, check_labels
+from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, check_labels
 from fpnas.errors import InputError, unknown_name
 
 Fit = Literal["crop", "stretch"]
@@ -24,7 +23,7 @@ Fit = Literal["crop", "stretch"]
 LARGEST_DEFAULT = 224
 """The most pixels a side that are taken unless more are asked for."""
 
-STD_FLOOR = 1e-3
+MIN_STD = 1e-3
 """The least standard deviation to divide by: a channel that is constant has none."""
 
 _COUNTED = 2**26
@@ -35,19 +34,19 @@ _RESIZE_FLOATS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSet(Examples):
-    """Images and their labels; `images` is (N, C, H, W) uint8, `labels` (N,) int64, not negative.
+class ImageSet(LabelledSet):
+    """Images and their labels; `inputs` is (N, C, H, W) uint8, `labels` (N,) int64, not negative.
 
     Raises:
         InputError: a wrong type or shape, no image, unequal counts, or a negative label.
     """
 
     def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
+        images = self.inputs
         if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
             got = f"{images.dtype} of shape {tuple(images.shape)}"
             raise InputError("images as uint8 of shape (N, C, H, W), none of them 0", got, "convert them first")
-        check_labels(labels, len(images), "image")
+        check_labels(self.labels, len(images), "image")
 
     def resized(self, size: int, fit: Fit = "crop") -> ImageSet:
         """The images as `size` x `size` pixels, see `resize_images`; itself where they are so.
@@ -55,14 +54,14 @@ class ImageSet(Examples):
         Raises:
             InputError: the resized images don't fit into memory.
         """
-        count, channels, height, width = self.images.shape
+        count, channels, height, width = self.inputs.shape
         if height == size and width == size:
             return self
-        resized = room((count, channels, size, size), self.images.device)
+        resized = room((count, channels, size, size), self.inputs.device)
         chunk = max(1, _RESIZE_FLOATS // (channels * max(size, height) * max(size, width)))
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
-            resized[part] = resize_images(self.images[part], size, fit)
+            resized[part] = resize_images(self.inputs[part], size, fit)
         return ImageSet(resized, self.labels)
 
 
@@ -98,42 +97,33 @@ def room(shape: tuple[int, ...], device: torch.device | None = None) -> UInt8[Te
         raise InputError("images that fit into memory", got, "choose a smaller image size") from error
 
 
-@dataclass(frozen=True)
-class ClassSubset:
-    """Which classes a data set has been cut down to: `count` random ones by `seed`."""
-
-    count: int
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.count} classes by seed {self.seed}"
-
-
 @dataclass(frozen=True, eq=False)
-class ImageData(TwoSets[ImageSet]):
+class ImageData(Data):
     """A data set: the images to learn from and those that are held out; square, of one size. Made with `ImageData.of`.
 
     Attributes:
         mean: of the training images scaled to 0..1, a number a channel.
-        std: likewise the standard deviation, at least `STD_FLOOR`.
+        std: likewise the standard deviation, at least `MIN_STD`.
         fit: how images that weren't square became so.
-        class_subset: how the classes were chosen, where they aren't all that the data has.
+        class_subset: how the classes were chosen where they aren't all, such as "10 classes by seed 0".
         skipped: the unreadable images that were left out, by name; None where nothing had to be decoded.
 
     Raises:
         InputError: fewer than two classes, a label beyond them, or images of another shape than the rest.
     """
 
+    train: ImageSet
+    heldout: ImageSet
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: Fit = "crop"
-    class_subset: ClassSubset | None = None
+    class_subset: str | None = None
     skipped: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(self.train.images.shape[1:])
-        if shape[1] != shape[2] or tuple(self.heldout.images.shape[1:]) != shape:
-            got = f"{shape} in training and {tuple(self.heldout.images.shape[1:])} held out"
+        shape = tuple(self.train.inputs.shape[1:])
+        if shape[1] != shape[2] or tuple(self.heldout.inputs.shape[1:]) != shape:
+            got = f"{shape} in training and {tuple(self.heldout.inputs.shape[1:])} held out"
             raise InputError("square images of one shape", got, "resize them to one size")
         if len(self.mean) != shape[0] or len(self.std) != shape[0]:
             got = f"{len(self.mean)} and {len(self.std)} numbers"
@@ -151,23 +141,22 @@ class ImageData(TwoSets[ImageSet]):
         heldout_from: HeldoutFrom,
         image_size: int | None = None,
         fit: Fit = "crop",
-        class_subset: ClassSubset | None = None,
+        class_subset: str | None = None,
         skipped: tuple[str, ...] | None = None,
     ) -> ImageData:
         """Brings both sets to `image_size`, by default the shorter side but at most `LARGEST_DEFAULT`, and measures."""
-        size = image_size or min(*train.images.shape[2:], LARGEST_DEFAULT)
+        size = image_size or min(*train.inputs.shape[2:], LARGEST_DEFAULT)
         train, heldout = train.resized(size, fit), heldout.resized(size, fit)
-        mean, std = channel_statistics(train.images)
+        mean, std = channel_statistics(train.inputs)
         return cls(name, train, heldout, classes, heldout_from, mean, std, fit, class_subset, skipped)
 
     def settings(self) -> dict[str, Any]:
-        """What a run records of its data, plain JSON; another run's data differ in one of these."""
         return {
             "data": self.name,
             "data_digest": self.digest,
             "image_size": self.image_size,
             "fit": self.fit,
-            "class_subset": None if self.class_subset is None else str(self.class_subset),
+            "class_subset": self.class_subset,
             "data_classes": list(self.classes),
             "data_mean": list(self.mean),
             "data_std": list(self.std),
@@ -177,30 +166,27 @@ class ImageData(TwoSets[ImageSet]):
     @property
     def in_channels(self) -> int:
         """Channels of an image: 1 for grey, 3 for colour."""
-        return self.train.images.shape[1]
+        return self.train.inputs.shape[1]
 
     @property
     def image_size(self) -> int:
         """Pixels a side."""
-        return self.train.images.shape[2]
+        return self.train.inputs.shape[2]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image as a network takes it."""
         return self.in_channels, self.image_size, self.image_size
 
     @property
     def input_dtype(self) -> torch.dtype | None:
-        """None: floats of whatever precision the network has."""
         return None
 
     def describe(self) -> dict[str, Any]:
-        """The facts of the input that go into arch.json."""
         return {"image_size": self.image_size, "in_channels": self.in_channels}
 
-    def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
-        """(images / 255 - mean) / std, in channels-last memory, on the images' device."""
-        return normalize(images, self.mean, self.std)
+    def normalize(self, inputs: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
+        """(inputs / 255 - mean) / std, in channels-last memory, on the images' device."""
+        return normalize(inputs, self.mean, self.std)
 
 
 def normalize(
@@ -221,7 +207,7 @@ def normalize(
 
 
 def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and (floored) standard deviation of each channel, for values scaled to 0..1.
+    """Mean and standard deviation of each channel, for values scaled to 0..1.
 
     They come from exact sums of integers, so they are the same whatever the order, the threads or the machine.
     """
@@ -233,5 +219,5 @@ def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, .
         counts = torch.stack([part[:, channel].flatten().bincount(minlength=256) for part in parts]).sum(0)
         count, total, squares = (int((counts * values**power).sum()) for power in range(3))
         means.append(total / count / 255)
-        stds.append(max(STD_FLOOR, (count * squares - total * total) ** 0.5 / count / 255))
+        stds.append(max(MIN_STD, (count * squares - total * total) ** 0.5 / count / 255))
     return tuple(means), tuple(stds)

@@ -1,7 +1,6 @@
 """What `load` is asked for, and what readers answer: `Request` and `Parts`.
 
-A reader says which images there are and which label each has; choosing classes, splitting, resizing and measuring are
-the same for all and done by `assemble`.
+A reader says which images there are and which label each has; all else is the same for all and done by `assemble`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from fpnas.errors import InputError
 
 PARTS: Mapping[str, str] = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 """What folders, files and splits are called, and the part that they then hold."""
-
 
 LARGEST_IMAGE = 1024
 MOST_WORKERS = 256

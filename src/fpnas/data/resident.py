@@ -1,8 +1,7 @@
-"""Batches of a set on a device: taken there, where all of its examples fit, else cut out on the CPU and sent over.
+"""Batches of a set on a device: taken there where all of its examples fit, else cut out on the CPU and sent over.
 
 On a GPU small images are quicker indexed where they are used than copied for each step, and nothing waits for them.
-Either way gives the same batches; on the CPU nothing is copied beforehand. Which examples make a batch is left to
-`splits`, normalizing to the data, augmentation to the training.
+Either way gives the same batches; on the CPU nothing is copied beforehand.
 """
 
 from __future__ import annotations
@@ -33,10 +32,11 @@ class Batches:
     def __init__(self, examples: LabelledSet, device: str | torch.device, limit: int | None = None) -> None:
         self._examples, self._device = examples, torch.device(device)
         self._there: tuple[Tensor, Tensor] | None = None
-        images, labels = examples.images, examples.labels
-        most = _room(self._device) if limit is None else limit
-        if images.device.type != self._device.type and images.nbytes + labels.nbytes <= most:
-            self._there = images.to(self._device), labels.to(self._device)
+        inputs, labels = examples.inputs, examples.labels
+        if limit is None:
+            limit = torch.cuda.mem_get_info(self._device)[0] // FREE_SHARE if self._device.type == "cuda" else 0
+        if inputs.device.type != self._device.type and inputs.nbytes + labels.nbytes <= limit:
+            self._there = inputs.to(self._device), labels.to(self._device)
 
     @property
     def resident(self) -> bool:
@@ -44,15 +44,11 @@ class Batches:
         return self._there is not None
 
     def at(self, indices: Int64[Tensor, " b"]) -> tuple[Tensor, Int64[Tensor, " b"]]:
-        """Images, not yet normalized, and labels of the examples at `indices`, in their order, on the device."""
+        """Inputs, not yet normalized, and labels of the examples at `indices`, in their order, on the device."""
         if self._there is None:
             part = self._examples.subset(indices)
-            return part.images.to(self._device), part.labels.to(self._device)
+            return part.inputs.to(self._device), part.labels.to(self._device)
         # Not through `subset`, which checks labels and so would wait for the device.
-        images, labels = self._there
+        inputs, labels = self._there
         chosen = indices.to(self._device, non_blocking=True)
-        return images.index_select(0, chosen), labels.index_select(0, chosen)
-
-
-def _room(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[0] // FREE_SHARE if device.type == "cuda" else 0
+        return inputs.index_select(0, chosen), labels.index_select(0, chosen)

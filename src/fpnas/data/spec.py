@@ -1,17 +1,17 @@
 """`ImageSpec`: what a trained network takes and what its outputs mean, so that it can be used without any data.
 
-It goes into arch.json after a training, and into exported files. Reading images is left to the readers.
+It goes into arch.json after a training, and into exported files.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 from jaxtyping import Float32, UInt8
-from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import Field, StrictFloat, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from fpnas.data.images import Fit, ImageData, normalize
@@ -19,17 +19,6 @@ from fpnas.errors import InputError
 
 LARGEST_SIDE = 4096
 """Pixels a side, the most that a file of unknown origin may ask for."""
-
-
-class _Record(BaseModel):
-    """The types of an `ImageSpec` in JSON; its ranges are left to itself."""
-
-    image_size: StrictInt
-    in_channels: StrictInt
-    mean: tuple[StrictFloat, ...]
-    std: tuple[StrictFloat, ...]
-    classes: tuple[StrictStr, ...]
-    fit: Fit = "stretch"  # of runs and files from before there was a choice
 
 
 @dataclass(frozen=True)
@@ -42,29 +31,20 @@ class ImageSpec:
         mean, std: of the training images scaled to 0..1, a number a channel.
         classes: the classes' names, in the order of the logits.
         fit: how images that aren't square become so.
-
-    Raises:
-        InputError: numbers out of range, or not one for each channel.
     """
 
-    image_size: int
-    in_channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
+    image_size: Annotated[StrictInt, Field(ge=1, le=LARGEST_SIDE)]
+    in_channels: Annotated[StrictInt, Field(ge=1, le=1024)]
+    mean: tuple[Annotated[StrictFloat, Field(allow_inf_nan=False)], ...]
+    std: tuple[Annotated[StrictFloat, Field(allow_inf_nan=False, gt=0)], ...]
+    classes: Annotated[tuple[StrictStr, ...], Field(min_length=2)]
     fit: Fit = "crop"
 
-    def __post_init__(self) -> None:
-        if not (1 <= self.image_size <= LARGEST_SIDE and 1 <= self.in_channels <= 1024):
-            got = f"{self.image_size} pixels a side and {self.in_channels} channels"
-            raise InputError(f"images of 1 to {LARGEST_SIDE} pixels a side and 1 to 1024 channels", got, "correct it")
+    @model_validator(mode="after")
+    def _one_for_each_channel(self) -> ImageSpec:
         if not len(self.mean) == len(self.std) == self.in_channels:
-            got = f"{len(self.mean)} means and {len(self.std)} deviations"
-            raise InputError(f"a mean and a deviation for each of {self.in_channels} channels", got, "correct it")
-        if not all(math.isfinite(value) for value in self.mean + self.std) or min(self.std) <= 0:
-            raise InputError("finite means and deviations above 0", f"{self.mean} and {self.std}", "correct it")
-        if len(self.classes) < 2:
-            raise InputError("the names of at least two classes", str(len(self.classes)), "correct it")
+            raise ValueError("there must be a mean and a deviation for each channel")
+        return self
 
     @classmethod
     def of(cls, data: ImageData) -> ImageSpec:
@@ -80,14 +60,14 @@ class ImageSpec:
         """
         if any(record.get(key) is None for key in ("image_size", "in_channels", "mean", "std", "classes")):
             return None
+        own: dict[str, Any] = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
         try:
-            return cls(**dict(_Record.model_validate(record)))
+            return cls(**own)
         except ValidationError as error:
             first = error.errors()[0]
-            what = ".".join(str(part) for part in first["loc"])
-            raise InputError(
-                f"a sound {what} of the images", f"{first['input']!r:.40} ({first['msg']})", "correct it"
-            ) from None
+            what = ".".join(map(str, first["loc"])) or "description"
+            got = f"{first['input']!r:.40} ({first['msg']})"
+            raise InputError(f"a sound {what} of the images", got, "correct it") from None
 
     def to_json(self) -> dict[str, Any]:
         """As arch.json and exported files have it."""

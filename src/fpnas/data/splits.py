@@ -1,7 +1,6 @@
-"""Which image goes where, and when: a search's two halves, a held-out split, and the order of batches in an epoch.
+"""Which example goes where, and when: a search's two halves, a held-out split, and the order of batches in an epoch.
 
-All three deal in indices, are pure functions of a seed, and hold no stream that a checkpoint would have to save. The
-images themselves are left to `images`.
+All three deal in indices, are pure functions of a seed, and hold no stream that a checkpoint would have to save.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ def _by_class(labels: Int64[Tensor, " n"], seed: int, purpose: str) -> Int64[Ten
 
 
 def halves(train: LabelledSet, seed: int) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
-    """Cuts the training images in two, class by class: one half for the weights, one for the architecture.
+    """Cuts the training examples in two, class by class: one half for the weights, one for the architecture.
 
     The halves are disjoint and cover all; of each class, and altogether, their sizes differ by at most one (so a
-    class with a single image is in one half only). Sorted indices.
+    class with a single example is in one half only). Sorted indices.
 
     Raises:
-        InputError: fewer than two images.
+        InputError: fewer than two examples.
     """
     if len(train) < 2:
-        raise InputError("at least two training images to cut in halves", str(len(train)), "give more images")
+        raise InputError("at least two training examples to cut in halves", str(len(train)), "give more")
     order = _by_class(train.labels, seed, "halves")
-    # Dealing out the images in turn gives the odd image of a class now to the one half and now to the other.
+    # Dealing out the examples in turn gives the odd one of a class now to the one half and now to the other.
     return order[0::2].sort().values, order[1::2].sort().values
 
 
 def stratified_split(
     labels: Int64[Tensor, " n"], fraction: float, seed: int
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held"]]:
-    """Cuts off about `fraction` of the images, class by class, where a data set has none that are held out.
+    """Cuts off about `fraction` of the examples, class by class, where a data set has none that are held out.
 
-    A class gives its share rounded down or up, such that the total is right; it always keeps at least one image.
+    A class gives its share rounded down or up, such that the total is right; it always keeps at least one.
     Sorted indices.
 
     Raises:
-        InputError: a fraction outside 0..1, or too few images to hold one out.
+        InputError: a fraction outside 0..1, or too few examples to hold one out.
     """
     if not 0 < fraction < 1:
         raise InputError("a fraction between 0 and 1 to hold out", str(fraction), "give 0.2, say")
@@ -59,8 +58,8 @@ def stratified_split(
     ends = (counts.cumsum(0) * fraction + 0.5).floor().long()
     shares = ends.diff(prepend=ends.new_zeros(1)).minimum((counts - 1).clamp(min=0))
     if int(shares.sum()) == 0:
-        got = f"{len(labels)} images in {int((counts > 0).sum())} classes"
-        raise InputError(f"enough images to hold out a fraction of {fraction}", got, "give more images of each class")
+        got = f"{len(labels)} examples in {int((counts > 0).sum())} classes"
+        raise InputError(f"enough examples to hold out a fraction of {fraction}", got, "give more of each class")
     rank = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     is_held = rank < shares.repeat_interleave(counts)
     return order[~is_held].sort().values, order[is_held].sort().values
@@ -68,27 +67,27 @@ def stratified_split(
 
 @final
 class EpochOrder:
-    """The batches of all epochs, in order: which images step 0, 1, 2, ... takes.
+    """The batches of all epochs, in order: which examples step 0, 1, 2, ... takes.
 
-    An epoch is a random permutation of the n images, cut into ceil(n / batch_size) batches of nearly equal size: every
-    image is seen once an epoch, and no batch is much smaller than the rest. A batch has at least two images, which
-    batch norms need; so where the batch size is 2 and n is odd, one batch has three. A batch size above n means n.
+    An epoch is a random permutation of the n examples, cut into ceil(n / batch_size) batches of nearly equal size: each
+    example is seen once an epoch, and no batch is much smaller than the rest. A batch has at least two, which batch
+    norms need; so where the batch size is 2 and n is odd, one batch has three. A batch size above n means n.
 
     `batch(step)` is a pure function of (seed, stream, step); the epoch's permutation is merely remembered.
 
     Args:
-        n: how many images there are.
-        batch_size: the most images in a batch.
+        n: how many examples there are.
+        batch_size: the most examples in a batch.
         seed: the run's seed.
         stream: what the batches are for; other streams, and other epochs, have unrelated orders.
 
     Raises:
-        InputError: fewer than two images, or a batch size below two.
+        InputError: fewer than two examples, or a batch size below two.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, stream: str) -> None:
         if n < 2:
-            raise InputError("at least two images to learn from", str(n), "give more images")
+            raise InputError("at least two examples to learn from", str(n), "give more")
         if batch_size < 2:
             raise InputError("a batch size of at least 2, which batch norms need", str(batch_size), "raise it")
         self.n = n
@@ -104,7 +103,7 @@ class EpochOrder:
         return step // self.steps_per_epoch
 
     def batch(self, step: int) -> Int64[Tensor, " b"]:
-        """The indices of a step's images; steps count from 0 through all epochs."""
+        """The indices of a step's examples; steps count from 0 through all epochs."""
         assert step >= 0, f"step {step}"
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:

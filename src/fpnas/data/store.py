@@ -2,7 +2,7 @@
 
 An entry is a folder named after what it is made from: the files' names, sizes and times of change, the images that are
 wanted of them, and what they become. It is written whole or not at all, and by one process while others wait for it.
-Entries stay until someone removes them. What goes into one is left to `decoding`.
+Entries stay until someone removes them.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def measured(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec, run
         spec: what the networks take.
         runtime: the package that runs them.
     """
-    labels, images = data.heldout.labels, data.heldout.images
+    labels, images = data.heldout.labels, data.heldout.inputs
     predicted = {
         name: torch.cat([file.run(spec.normalize(part)).argmax(dim=1) for part in images.split(_BATCH)])
         for name, file in files.items()
@@ -57,7 +57,7 @@ def measured(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec, run
 
 def ms_per_image(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec) -> dict[str, float]:
     """Median milliseconds of one image by itself on one thread; the files take turns, as the machine has its moods."""
-    image = spec.normalize(data.heldout.images[:1])
+    image = spec.normalize(data.heldout.inputs[:1])
     taken: dict[str, list[float]] = {name: [] for name in files}
     with _one_thread(), torch.no_grad():
         for repeat in range(_WARM_UP + _REPEATS):

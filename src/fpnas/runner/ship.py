@@ -103,7 +103,7 @@ def export(
     if int8 and data is not None:
         # Training images alone: the held-out ones are to say how good the result is.
         chosen = EpochOrder(len(data.train), CALIBRATION_IMAGES, 0, "calibration").batch(0)
-        shipped = to_int8(shipped.content, spec, spec.normalize(data.train.subset(chosen).images), facts)
+        shipped = to_int8(shipped.content, spec, spec.normalize(data.train.subset(chosen).inputs), facts)
         files["int8"] = shipped
     facts = {
         "format": to,

@@ -1,4 +1,4 @@
-"""Spaces by their names: ours, and those of one's own, so that the command line and `fpnas.load` can build either.
+"""Spaces by their names, fpnas's and a user's own, so that the command line and `fpnas.load` can build either.
 
 A run folder names its space and never the code behind it: what runs is what the user imports, in Python or by
 `fpnas --import FILE`, and nothing that lies in a folder can choose it.
@@ -51,7 +51,7 @@ def by_name(name: str) -> Make:
         InputError: none is called so.
     """
     if name in SPACES:
-        return partial(_ours, SPACES[name])
+        return partial(_of_fpnas, SPACES[name])
     if name in OWN:
         return partial(_own, name)
     raise unknown_name("space", name, {**SPACES, **OWN}, " (your own: fpnas --import FILE)")
@@ -67,7 +67,7 @@ def register(name: str) -> Callable[[M], M]:
         name: small letters, digits and hyphens, as `--space` and arch.json say it.
 
     Raises:
-        InputError: the name doesn't fit or is one of ours, or the function wants something else.
+        InputError: the name doesn't fit or is taken, or the function wants something else.
     """
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise InputError("a space's name of small letters, digits and hyphens", f"{name!r:.80}", "rename it")
@@ -113,8 +113,8 @@ def import_file(path: str | Path) -> None:
         raise InputError("a file that registers a space", str(file), fix)
 
 
-def _ours(make: Make, *, image_size: int | None = None, **options: Any) -> Supernet:
-    del image_size  # ours take any
+def _of_fpnas(make: Make, *, image_size: int | None = None, **options: Any) -> Supernet:
+    del image_size  # they take any
     return make(**options)
 
 

@@ -6,78 +6,60 @@ prints their inputs, blocks, sizes and median FLOPs, not their rows. The rows ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fpnas.elastic import Supernet
-from fpnas.spaces.macro import FP_NAS, Row, channels, macro_supernet, span
-
-_E = span(0.75, 4.5, 0.75)
+from fpnas.spaces.macro import EXPANSION, FP_NAS, Row, channels, macro_supernet
 
 L0 = (
     # expansion   out channels            repeat  stride of the first
     Row((1,), channels(12, 24, 4), 1, 1),
-    Row(_E, channels(20, 56, 4), 1, 2),
-    Row(_E, channels(20, 56, 4), 3, 1),
-    Row(_E, channels(32, 84, 4), 1, 2),
-    Row(_E, channels(32, 84, 4), 4, 1),
-    Row(_E, channels(72, 140, 4), 1, 2),
-    Row(_E, channels(72, 140, 4), 4, 1),
-    Row(_E, channels(112, 196, 4), 5, 1),
-    Row(_E, channels(184, 284, 4), 1, 2),
-    Row(_E, channels(184, 284, 4), 6, 1),
+    Row(EXPANSION, channels(20, 56, 4), 1, 2),
+    Row(EXPANSION, channels(20, 56, 4), 3, 1),
+    Row(EXPANSION, channels(32, 84, 4), 1, 2),
+    Row(EXPANSION, channels(32, 84, 4), 4, 1),
+    Row(EXPANSION, channels(72, 140, 4), 1, 2),
+    Row(EXPANSION, channels(72, 140, 4), 4, 1),
+    Row(EXPANSION, channels(112, 196, 4), 5, 1),
+    Row(EXPANSION, channels(184, 284, 4), 1, 2),
+    Row(EXPANSION, channels(184, 284, 4), 6, 1),
 )
 
 L1 = (
     Row((1,), channels(12, 40, 4), 1, 1),
-    Row(_E, channels(16, 92, 4), 1, 2),
-    Row(_E, channels(16, 92, 4), 4, 1),
-    Row(_E, channels(24, 148, 4), 1, 2),
-    Row(_E, channels(24, 148, 4), 5, 1),
-    Row(_E, channels(48, 236, 4), 1, 2),
-    Row(_E, channels(48, 236, 4), 5, 1),
-    Row(_E, channels(80, 300, 4), 6, 1),
-    Row(_E, channels(120, 404, 4), 1, 2),
-    Row(_E, channels(120, 404, 4), 7, 1),
+    Row(EXPANSION, channels(16, 92, 4), 1, 2),
+    Row(EXPANSION, channels(16, 92, 4), 4, 1),
+    Row(EXPANSION, channels(24, 148, 4), 1, 2),
+    Row(EXPANSION, channels(24, 148, 4), 5, 1),
+    Row(EXPANSION, channels(48, 236, 4), 1, 2),
+    Row(EXPANSION, channels(48, 236, 4), 5, 1),
+    Row(EXPANSION, channels(80, 300, 4), 6, 1),
+    Row(EXPANSION, channels(120, 404, 4), 1, 2),
+    Row(EXPANSION, channels(120, 404, 4), 7, 1),
 )
 
 L2 = (
     Row((1,), channels(12, 40, 4), 1, 1),
-    Row(_E, channels(20, 88, 4), 1, 2),
-    Row(_E, channels(20, 88, 4), 4, 1),
-    Row(_E, channels(32, 140, 4), 1, 2),
-    Row(_E, channels(32, 140, 4), 5, 1),
-    Row(_E, channels(64, 236, 4), 1, 2),
-    Row(_E, channels(64, 236, 4), 5, 1),
-    Row(_E, channels(96, 316, 4), 6, 1),
-    Row(_E, channels(144, 428, 4), 1, 2),
-    Row(_E, channels(144, 428, 4), 7, 1),
+    Row(EXPANSION, channels(20, 88, 4), 1, 2),
+    Row(EXPANSION, channels(20, 88, 4), 4, 1),
+    Row(EXPANSION, channels(32, 140, 4), 1, 2),
+    Row(EXPANSION, channels(32, 140, 4), 5, 1),
+    Row(EXPANSION, channels(64, 236, 4), 1, 2),
+    Row(EXPANSION, channels(64, 236, 4), 5, 1),
+    Row(EXPANSION, channels(96, 316, 4), 6, 1),
+    Row(EXPANSION, channels(144, 428, 4), 1, 2),
+    Row(EXPANSION, channels(144, 428, 4), 7, 1),
 )
-
-
-def _large(name: str, rows: Sequence[Row], num_classes: int, in_channels: int, seed: int) -> Supernet:
-    return macro_supernet(
-        name,
-        rows,
-        FP_NAS,
-        stem=16,
-        head=1984,
-        image_sizes=(32, 512),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        seed=seed,
-    )
 
 
 def fpnas_l0(num_classes: int = 1000, in_channels: int = 3, seed: int = 0) -> Supernet:
     """27 blocks, 2.4e32 architectures, median 0.38 GFLOPs at 224 px. The paper prints 27, 2e32 and 0.39."""
-    return _large("fpnas-l0", L0, num_classes, in_channels, seed)
+    return macro_supernet("fpnas-l0", L0, FP_NAS, num_classes, in_channels, seed)
 
 
 def fpnas_l1(num_classes: int = 1000, in_channels: int = 3, seed: int = 0) -> Supernet:
     """32 blocks, 1.4e36 architectures, median 0.90 GFLOPs at 240 px. The paper prints 32, 1e36 and 0.9."""
-    return _large("fpnas-l1", L1, num_classes, in_channels, seed)
+    return macro_supernet("fpnas-l1", L1, FP_NAS, num_classes, in_channels, seed)
 
 
 def fpnas_l2(num_classes: int = 1000, in_channels: int = 3, seed: int = 0) -> Supernet:
     """32 blocks, 7.3e35 architectures, median 1.07 GFLOPs at 256 px. The paper prints 32, 1e36 and 1.1."""
-    return _large("fpnas-l2", L2, num_classes, in_channels, seed)
+    return macro_supernet("fpnas-l2", L2, FP_NAS, num_classes, in_channels, seed)

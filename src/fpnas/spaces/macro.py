@@ -36,15 +36,12 @@ FBNETV2 = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1))
 FP_NAS = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1, 2, 4))
 
 
-def span(least: float, most: float, step: float) -> tuple[float, ...]:
-    """The options that the paper writes as (min, max, step), both ends included; whole numbers come as int."""
-    count = round((most - least) / step) + 1
-    values = [least + index * step for index in range(count)]
-    return tuple(int(value) if float(value).is_integer() and isinstance(step, int) else value for value in values)
+EXPANSION = (0.75, 1.5, 2.25, 3.0, 3.75, 4.5)
+"""The options of the expansion in all of the paper's tables."""
 
 
 def channels(least: int, most: int, step: int) -> tuple[int, ...]:
-    """`span` for widths."""
+    """The options that the paper writes as (min, max, step), both ends included."""
     return tuple(range(least, most + 1, step))
 
 
@@ -74,13 +71,13 @@ def macro_supernet(
     name: str,
     rows: Sequence[Row],
     micro: Micro,
-    *,
-    stem: int,
-    head: int,
-    image_sizes: tuple[int, int],
     num_classes: int,
     in_channels: int,
     seed: int,
+    *,
+    stem: int = 16,
+    head: int = 1984,
+    image_sizes: tuple[int, int] = (32, 512),
     fine: bool = False,
 ) -> Supernet:
     """The supernet of a table of rows.
@@ -89,12 +86,12 @@ def macro_supernet(
         name: of the space.
         rows: the block groups, in order.
         micro: the options of every block beside its widths.
-        stem: channels of the stem, a 3x3 convolution with stride 2, batch norm and ReLU.
-        head: channels of the 1x1 head convolution, with batch norm and ReLU.
-        image_sizes: least and largest input size.
         num_classes: of the classifier.
         in_channels: of the images.
         seed: of the weights.
+        stem: channels of the stem, a 3x3 convolution with stride 2, batch norm and ReLU.
+        head: channels of the 1x1 head convolution, with batch norm and ReLU.
+        image_sizes: least and largest input size.
         fine: each block chooses for itself; otherwise the blocks of a group share one choice.
     """
     refuse_bad_data(num_classes, in_channels)

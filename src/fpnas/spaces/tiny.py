@@ -16,14 +16,4 @@ ROWS = (
 
 def tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> Supernet:
     """4 groups of 7 blocks, 2.18e9 architectures, H0 = 21.5 nats. Its rows are ours."""
-    return macro_supernet(
-        "tiny",
-        ROWS,
-        FP_NAS,
-        stem=16,
-        head=192,
-        image_sizes=(16, 128),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        seed=seed,
-    )
+    return macro_supernet("tiny", ROWS, FP_NAS, num_classes, in_channels, seed, head=192, image_sizes=(16, 128))

@@ -36,11 +36,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Rows:
-    """The rows of the file; of networks that were trained more than once, their mean.
-
-    Raises:
-        InputError: it is not this table's file.
-    """
+    """The rows of the file, or `InputError`; of networks that were trained more than once, their mean."""
     arrays = read_arrays(path, ARRAYS)
     space = _space(arrays["factors"], arrays["choices"], path)
     codes = arrays["arch"].astype(np.int64)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fpnas.errors import InputError, unknown_name
+from fpnas.errors import InputError, missing_extra, unknown_name
 from fpnas.space import Choice, Option, SearchSpace
 from fpnas.tables.rows import MAX_ROWS, Column, Rows, in_rotation, place
 
@@ -39,15 +39,7 @@ def read(
     ignore: Sequence[str] = (),
     seed: str | None = None,
 ) -> Rows:
-    """The rows of a CSV or parquet file.
-
-    Args:
-        path: the file.
-        metric: columns with accuracies that a search sees, one a rotation.
-        truth: the column that judges; without one, the mean of the other metrics, or the metric where it is alone.
-        cost_columns: columns with costs.
-        ignore: columns that are none of these and no choices.
-        seed: the column that tells trainings of one architecture apart, whose accuracies are averaged.
+    """The rows of a CSV or parquet file; the arguments are those of `fpnas.tables.load`.
 
     Raises:
         InputError: a column that isn't there, a missing value, or text where a number belongs; with the row's number.
@@ -107,8 +99,7 @@ def _read_parquet(path: Path) -> _Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        fix = "run `pip install 'fpnas[tables]'`, or save it as CSV"
-        raise InputError("pyarrow, which reads parquet", f"no such package ({error})", fix) from error
+        raise missing_extra("pyarrow, which reads parquet", "tables", error) from error
     try:
         with parquet.ParquetFile(path) as file:
             about = file.metadata
@@ -150,15 +141,12 @@ def _refuse_shape(names: Sequence[str], count: int, path: Path) -> None:
 def _choice(name: str, values: Sequence[Any], path: Path, header: int | None) -> tuple[Choice, NDArray[np.int64]]:
     """The choice of a column, its options in order, and the code of each row."""
     for index, value in enumerate(values):
-        if _is_missing(value):
+        if value is None or value != value or str(value).strip() == "":  # NaN is unlike itself
             got = f"none in {place(str(path), index, header)}"
             raise InputError(f"an option of {name!r} in each row", got, "mend or remove that row")
     numbers = [_number(value) for value in values]
     plain: list[Option] = [str(v) for v in values] if None in numbers else [n for n in numbers if n is not None]
-    try:
-        options = sorted(set(plain))  # pyright: ignore[reportArgumentType]
-    except TypeError:  # pragma: no cover - all are of one kind
-        raise AssertionError("options of one kind") from None
+    options = sorted(set(plain))  # pyright: ignore[reportArgumentType] - all are of one kind
     if len(options) < 2:
         got = f"{options[0]!r} in every row"
         raise InputError(f"two options or more in {name!r}", got, f"leave it out (--ignore-column {name})")
@@ -187,7 +175,3 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value)) or str(value).strip() == ""

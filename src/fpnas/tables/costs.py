@@ -7,11 +7,10 @@ Of a partial column a sum over the choices, or over the groups, is fitted, and r
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fpnas.cost import AdditiveCost
+from fpnas.cost.models import SummedCost
 from fpnas.cost.tables import Factor
 from fpnas.distribution import Partition, groups, singletons
 from fpnas.errors import InputError
@@ -24,8 +23,8 @@ MAX_UNKNOWNS = 20_000
 """Unknowns of a fit at most: its matrix has a column for each."""
 
 
-class TableCost:
-    """A cost that is known from a table; a `CostModel` with an exact `table` of factors.
+class TableCost(SummedCost):
+    """A cost that is known from a table.
 
     Args:
         name: what is counted, such as "FLOPs".
@@ -33,19 +32,8 @@ class TableCost:
     """
 
     def __init__(self, name: str, table: AdditiveCost) -> None:
-        self.name, self.table = name, table
-
-    @property
-    def space(self) -> SearchSpace:
-        return self.table.space
-
-    def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
-        """The cost of each architecture."""
-        return self.table(codes)
-
-    def bounds(self) -> tuple[float, float]:
-        """The least and the greatest cost of the whole space, exactly."""
-        return self.table.extreme(1)[0], self.table.extreme(-1)[0]
+        super().__init__(table.space, table)
+        self.name = name
 
 
 def exhaustive_cost(name: str, space: SearchSpace, values: NDArray[np.float64]) -> TableCost:

@@ -2,12 +2,12 @@
 
 A table has one or more *rotations*. In each, a noisy value is the reward that a search sees, and another, the truth,
 judges what the search has found: one training run against the mean of the others, or two surrogates that were fitted on
-rows that they don't share. How the files are parsed is left to the readers, counting looks to `TableEvaluator`.
+rows that they don't share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -168,9 +168,11 @@ def _climb(table: KnownTable, truth: Values, budget: Budget | None, beam: int = 
     """The best architectures that local search reaches: from the best `beam` known ones, all single changes until none
     helps, then all pairs of changes of the best, and again."""
     assert table.good is not None
-    cheapest = _cheapest(budget)
     start = torch.from_numpy(table.good)
-    codes = _top(_within(torch.cat([start, *cheapest]), budget), truth, beam)
+    sums = None if budget is None else additive_table(budget.cost)
+    if sums is not None:  # with the cheapest, so that there is one to begin from
+        start = torch.cat([start, torch.tensor([sums.extreme(1)[1]])])
+    codes = _top(_within(start, budget), truth, beam)
     while len(codes):
         near = torch.cat([codes, *(_neighbours(row, table.space) for row in codes)])
         found = _top(_within(near, budget), truth, beam)
@@ -182,12 +184,6 @@ def _climb(table: KnownTable, truth: Values, budget: Budget | None, beam: int = 
                 break
         codes = found
     return codes
-
-
-def _cheapest(budget: Budget | None) -> Sequence[Tensor]:
-    """The cheapest architecture where the cost can tell it: so that there is one to begin from."""
-    table = None if budget is None else additive_table(budget.cost)
-    return [] if table is None else [torch.tensor([table.extreme(1)[1]])]
 
 
 def _top(codes: Tensor, truth: Values, count: int) -> Tensor:

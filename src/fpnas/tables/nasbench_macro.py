@@ -39,21 +39,16 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Rows:
-    """The rows of the file, not yet validated as a table.
-
-    Raises:
-        InputError: it is not this table's file.
-    """
+    """The rows of the file, or `InputError`; not yet validated as a table."""
     arch, runs, params, flops = _from_json(path) if path.suffix == ".json" else _from_npz(path)
     with torch.device("meta"):
         space = nasbench_macro().space
     count = len(space)
-    if arch.ndim != 2 or arch.shape[1] != count or runs.shape != (len(arch), RUNS):
-        got = f"shapes {arch.shape} and {runs.shape} in {path}"
-        raise InputError(f"{count} operations and {RUNS} runs in each row", got, "get the file anew")
-    if params.shape != (len(arch),) or flops.shape != (len(arch),):
-        got = f"shapes {params.shape} and {flops.shape} in {path}"
-        raise InputError("one number of parameters and of FLOPs in each row", got, "get the file anew")
+    rows = (len(arch),)
+    if [a.shape for a in (arch, runs, params, flops)] != [(*rows, count), (*rows, RUNS), rows, rows]:
+        got = f"shapes {arch.shape}, {runs.shape}, {params.shape} and {flops.shape} in {path}"
+        expected = f"{count} operations, {RUNS} runs, one number of parameters and of FLOPs in each row"
+        raise InputError(expected, got, "get the file anew")
     codes = arch.astype(np.int64)
     for index in np.flatnonzero(((codes < 0) | (codes > 2)).any(axis=1))[:1]:
         got = f"{codes[index].tolist()} in {place(str(path), int(index), None)}"

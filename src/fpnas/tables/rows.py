@@ -92,7 +92,7 @@ class Rows:
             for r in range(self.reward.shape[1])
         )
         costs = {key: exhaustive_cost(c.name, self.space, c.values[order]) for key, c in self.costs.items()}
-        return self._table(rotations, costs, True, None, ())
+        return self._table(rotations, costs)
 
     def _averaged(self) -> Rows:
         """A row an architecture, in order of first appearance: the means over its seeds."""
@@ -127,21 +127,19 @@ class Rows:
         spread = [np.arange(0, len(truth), max(1, len(truth) // 4096))]
         good = self.codes[np.unique(np.concatenate([best, *cheap, *spread]))]
         fits = [fit for rotation in rotations for fit in (rotation.reward_fit, rotation.truth_fit) if fit is not None]
-        notes = (
-            f"{len(truth):,} rows of {self.space.size:.3g} architectures: values are those of boosted trees, "
-            f"held-out R2 {min(f.r2 for f in fits):.3f} to {max(f.r2 for f in fits):.3f}, "
-            f"rank correlation {min(f.rank_correlation for f in fits):.3f} to "
-            f"{max(f.rank_correlation for f in fits):.3f}",
+        r2, ranks = (sorted(values) for values in zip(*((f.r2, f.rank_correlation) for f in fits), strict=True))
+        note = (
+            f"{len(truth):,} rows of {self.space.size:.3g} architectures: values are those of boosted trees, held-out "
+            f"R2 {r2[0]:.3f} to {r2[-1]:.3f}, rank correlation {ranks[0]:.3f} to {ranks[-1]:.3f}"
         )
-        return self._table(rotations, costs, False, good, notes)
+        return self._table(rotations, costs, good, (note,))
 
     def _table(
         self,
         rotations: tuple[Rotation, ...],
         costs: Mapping[str, CostModel],
-        exhaustive: bool,
-        good: NDArray[np.int64] | None,
-        notes: tuple[str, ...],
+        good: NDArray[np.int64] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> KnownTable:
         digest = hashlib.sha256(repr(self.space).encode())
         order = np.lexsort(self.codes.T[::-1])  # two files with the same rows in other orders are one table
@@ -152,7 +150,7 @@ class Rows:
             space=self.space,
             rotations=rotations,
             costs=costs,
-            exhaustive=exhaustive,
+            exhaustive=good is None,
             digest=digest.hexdigest()[:16],
             facts=self.facts,
             good=good,

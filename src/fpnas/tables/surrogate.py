@@ -120,18 +120,9 @@ def surrogate_rotations(
 
 
 def _judged(forest: Forest, codes: NDArray[np.int64], values: NDArray[np.float64], num_rows: int) -> SurrogateFit:
+    from scipy.stats import spearmanr  # scikit-learn, which fitted the forest, brings it along
+
     said = forest(torch.from_numpy(codes)).numpy()
-    variance = float(values.var())
-    r2 = 1 - float(((said - values) ** 2).mean()) / variance if variance else 0.0
-    return SurrogateFit(num_rows, len(values), r2, _rank_correlation(said, values))
-
-
-def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Spearman's: the correlation of the ranks, ties sharing theirs."""
-    first, second = _ranks(a), _ranks(b)
-    return float(np.corrcoef(first, second)[0, 1]) if first.std() and second.std() else 0.0
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, back, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[back]
+    varies = bool(values.std() and said.std())
+    r2 = 1 - float(((said - values) ** 2).mean() / values.var()) if values.std() else 0.0
+    return SurrogateFit(num_rows, len(values), r2, float(np.asarray(spearmanr(said, values))[0]) if varies else 0.0)

@@ -1,8 +1,7 @@
 """Augmentation of a batch on the device that it is on: uint8 images in, uint8 images out, ready to be normalized.
 
-Crop with padding and flip are a few lines here; the random resized crop, RandAugment and random erasing are kornia's,
-an extra, which is imported where a recipe asks for it. Every draw comes from the generator that is handed in. Mixing
-images with one another is left to `mix`.
+The random resized crop, RandAugment and random erasing are kornia's, an extra, which is imported where a recipe asks
+for it. Every draw comes from the generator that is handed in.
 """
 
 from __future__ import annotations

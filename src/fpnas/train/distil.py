@@ -24,8 +24,8 @@ def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Ten
 
     T^2 keeps the gradient's size whatever T is.
     """
-    ours, theirs = (F.log_softmax(values / temperature, dim=1) for values in (logits, taught))
-    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    learnt, wanted = (F.log_softmax(values / temperature, dim=1) for values in (logits, taught))
+    return temperature**2 * F.kl_div(learnt, wanted, reduction="batchmean", log_target=True)
 
 
 class AtSize(nn.Module):

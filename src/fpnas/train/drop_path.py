@@ -57,19 +57,15 @@ def with_drop_path(network: nn.Module, rate: float) -> nn.Module:
     branches = list(_residual_branches(graph))
     if not branches:
         warnings.warn("drop_path has no effect: the network has no residuals", stacklevel=2)
-    members: dict[str, Any] = {}
-    for node in graph.nodes:
-        if node.op == "call_module":
-            members[node.target] = network.get_submodule(node.target)
-        elif node.op == "get_attr":
-            members[node.target] = operator.attrgetter(node.target)(network)
+    running = fx.GraphModule(network, graph, class_name="WithDropPath")
     for number, (branch, addition) in enumerate(branches, start=1):
         name = f"drop_path_{number}"
-        members[name] = DropPath(rate * number / len(branches))
+        running.add_submodule(name, DropPath(rate * number / len(branches)))
         with graph.inserting_after(branch):
             dropped = graph.call_module(name, (branch,))
         addition.replace_input_with(branch, dropped)
-    return fx.GraphModule(members, graph, class_name="WithDropPath")
+    running.recompile()
+    return running
 
 
 def _residual_branches(graph: fx.Graph) -> list[tuple[fx.Node, fx.Node]]:

@@ -29,7 +29,7 @@ def accuracy(model: nn.Module, data: Data, batch_size: int = 512, device: str = 
     for start in range(0, total, batch_size):
         part = slice(start, start + batch_size)
         labels = data.heldout.labels[part].to(device)
-        logits = model(data.normalize(data.heldout.images[part].to(device)))
+        logits = model(data.normalize(data.heldout.inputs[part].to(device)))
         correct += int((logits.argmax(dim=1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     model.train(training)

@@ -1,7 +1,7 @@
 """`Training`: one plain network on all training images, by a `Recipe` that is the same for every compared network.
 
 A step is a pure function of the state before it and of (seed, step, rank): all draws come from streams of their own, so
-a resumed training equals an unbroken one bit for bit. What a recipe's fields do is left to the files beside this one.
+a resumed training equals an unbroken one bit for bit.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Training:
             "epoch": number // self._order.steps_per_epoch,
             "train_loss": float(parallel.mean(loss.detach())),
             "lr": rate,
-            "accuracy": self._accuracy().accuracy if at_end else None,
+            "accuracy": self.result().accuracy if at_end else None,
         }
         if not moves:
             metrics["skipped"] = True
@@ -141,11 +141,14 @@ class Training:
 
     def result(self) -> Accuracy:
         """Accuracy of the network as it stands: of the last epoch, never the best one."""
-        return self._accuracy()
+        if self._judged is None or self._judged[0] != self.steps_done:
+            found = accuracy(self.trained, self.data, device=self.device) if parallel.rank() == 0 else None
+            self._judged = self.steps_done, cast("Accuracy", parallel.broadcast(found))
+        return self._judged[1]
 
     def files(self) -> dict[str, Any]:
         """arch.json, result.json and the weights."""
-        found = self._accuracy()
+        found = self.result()
         result = {
             "kind": self.kind,
             "steps": self.steps_done,
@@ -212,12 +215,6 @@ class Training:
             taught = taught_logits(self.teacher, images, logits.shape)
         distilled = distillation_loss(logits, taught.to(logits.dtype), self.recipe.teacher_temperature)
         return torch.lerp(loss, distilled, self.recipe.teacher_weight)
-
-    def _accuracy(self) -> Accuracy:
-        if self._judged is None or self._judged[0] != self.steps_done:
-            found = accuracy(self.trained, self.data, device=self.device) if parallel.rank() == 0 else None
-            self._judged = self.steps_done, cast("Accuracy", parallel.broadcast(found))
-        return self._judged[1]
 
     def _stream(self, purpose: str) -> torch.Generator:
         """What this step draws from on this rank."""

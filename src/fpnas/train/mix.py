@@ -1,7 +1,6 @@
 """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019): each image of a batch is mixed with another of the batch.
 
-Own lines rather than kornia's, which draws a partner and a share for each image and hands labels over in columns; one
-share a batch, as here, is what both papers do. Smoothing the targets is left to the loss.
+As in both papers there is one share a batch; kornia draws one for each image.
 """
 
 from __future__ import annotations

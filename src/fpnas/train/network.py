@@ -50,4 +50,4 @@ def recalibrate(network: nn.Module, data: Data, num_batches: int = 20, batch_siz
     order = EpochOrder(len(data.train), min(batch_size, len(data.train)), 0, "recalibrate")
     batches = (data.train.subset(order.batch(step)) for step in range(min(num_batches, order.steps_per_epoch)))
     with torch.no_grad():
-        update_bn((data.normalize(batch.images) for batch in batches), network)
+        update_bn((data.normalize(batch.inputs) for batch in batches), network)

@@ -1,7 +1,7 @@
 """`Recipe`: how a network is trained, in plain numbers; the same for every network that is compared.
 
 All that decides a training beside the network, the data, the seed and the machine is a field here; the resolved fields
-go into the run's settings. What they do is left to `loop`, `augment`, `mix`, `drop_path`, `average` and `distil`.
+go into the run's settings.
 """
 
 from __future__ import annotations
@@ -18,17 +18,24 @@ Crop = Literal["none", "pad", "resized"]
 LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
 WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
 
-_BELOW: dict[str, float] = {
-    "weight_decay": math.inf,
-    "warmup": 1.0,
-    "label_smoothing": 1.0,
-    "ema": 1.0,
-    "randaugment": 30,
-    "mixup": math.inf,
-    "cutmix": math.inf,
-    "drop_path": 1.0,
+_RANGES: dict[str, tuple[str, float, float]] = {
+    "epochs": ("[)", 1, math.inf),
+    "batch_size": ("[)", 2, math.inf),
+    "lr": ("()", 0, math.inf),
+    "weight_decay": ("[)", 0, math.inf),
+    "warmup": ("[)", 0, 1),
+    "label_smoothing": ("[)", 0, 1),
+    "ema": ("[)", 0, 1),
+    "crop_area": ("(]", 0, 1),
+    "randaugment": ("[)", 0, 30),
+    "random_erasing": ("[]", 0, 1),
+    "mixup": ("[)", 0, math.inf),
+    "cutmix": ("[)", 0, math.inf),
+    "drop_path": ("[)", 0, 1),
+    "teacher_weight": ("[]", 0, 1),
+    "teacher_temperature": ("()", 0, math.inf),
 }
-"""Fields that go from 0 to below these."""
+"""The interval of each number; a round bracket leaves its end out."""
 
 
 @dataclass(frozen=True)
@@ -81,29 +88,21 @@ class Recipe:
     teacher_temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            got = f"{self.epochs} epochs, batch size {self.batch_size}"
-            raise InputError("1 epoch or more and a batch size of 2 or more", got, "correct them")
         for name, value, known in (
             ("optimizer", self.optimizer, get_args(OptimizerName)),
             ("crop", self.crop, get_args(Crop)),
         ):
             if value not in known:
                 raise unknown_name(name, str(value), known)
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError("a learning rate above 0", f"{self.lr:g}", "use the default")
-        for name, below in _BELOW.items():
+        for name, (brackets, low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not 0 <= value < below:
-                expected = f"{name} from 0 to below {below:g}" if math.isfinite(below) else f"a finite {name} from 0 up"
-                raise InputError(expected, f"{value:g}", "correct it")
-        for name in ("random_erasing", "teacher_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} from 0 to 1", f"{getattr(self, name):g}", "correct it")
-        if not 0 < self.crop_area <= 1:
-            raise InputError("crop_area above 0 and up to 1", f"{self.crop_area:g}", "correct it")
-        if not (math.isfinite(self.teacher_temperature) and self.teacher_temperature > 0):
-            raise InputError("a teacher_temperature above 0", f"{self.teacher_temperature:g}", "correct it")
+            if value is None:  # the optimizer's default
+                continue
+            above = low <= value if brackets[0] == "[" else low < value
+            below = value <= high if brackets[1] == "]" else value < high
+            if not (above and below):
+                expected = f"{name} in {brackets[0]}{low:g}, {high:g}{brackets[1]}"
+                raise InputError(expected, f"{value:g}", "choose a number in that range")
 
     def with_fields(self, changes: dict[str, Any]) -> Recipe:
         """The recipe with some fields replaced, or `InputError` where one isn't a field."""

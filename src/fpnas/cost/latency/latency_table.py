@@ -4,32 +4,21 @@
      "torch": null, "operations": {"add on 16x14x14": 0.011, ...}}
 
 "format", "batch_size" and "operations" are enough. The names are those of `operations`; files of unknown origin are
-checked. Reading and writing is the shell's.
+checked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import fields, replace
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr, ValidationError
+from pydantic import Field, StrictInt, StrictStr, ValidationError
+from pydantic.dataclasses import dataclass
 
 from fpnas.errors import InputError
 
 FORMAT = "fpnas-latency-1"
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    format: Literal["fpnas-latency-1"]
-    device: StrictStr = Field(default="unnamed", max_length=200)
-    batch_size: StrictInt = Field(ge=1, le=1_000_000)
-    threads: StrictInt | None = Field(default=None, ge=1)
-    dtype: StrictStr = "float32"
-    torch: StrictStr | None = None
-    operations: dict[StrictStr, FiniteFloat]
 
 
 @dataclass(frozen=True)
@@ -38,24 +27,24 @@ class LatencyTable:
 
     Args:
         operations: name -> ms.
-        batch_size: images a forward pass.
+        batch_size: inputs a forward pass.
         device: its name.
         threads: of the CPU.
-        dtype: of weights and images.
+        dtype: of weights and inputs.
         torch: the version of torch.
     """
 
-    operations: Mapping[str, float]
-    batch_size: int = 1
-    device: str = "unnamed"
-    threads: int | None = None
-    dtype: str = "float32"
-    torch: str | None = None
+    operations: Mapping[StrictStr, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    batch_size: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
+    device: Annotated[StrictStr, Field(max_length=200)] = "unnamed"
+    threads: Annotated[StrictInt, Field(ge=1)] | None = None
+    dtype: StrictStr = "float32"
+    torch: StrictStr | None = None
 
     @property
     def conditions(self) -> dict[str, Any]:
         """All but the operations."""
-        return {name: getattr(self, name) for name in ("device", "batch_size", "threads", "dtype", "torch")}
+        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
 
     def only(self, names: Iterable[str]) -> LatencyTable:
         """The part of it with these operations; `InputError` where some are missing."""
@@ -78,15 +67,15 @@ class LatencyTable:
         Raises:
             InputError: it is no table: another format, or a latency that is no number of 0 or more.
         """
+        known: dict[str, Any] = value if isinstance(value, dict) else {}
+        if known.get("format") != FORMAT or "batch_size" not in known:
+            raise InputError(
+                "a latency table", f"{origin}: no format {FORMAT!r} or no batch_size", "see docs/budgets.md"
+            )
         try:
-            file = _File.model_validate(value)
+            return LatencyTable(**{key: known[key] for key in LatencyTable.__dataclass_fields__ if key in known})
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise InputError("a latency table", f"{origin}: {where}: {first['msg']}", "see docs/budgets.md") from None
-        negative = next((name for name, ms in file.operations.items() if ms < 0), None)
-        if negative is not None:
-            got = f"{file.operations[negative]:g} for {negative!r} in {origin}"
-            raise InputError("latencies of 0 ms or more", got, "correct the table")
-        conditions = file.model_dump(exclude={"format", "operations"})
-        return LatencyTable(file.operations, **conditions)
+            where = ".".join(map(str, first["loc"]))
+            got = f"{origin}: {where} {first['input']!r:.40}: {first['msg']}"
+            raise InputError("a latency table", got, "see docs/budgets.md") from None

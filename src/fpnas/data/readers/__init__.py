@@ -1,7 +1,6 @@
 """The kinds of data that `load` takes, a module each. The first that recognises the data reads it.
 
-A new kind is a module here with what `Reader` says, and its name in `READERS`. What kinds have in common is left to
-`request` (what they answer) and `arrow` (tables of encoded images).
+A new kind is a module here with what `Reader` says, and its name in `READERS`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 labels, and the names of the classes in the schema's metadata.
 
 The columns are `image` and `label`, else the only one of its kind (Image, ClassLabel) in the metadata. An image is a
-struct with its `bytes`, or binary; a label is a whole number, or a string. Needs pyarrow, the extra `parquet`. Where
-the rows come from is left to `parquet` and `hub`.
+struct with its `bytes`, or binary; a label is a whole number, or a string. Needs pyarrow, the extra `parquet`.
 """
 
 from __future__ import annotations
@@ -105,11 +104,7 @@ def assembled(name: str, tables: Mapping[str, Table]) -> Parts:
 
 
 def columns_of(schema: Any, where: str) -> Columns:
-    """The columns of an arrow schema.
-
-    Raises:
-        InputError: they can't be told.
-    """
+    """The columns of an arrow schema, or `InputError` where they can't be told."""
     try:
         metadata: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features: dict[str, Any] = metadata.get("info", {}).get("features", {})

@@ -2,7 +2,7 @@
 
 A class is a folder, named after itself; classes are in the order of their names, images in the order of theirs, folders
 within a class included. JPEG, PNG and WebP images are taken, files that aren't images passed over, images of other
-kinds refused. Decoding is left to `decoding`.
+kinds refused.
 """
 
 from __future__ import annotations
@@ -35,11 +35,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The parts of a folder of class folders; images stay encoded.
-
-    Raises:
-        InputError: no training images, images outside of class folders, a class without images or unknown in training.
-    """
+    """The parts of a folder of class folders; images stay encoded."""
     folder = Path(request.data)
     places = {
         PARTS[place.name]: place
@@ -50,26 +46,15 @@ def read(request: Request) -> Parts:
     found: dict[str, _Classes] = {
         part: {within.name: list(_images(within)) for within in _folders(place)} for part, place in places.items()
     }
-    classes = tuple(found.get("train", {}))
-    if "train" in found:
-        _check(places, found)
-    return Parts.of(folder.resolve().name, classes, {part: _encoded(files, classes) for part, files in found.items()})
-
-
-def _check(places: dict[str, Path], found: dict[str, _Classes]) -> None:
-    train = found["train"]
-    if not train:
+    if "train" in found and not found["train"]:
         got = f"images without one in '{places['train']}'"
         raise InputError("a folder for each class, with images in it", got, "sort the images into such folders")
-    for name in train:
-        if not train[name]:
+    for name, files in found.get("train", {}).items():
+        if not files:
             got = f"none in '{places['train'] / name}'"
             raise InputError("images in every class folder", got, "add some, or remove the folder")
-    for part, files in found.items():
-        for name in files:
-            if files[name] and name not in train:
-                got = f"'{name}' in '{places[part]}'"
-                raise InputError("classes that training has", got, "add training images of it, or remove the class")
+    classes = tuple(sorted({name for by_class in found.values() for name, files in by_class.items() if files}))
+    return Parts.of(folder.resolve().name, classes, {part: _encoded(files, classes) for part, files in found.items()})
 
 
 def _encoded(by_class: _Classes, classes: tuple[str, ...]) -> Encoded:
@@ -90,7 +75,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """The images in `folder` by name, then those of the folders in it; at most so many floors deep."""
+    """The images in `folder` by name, then those of the folders in it; at most so many levels deep."""
     entries = _entries(folder)
     for entry in entries:
         if entry.name.lower().endswith(_READ + _REFUSED) and entry.is_file():

@@ -25,11 +25,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """Scikit-learn's digits.
-
-    Raises:
-        InputError: scikit-learn is not installed.
-    """
+    """Scikit-learn's digits."""
     del request  # there are no choices
     try:
         from sklearn import datasets

@@ -57,11 +57,7 @@ def folders() -> tuple[Path, ...]:
 
 
 def read(request: Request) -> Parts:
-    """Fashion-MNIST.
-
-    Raises:
-        InputError: it isn't found or can't be had, or what is there is something else.
-    """
+    """Fashion-MNIST, from the first folder that has all of it, or the first folder after a download."""
     places = {folder: _missing(folder) for folder in folders()}
     found = next((folder for folder, missing in places.items() if not missing), folders()[0])
     if places[found] and request.download:

@@ -1,7 +1,5 @@
-"""Data sets of the Hugging Face hub, by name: `hf:uoft-cs/cifar10`, fetched and kept by the package `datasets`.
-
-That package, the extra `hub`, hands out tables of arrow: what columns hold is left to `arrow`.
-"""
+"""Data sets of the Hugging Face hub, by name: `hf:uoft-cs/cifar10`, fetched and kept by the package `datasets`, the
+extra `hub`, which hands out tables of arrow."""
 
 from __future__ import annotations
 
@@ -29,11 +27,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The splits `train`, `test` and `validation` of a data set of the hub; images stay encoded.
-
-    Raises:
-        InputError: `datasets` isn't installed, or there is no such data set of labelled images.
-    """
+    """The splits `train`, `test` and `validation` of a data set of the hub; images stay encoded."""
     name = str(request.data).removeprefix(PREFIX)
     try:
         datasets: Any = import_module("datasets")

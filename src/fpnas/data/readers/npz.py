@@ -6,7 +6,7 @@ The arrays, by their names:
 * `test_images`, `test_labels`, and `val_images`, `val_labels`: likewise, where there are some;
 * `classes`: the classes' names, where they have some.
 
-MedMNIST's files are such. Reading arrays of unknown origin is left to `fpnas.npz`.
+MedMNIST's files are such.
 """
 
 from __future__ import annotations
@@ -39,11 +39,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The parts of an .npz file.
-
-    Raises:
-        InputError: an array is missing, of another kind than it should be, too large, or broken.
-    """
+    """The parts of an .npz file."""
     path = Path(request.data)
     there = array_names(path)
     if "train_images" not in there:

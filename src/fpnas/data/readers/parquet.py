@@ -2,7 +2,7 @@
 shards (`train-00000-of-00002.parquet`) or in folders (`train/0000.parquet`), in the folder itself or in its `data/`.
 
 Nothing in a file is trusted: rows and row groups are counted before memory is taken, labels as they are unpacked. Needs
-pyarrow, the extra `parquet`. What columns hold is left to `arrow`.
+pyarrow, the extra `parquet`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,7 @@ def recognises(data: str | Path) -> bool:
 
 
 def read(request: Request) -> Parts:
-    """The parts of a folder of parquet files; images stay encoded.
-
-    Raises:
-        InputError: no training files, a shard that is missing, a file or columns that aren't as they should be.
-    """
+    """The parts of a folder of parquet files; images stay encoded."""
     folder = Path(request.data)
     tables: dict[str, Table] = {}
     for part, paths in parquet_files(folder).items():
