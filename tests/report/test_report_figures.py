@@ -30,7 +30,7 @@ SPACE = SearchSpace(Choice(name, tuple(options)) for name, options in CHOICES.it
 def test_probabilities_are_those_of_the_distribution(joint: bool, tmp_path: Path) -> None:
     line = epoch_line(2, 59, joint)
     (tmp_path / "distribution.jsonl").write_text(json.dumps(line) + "\n")
-    history = read_history(tmp_path / "distribution.jsonl", {}, [])
+    history = read_history(tmp_path / "distribution.jsonl", [])
     distribution = ArchDistribution(SPACE, line["partition"])
     with torch.no_grad():
         for row, values in zip(distribution.logits, line["logits"], strict=True):
@@ -41,17 +41,6 @@ def test_probabilities_are_those_of_the_distribution(joint: bool, tmp_path: Path
         expected = [float(p[codes[:, index] == option].sum()) for option in range(CARDS[index])]
         np.testing.assert_allclose(choice.probability, [expected], rtol=1e-12)
         assert list(choice.options) == [str(option) for option in CHOICES[choice.name]]
-
-
-def test_a_log_without_names_is_numbered(tmp_path: Path) -> None:
-    lines = [epoch_line(epoch, epoch, joint=True) for epoch in range(2)]
-    text = "".join(json.dumps({k: v for k, v in line.items() if k != "choices"}) + "\n" for line in lines)
-    (tmp_path / "distribution.jsonl").write_text(text)
-    problems: list[str] = []
-    history = read_history(tmp_path / "distribution.jsonl", {"choices": FOUND}, problems)
-    assert [choice.name for choice in history.choices] == list(FOUND)
-    assert [len(choice.options) for choice in history.choices] == CARDS
-    assert "numbered" in " ".join(problems)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=40))
@@ -141,7 +130,7 @@ def test_torch_s_own_layers_without_weights_are_not_skipped_blocks() -> None:
 
 def test_thin_keeps_first_and_last_epoch(tmp_path: Path) -> None:
     history = read_run(write_run(tmp_path / "run", epochs=90, steps=2))
-    epochs, picked = thin(read_history(history.path / "distribution.jsonl", {}, []), 40)
+    epochs, picked = thin(read_history(history.path / "distribution.jsonl", []), 40)
     assert (epochs[0], epochs[-1], len(picked)) == (0, 89, 40)
 
 

@@ -27,7 +27,7 @@ from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
 from fpnas.errors import InputError
-from fpnas.shipping.card import span
+from fpnas.text import span
 
 
 def bench(

@@ -9,9 +9,9 @@ import typer
 
 from fpnas.cli.options import Classes, ClassesSeed, Json, SkipCorrupt, Workers, data_flags, warn_of_data
 from fpnas.cli.output import print_json, print_table, printable
-from fpnas.cli.quantity import short
 from fpnas.runner import export as export_run
 from fpnas.runner import read_arch, trained_folder
+from fpnas.text import short
 
 
 def export(

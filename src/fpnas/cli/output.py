@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fpnas.cli.quantity import short
 from fpnas.runner.folder import finite, read_json
 from fpnas.spaces import SPACES
+from fpnas.text import short
 
 
 def print_json(value: Any) -> None:

@@ -50,13 +50,14 @@ from fpnas.cli.options import (
     warn_of_data,
 )
 from fpnas.cli.output import print_json, say_found
-from fpnas.cli.quantity import parse_targets, short
+from fpnas.cli.quantity import parse_targets
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
+from fpnas.text import short
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""

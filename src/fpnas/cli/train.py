@@ -32,11 +32,11 @@ from fpnas.cli.options import (
     set_up,
     warn_of_data,
 )
-from fpnas.cli.quantity import short
 from fpnas.data import ImageData
 from fpnas.evaluators.fit import check_fit
 from fpnas.runner import inherit_weights, load, read_arch, run, trackers_by_name, trained_folder
 from fpnas.runner.folder import read_json
+from fpnas.text import short
 from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited
 from fpnas.train.recipe import Crop, OptimizerName
 
