@@ -31,7 +31,8 @@ class Step:
 class Job(Protocol[Found_co]):
     """A resumable sequence of steps. Whatever decides its course is in its settings or in its state.
 
-    It may have `rehearse(room)` as well, see `Search`: it is called before the first step.
+    It may also have `rehearse(room)`, see `Search`, which is called before the first step, and `origin`: plain JSON
+    that a new run.json says beside the settings, such as where the data came from.
     """
 
     @property

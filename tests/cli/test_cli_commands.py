@@ -19,10 +19,9 @@ from calling import SEARCH, TRAIN, Found, assert_inherited, call, document, refu
 from torch.utils.flop_counter import FlopCounterMode
 
 import fpnas
-from fpnas.cli.options import DataFlags, data_flags
-from fpnas.cli.output import by_group
-from fpnas.cli.quantity import parse_quantity, short
+from fpnas.cli.quantity import parse_quantity
 from fpnas.errors import InputError
+from fpnas.runner.data_record import DataRecord, data_of_run
 from fpnas.spaces import SPACES
 from fpnas.train import accuracy
 
@@ -111,7 +110,7 @@ def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
     assert [line["step"] for line in metrics] == [0, 1, 2]
     assert result["num_samples_total"] == sum(line["num_samples"] for line in metrics)
     assert called.out.startswith("found: ")
-    assert by_group(arch["choices"]) in called.out
+    assert all(f"{name.partition('.')[2]} {option}" in called.out for name, option in arch["choices"].items())
     assert f"{result['num_samples_total']} architectures sampled" in called.out
     for word in ("epoch 1", "step 3/3", "entropy", "K 2"):
         assert word in called.err
@@ -181,7 +180,7 @@ def test_the_run_knows_its_data_and_a_flag_overrides_them(copied: Path, tmp_path
 
 def test_a_run_that_names_no_data_wants_some(copied: Path) -> None:
     run = json.loads((copied / "run.json").read_text())
-    for data in (None, 3, {"data": "digits"}, {**run["data"], "classes": "three"}, {**run["data"], "data": 5}):
+    for data in (None, 3, {"fit": "crop"}, {**run["data"], "classes": "three"}, {**run["data"], "data": 5}):
         (copied / "run.json").write_text(json.dumps({**run, "data": data}))
         assert "expected data, got none" in refused(copied, "train", copied, "--out", copied / "again")
     del run["data"]
@@ -190,10 +189,9 @@ def test_a_run_that_names_no_data_wants_some(copied: Path) -> None:
 
 
 def test_a_seed_of_0_overrides_that_of_the_run(tmp_path: Path) -> None:
-    known = DataFlags("digits", 16, None, 3, 7, True)
-    (tmp_path / "run.json").write_text(json.dumps(known.of_run()))
-    asked = data_flags(tmp_path, None, None, None, None, 0, False)
-    assert asked == DataFlags("digits", 16, None, 3, 0, True)
+    (tmp_path / "run.json").write_text(json.dumps(DataRecord("digits", 16, None, 3, 7, True).of_run()))
+    asked = data_of_run(tmp_path, DataRecord("", classes_seed=0))
+    assert asked == DataRecord("digits", 16, None, 3, 0, True)
 
 
 def test_cost_is_that_of_arch_json_and_of_the_plain_network(found: Found) -> None:
@@ -367,10 +365,6 @@ SHARED_STEPS = 10 * math.ceil(1437 / 2 / 32)
 def test_short_trainings_judge_where_they_can(more: tuple[str, ...], steps: int) -> None:
     asked = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1", *more)
     assert document(call("search", *asked, "--dry-run", "--json", "--out", "unused"), "search")["steps"] == steps
-
-
-def test_quantities_are_shown_as_people_write_them() -> None:
-    assert [short(v) for v in (2_484_000, 151_234, 1.5e9, 12)] == ["2.48 M", "151 k", "1.5 G", "12"]
 
 
 @pytest.mark.filterwarnings("default")

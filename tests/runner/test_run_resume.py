@@ -17,17 +17,13 @@ from typing import Any
 import helpers_run as h
 import pytest
 import torch
+from helpers_run import run
 
 import fpnas
 from fpnas.errors import InputError, RunFolderError
 from fpnas.job import Step
-from fpnas.runner import Silent
 
 TOTAL = 12
-
-
-def run(job: Any, folder: Path, **options: Any) -> Any:
-    return fpnas.run(job, folder, progress=Silent(), **options)
 
 
 class Killed(BaseException):

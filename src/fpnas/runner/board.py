@@ -80,7 +80,7 @@ class Board:
         if self.steps is None:
             words.append(f"step {done}")
             return Text("   ".join(words))
-        words += [f"step {done}/{self.steps}", f"{duration((self.steps - done) * self.seconds_a_step)} left"]
+        words += [f"step {done}/{self.steps}", f"{duration(round((self.steps - done) * self.seconds_a_step))} left"]
         row = Table.grid(expand=True, padding=(0, 1))
         row.add_column(ratio=1)
         row.add_column(justify="right", no_wrap=True)

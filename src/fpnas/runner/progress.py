@@ -155,5 +155,6 @@ def describe(line: Mapping[str, Any], last: int, seconds_a_step: float) -> str:
     if line.get("cost_mean") is not None:
         parts.append(f"cost {short(line['cost_mean'])}")
     parts.append("joint" if line.get("joined") else "factorised" if "joined" in line else f"lr {line.get('lr', 0):.3f}")
-    parts.append(f"{duration((last - line['step'] - 1) * seconds_a_step)} left")
+    left = round((last - line["step"] - 1) * seconds_a_step)
+    parts.append(f"{duration(left)} left")
     return "  ".join(parts)

@@ -136,7 +136,8 @@ def _claimed(
     """The run's folder; None on other ranks than 0, which write nothing."""
     if parallel.rank() > 0:
         return nullcontext()
-    return RunFolder(folder, job.kind, settings, {**_facts(), **facts, "steps_total": job.steps_total})
+    told = {**_facts(), **getattr(job, "origin", {}), **facts, "steps_total": job.steps_total}
+    return RunFolder(folder, job.kind, settings, told)
 
 
 def _leave_files(place: RunFolder | None, job: Job[object], seconds: float) -> Mapping[str, Any] | None:

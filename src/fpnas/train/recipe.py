@@ -18,6 +18,8 @@ Crop = Literal["none", "pad", "resized"]
 LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
 WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
 
+_WARMUP = 0.1
+
 _BELOW: dict[str, float] = {
     "weight_decay": math.inf,
     "warmup": 1.0,
@@ -43,6 +45,7 @@ class Recipe:
         weight_decay: on parameters of two dimensions or more, so not on norms and biases; by default 1e-4 for "sgd",
             0.05 for "adamw".
         warmup: fraction of the steps in which the learning rate rises; then it falls to 0 along a cosine.
+        warmup_epochs: the same in epochs, instead of `warmup`: 3 of 30 are a `warmup` of 0.1, and the same run.
         label_smoothing: share of the target that goes to all classes alike.
         ema: decay a step of the averaged weights, which are then the ones that are judged and kept; 0: none.
         crop: "pad": a window of the image's own size after padding with an eighth of that in black; "resized": a part
@@ -66,7 +69,8 @@ class Recipe:
     optimizer: OptimizerName = "sgd"
     lr: float | None = None
     weight_decay: float | None = None
-    warmup: float = 0.1
+    warmup: float = _WARMUP
+    warmup_epochs: float | None = None
     label_smoothing: float = 0.05
     ema: float = 0.0
     crop: Crop = "none"
@@ -92,6 +96,12 @@ class Recipe:
                 raise unknown_name(name, str(value), known)
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError("a learning rate above 0", f"{self.lr:g}", "use the default")
+        if self.warmup_epochs is not None:
+            if not 0 <= self.warmup_epochs < self.epochs:
+                got = f"{self.warmup_epochs:g}"
+                raise InputError(f"warmup_epochs from 0 to below the {self.epochs} epochs", got, "correct it")
+            if self.warmup != _WARMUP:
+                raise InputError("warmup or warmup_epochs", "both", "leave one of them out")
         for name, below in _BELOW.items():
             value = getattr(self, name)
             if value is not None and not 0 <= value < below:
@@ -114,8 +124,15 @@ class Recipe:
         return replace(self, **changes)
 
     def settings(self) -> dict[str, Any]:
-        """All fields, with the defaults that depend on the optimizer filled in."""
-        return {**asdict(self), "lr": self.max_lr, "weight_decay": self.decay}
+        """All fields, with the defaults that depend on the optimizer filled in, and the warm-up as a fraction."""
+        fields = asdict(self)
+        del fields["warmup_epochs"]
+        return {**fields, "lr": self.max_lr, "weight_decay": self.decay, "warmup": self.warmup_share}
+
+    @property
+    def warmup_share(self) -> float:
+        """`warmup`, or `warmup_epochs` as a fraction of the epochs."""
+        return self.warmup if self.warmup_epochs is None else self.warmup_epochs / self.epochs
 
     @property
     def max_lr(self) -> float:
@@ -129,7 +146,7 @@ class Recipe:
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many: linear warm-up, then cosine to 0."""
-        rising = max(1, round(self.warmup * steps))
+        rising = max(1, round(self.warmup_share * steps))
         if step < rising:
             return self.max_lr * (step + 1) / rising
         return self.max_lr * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
