@@ -18,6 +18,7 @@ from fpnas.spaces import OWN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ("--data", "digits", "--image-size", "8", "--threads", "1")
+BRIEF = ("--method", "fpnas-posterior", "--epochs", "1")
 
 
 def own(name: str, *arguments: str | Path) -> Called:
@@ -30,9 +31,7 @@ def own(name: str, *arguments: str | Path) -> Called:
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A space's name, and the folder of a search with its train/. Not to be written to."""
     name, folder = request.param, tmp_path_factory.mktemp("own") / "run"
-    searched = own(
-        name, "search", "--space", name, *SMALL, "--method", "fpnas-posterior", "--epochs", "1", "--out", folder
-    )
+    searched = own(name, "search", "--space", name, *SMALL, *BRIEF, "--out", folder)
     assert searched.code == 0, searched.err
     assert f"next: fpnas --import ... train {folder}" in searched.out
     trained = own(name, "train", folder, "--data", "digits", "--epochs", "1", "--threads", "1")
@@ -130,18 +129,7 @@ def test_code_that_has_changed_since_is_refused(tmp_path: Path) -> None:
         file.write_text(CODE.replace("WIDTHS", widths).replace("STRIDE", stride).replace("ACT", act))
         return "--import", file
 
-    search = (
-        "search",
-        "--space",
-        "mine",
-        *SMALL,
-        "--method",
-        "fpnas-posterior",
-        "--epochs",
-        "1",
-        "--out",
-        tmp_path / "run",
-    )
+    search = ("search", "--space", "mine", *SMALL, *BRIEF, "--out", tmp_path / "run")
     train = ("train", tmp_path / "run", "--data", "digits", "--epochs", "1", "--threads", "1")
     with patch.dict(OWN, clear=True):
         for words in ((*search, "--max-steps", "3"), search, train):

@@ -72,11 +72,6 @@ def test_a_folder_with_other_files_is_refused(name: str, tmp_path: Path) -> None
     assert not (tmp_path / "mine" / ".lock").exists()
 
 
-def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("precious")
-    refused(table_search(), tmp_path / "file", "for the run, got the file")
-
-
 def test_an_empty_folder_will_do(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     run(table_search(), tmp_path / "run")
@@ -110,18 +105,6 @@ def test_one_process_at_a_time(begun: Path) -> None:
         holder.communicate(timeout=60)
     run(table_search(), begun)
     assert len(h.json_lines(begun / "metrics.jsonl")) == 10
-
-
-def test_the_folder_is_let_go_after_an_error(begun: Path) -> None:
-    class Failing(fpnas.Search):
-        def step(self) -> Any:
-            raise RuntimeError("a bug in a step")
-
-    job = table_search()
-    job.__class__ = Failing
-    with pytest.raises(RuntimeError, match="a bug"):
-        run(job, begun)
-    run(table_search(), begun)
 
 
 @pytest.mark.parametrize("place", ["file/run", "file/a/b", "n" * 300])

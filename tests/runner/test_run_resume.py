@@ -124,14 +124,6 @@ def test_the_runner_adds_nothing_to_the_course(unbroken_of: dict[Make, Path]) ->
     assert json.loads((unbroken / "arch.json").read_text()) == job.files()["arch.json"]
 
 
-def test_checkpoints_load_with_weights_only(unbroken: Path) -> None:
-    state = torch.load(unbroken / "checkpoint.pt", weights_only=True)
-    assert state["job"]["steps_done"] == TOTAL
-    assert state["log_sizes"] == {
-        name: (unbroken / name).stat().st_size for name in ("metrics.jsonl", "distribution.jsonl")
-    }
-
-
 def test_the_checkpoint_before_is_another_one(tmp_path: Path) -> None:
     """Checkpoints at 3, 6 and 7: the one before the last is that of 6, not the last written twice."""
     run(on_table(), tmp_path / "run", max_steps=7, checkpoint_every=3)

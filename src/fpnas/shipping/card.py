@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -17,8 +17,6 @@ from jinja2 import Environment, Template
 from fpnas.spaces import SPACES
 from fpnas.text import by_group, code, escaped, one_line, percent
 
-_OWN_FILE = "my_space.py"
-"""Stands for the file that registers a space of one's own."""
 _KINDS = {"onnx": "an ONNX", "pt2": "a torch.export", "safetensors": "a safetensors"}
 
 
@@ -40,8 +38,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "training": training,
         "settings": {k: v for k, v in training.items() if k not in ("accuracy", "loss", "num_images")},
         "commands": [command for command in facts.get("commands", []) if command],
-        "command": _command(facts),
-        "program": _program(facts),
+        "own": facts.get("space", "") not in ("", *SPACES),
     }
     return _template().render({**facts, **shown})
 
@@ -61,64 +58,12 @@ def _template() -> Template:
     filters: dict[str, Any] = {
         "raw": _Markdown,
         "code": lambda lines, language: _Markdown("\n".join(code(lines, language))),
+        "floats": lambda values: _Markdown([float(value) for value in values]),
+        "repr": lambda value: _Markdown(repr(value)),
+        "one_line": lambda value: _Markdown(one_line(str(value))),
+        "quoted": lambda value: shlex.quote(one_line(value)),
         "percent": lambda value: _Markdown(percent(value)),
         "grouped": lambda value: _Markdown(f"{value:,}"),
     }
     environment.filters.update(filters)
     return environment.from_string(files("fpnas.shipping").joinpath("assets/card.md").read_text(encoding="utf-8"))
-
-
-def _is_own(space: str) -> bool:
-    return space not in ("", *SPACES)
-
-
-def _command(facts: Mapping[str, Any]) -> str:
-    """`fpnas predict` of the file; none of a .pt2, which it doesn't read."""
-    if facts["format"] == "pt2":
-        return ""
-    own = _is_own(facts.get("space", "")) and facts["format"] != "onnx"
-    program = f"fpnas --import {_OWN_FILE}" if own else "fpnas"
-    return f"{program} predict {shlex.quote(one_line(facts['file']))} image.png"
-
-
-def _program(facts: Mapping[str, Any]) -> Sequence[str]:
-    """Lines of Python that run the file on one image."""
-    file, space, size = facts["file"], one_line(str(facts.get("space", ""))), facts["image_size"]
-    mean, std = ([float(value) for value in facts[name]] for name in ("mean", "std"))
-    mode = "L" if facts["in_channels"] == 1 else "RGB"
-    square = f"ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)"
-    if facts.get("fit") == "stretch":
-        square = f"image.resize(({size}, {size}), Image.Resampling.BILINEAR)"
-    prepare = [
-        "import numpy as np",
-        "from PIL import Image, ImageOps",
-        "",
-        f'image = Image.open("image.png").convert("{mode}")',
-        f"image = {square}",
-        f"pixels = np.asarray(image, dtype=np.float32).reshape({size}, {size}, {facts['in_channels']}) / 255",
-        f"images = ((pixels - {mean}) / {std}).astype(np.float32).transpose(2, 0, 1)[None]",
-    ]
-    own = [f"fpnas.spaces.import_file({_OWN_FILE!r})  # the file that registers {space}"] if _is_own(space) else []
-    run = {
-        "onnx": [
-            "import onnxruntime",
-            "",
-            f"session = onnxruntime.InferenceSession({file!r})",
-            'logits = session.run(["logits"], {"images": images})[0]',
-        ],
-        "pt2": [
-            "import torch",
-            "",
-            f"network = torch.export.load({file!r}).module()",
-            "logits = network(torch.from_numpy(images)).detach().numpy()",
-        ],
-        "safetensors": [
-            "import fpnas",
-            "import torch",
-            "",
-            *own,
-            f"network = fpnas.load({file!r})  # a plain torch module; arch.json has to lie beside the file",
-            "logits = network(torch.from_numpy(images)).detach().numpy()",
-        ],
-    }[facts["format"]]
-    return [*prepare, "", *run, "print(logits.argmax(axis=1))"]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fpnas.errors import InputError, unknown_name
+from fpnas.errors import InputError, missing_extra, unknown_name
 from fpnas.space import Choice, Option, SearchSpace
 from fpnas.tables.rows import MAX_ROWS, Column, Rows, in_rotation, place
 
@@ -107,8 +107,7 @@ def _read_parquet(path: Path) -> _Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        fix = "run `pip install 'fpnas[tables]'`, or save it as CSV"
-        raise InputError("pyarrow, which reads parquet", f"no such package ({error})", fix) from error
+        raise missing_extra("pyarrow, which reads parquet", "tables", error, ", or save it as CSV") from error
     try:
         with parquet.ParquetFile(path) as file:
             about = file.metadata
