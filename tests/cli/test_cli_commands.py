@@ -101,8 +101,8 @@ def test_help_names_every_command() -> None:
 def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
     called = found.search
     assert called.code == 0
-    arch = json.loads((found.folder / "arch.json").read_text())
-    result = json.loads((found.folder / "result.json").read_text())
+    arch = h.read(found.folder / "arch.json")
+    result = h.read(found.folder / "result.json")
     assert set(arch) >= {"space", "image_size", "in_channels", "num_classes", "choices", "flops", "params", "log_prob"}
     assert (arch["space"], arch["image_size"], arch["in_channels"], arch["num_classes"]) == ("tiny", 16, 1, 10)
     assert arch["flops"] == result["cost"] <= result["target"] == 0.4e6
@@ -125,7 +125,7 @@ def test_search_by_short_trainings_goes_on_in_the_middle_of_a_look(tmp_path: Pat
     assert [line["step"] for line in metrics] == [0, 1, 2, 3]
     assert {line["num_samples"] for line in metrics} == {5}
     assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    settings = h.read(tmp_path / "run" / "run.json")["settings"]
     assert (settings["judge"], settings["proxy_steps"], settings["batch_size"]) == ("proxy", 300, 32)
 
 
@@ -133,13 +133,13 @@ def test_train_judges_the_network_on_held_out_images(found: Found) -> None:
     called = found.train
     assert called.code == 0
     folder = found.folder / "train"
-    result = json.loads((folder / "result.json").read_text())
+    result = h.read(folder / "result.json")
     assert called.out.startswith(f"{result['accuracy']:.2f} % of {result['num_images']} held-out images (split)")
     model, data = fpnas.load(found.folder), fpnas.data.load("digits", 16)
     judged = accuracy(model, data)
     assert result["accuracy"] == judged.accuracy
     assert result["num_images"] == len(data.heldout) == judged.num_images
-    searched, trained = (json.loads((place / "arch.json").read_text()) for place in (found.folder, folder))
+    searched, trained = (h.read(place / "arch.json") for place in (found.folder, folder))
     searched.pop("log_prob")
     assert {key: trained[key] for key in searched} == searched
     assert len(h.json_lines(folder / "metrics.jsonl")) == 3
@@ -147,7 +147,7 @@ def test_train_judges_the_network_on_held_out_images(found: Found) -> None:
 
 
 def test_evaluate_prints_one_json_document(found: Found) -> None:
-    result = json.loads((found.folder / "train" / "result.json").read_text())
+    result = h.read(found.folder / "train" / "result.json")
     for folder in (found.folder, found.folder / "train"):
         called = call("evaluate", folder, "--data", "digits", "--threads", "1", "--json")
         assert (called.code, called.err) == (0, "")
@@ -160,11 +160,11 @@ def test_evaluate_prints_one_json_document(found: Found) -> None:
 
 
 def test_the_run_knows_its_data_and_a_flag_overrides_them(copied: Path, tmp_path: Path) -> None:
-    run = json.loads((copied / "run.json").read_text())
+    run = h.read(copied / "run.json")
     assert run["data"]["data"] == "digits"
     trained = call("train", copied, "--max-steps", "2", "--image-size", "16", "--out", tmp_path / "own")
     assert trained.code == 0, trained
-    assert json.loads((tmp_path / "own" / "run.json").read_text())["data"] == {**run["data"], "image_size": 16}
+    assert h.read(tmp_path / "own" / "run.json")["data"] == {**run["data"], "image_size": 16}
     named = call("evaluate", tmp_path / "own", "--data", "digits", "--image-size", "16", "--json")
     assert call("evaluate", tmp_path / "own", "--json").out == named.out != ""
     write_npz(tmp_path / "data" / "grey.npz", classes=10, seed=3)
@@ -177,7 +177,7 @@ def test_the_run_knows_its_data_and_a_flag_overrides_them(copied: Path, tmp_path
 
 
 def test_a_run_that_names_no_data_wants_some(copied: Path) -> None:
-    run = json.loads((copied / "run.json").read_text())
+    run = h.read(copied / "run.json")
     for data in (None, 3, {"fit": "crop"}, {**run["data"], "classes": "three"}, {**run["data"], "data": 5}):
         (copied / "run.json").write_text(json.dumps({**run, "data": data}))
         assert "expected data, got none" in refused(copied, "train", copied, "--out", copied / "again")
@@ -193,7 +193,7 @@ def test_a_seed_of_0_overrides_that_of_the_run(tmp_path: Path) -> None:
 
 
 def test_cost_is_that_of_arch_json_and_of_the_plain_network(found: Found) -> None:
-    arch = json.loads((found.folder / "arch.json").read_text())
+    arch = h.read(found.folder / "arch.json")
     called = call("cost", found.folder, "--json")
     assert (called.code, called.err) == (0, "")
     cost = json.loads(called.out)
@@ -215,7 +215,7 @@ def test_cost_is_that_of_arch_json_and_of_the_plain_network(found: Found) -> Non
 
 
 def test_space_and_choices_are_enough_of_an_arch_json(small: Found, tmp_path: Path) -> None:
-    arch = json.loads((small.folder / "arch.json").read_text())
+    arch = h.read(small.folder / "arch.json")
     (tmp_path / "mine.json").write_text(json.dumps({"space": arch["space"], "choices": arch["choices"], "note": "?"}))
     with working_in(tmp_path):
         cost = json.loads(call("cost", "mine.json", "--image-size", "16", "--json").out)
@@ -243,13 +243,13 @@ def test_inherited_training_starts_from_the_searchs_weights(copied: Path) -> Non
     args = ("--inherit", "--lr", "1e-12", "--max-steps", "1", "--out", copied / "inherited")
     assert call(*TRAIN, copied, *args).code == 0
     assert_inherited(copied / "inherited", copied)
-    result = json.loads((copied / "inherited" / "run.json").read_text())
+    result = h.read(copied / "inherited" / "run.json")
     assert result["settings"]["inherit"] is True
 
 
 def test_a_recipe_on_the_command_line_is_in_the_settings(copied: Path) -> None:
     """All flags at once, a teacher among them; the run goes on under the same and is refused under others."""
-    record = json.loads((copied / "arch.json").read_text())
+    record = h.read(copied / "arch.json")
     record["choices"] |= {"a.channels": 8, "a.kernel": 3}  # with a residual
     (copied / "other.json").write_text(json.dumps(record))
     flags = "--opt adamw --lr 0.002 --weight-decay 0.01 --label-smoothing 0.1 --ema 0.99 --crop resized --flip"
@@ -257,7 +257,7 @@ def test_a_recipe_on_the_command_line_is_in_the_settings(copied: Path) -> None:
     where = ("--teacher", copied, "--out", copied / "pupil", "--precision", "bf16")
     line = [*TRAIN, copied / "other.json", *flags.split(), *where]
     assert call(*line).code == 0
-    settings = json.loads((copied / "pupil" / "run.json").read_text())["settings"]
+    settings = h.read(copied / "pupil" / "run.json")["settings"]
     wanted = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01, "label_smoothing": 0.1, "ema": 0.99}
     wanted |= {"crop": "resized", "flip": True, "randaugment": 5, "random_erasing": 0.2, "mixup": 0.2, "cutmix": 1.0}
     wanted |= {"drop_path": 0.1, "teacher_weight": 0.3, "precision": "bf16", "ranks": 1}
@@ -269,7 +269,7 @@ def test_a_recipe_on_the_command_line_is_in_the_settings(copied: Path) -> None:
 
 
 def test_a_teacher_of_other_classes_or_without_weights_is_refused(copied: Path) -> None:
-    arch = json.loads((copied / "train" / "arch.json").read_text())
+    arch = h.read(copied / "train" / "arch.json")
     (copied / "train" / "arch.json").write_text(json.dumps({**arch, "num_classes": 9}))
     assert "9 classes" in refused(copied, *TRAIN, copied, "--teacher", copied, "--out", "new")
     (copied / "train" / "model.safetensors").unlink()
@@ -279,8 +279,8 @@ def test_a_teacher_of_other_classes_or_without_weights_is_refused(copied: Path) 
 def test_target_params_counts_parameters(small: Found, tmp_path: Path) -> None:
     called = call(*SEARCH, "--max-steps", "1", "--target-params", "0.8k", "--out", tmp_path / "run")
     assert called.code == 0
-    arch = json.loads((tmp_path / "run" / "arch.json").read_text())
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    arch = h.read(tmp_path / "run" / "arch.json")
+    result = h.read(tmp_path / "run" / "result.json")
     assert arch["params"] == result["cost"] <= 800 == result["target"]
 
 
@@ -305,7 +305,7 @@ def test_a_search_of_an_epoch_on_shared_weights_is_quick(tmp_path: Path) -> None
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 80
     lines = h.json_lines(tmp_path / "run" / "metrics.jsonl")
     data = fpnas.data.load("digits")
-    batch_size = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["batch_size"]
+    batch_size = h.read(tmp_path / "run" / "run.json")["settings"]["batch_size"]
     assert len(lines) == math.ceil(len(data.train) / 2 / batch_size)
     assert {line["joined"] for line in lines} == {False, True}
 

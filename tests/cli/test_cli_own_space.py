@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -68,11 +67,11 @@ def test_int8_says_nothing_of_norms(run: tuple[str, Path], tmp_path: Path, caplo
 
 def test_it_is_evaluated_counted_and_listed(run: tuple[str, Path]) -> None:
     name, folder = run
-    found = json.loads((folder / "train" / "result.json").read_text())
+    found = h.read(folder / "train" / "result.json")
     evaluated = document(own(name, "evaluate", folder, "--data", "digits", "--json"), "evaluate")
     assert evaluated["accuracy"] == found["accuracy"]
     counted = document(own(name, "cost", folder, "--json"), "cost")
-    assert counted["flops"] == json.loads((folder / "arch.json").read_text())["flops"]
+    assert counted["flops"] == h.read(folder / "arch.json")["flops"]
     last = document(own(name, "spaces", "--json"), "spaces")[-1]
     assert (last["name"], last["image_size"], last["published"]) == (name, None, None)
 
@@ -85,7 +84,7 @@ def test_python_loads_it_after_an_import(run: tuple[str, Path]) -> None:
     data = fpnas.data.load("digits", image_size=8)
     with torch.no_grad():
         right = network(data.normalize(data.heldout.images)).argmax(dim=1) == data.heldout.labels
-    found = json.loads((folder / "train" / "result.json").read_text())
+    found = h.read(folder / "train" / "result.json")
     assert 100 * float(right.double().mean()) == pytest.approx(found["accuracy"], abs=1e-6)
 
 

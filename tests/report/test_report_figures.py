@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from pathlib import Path
 
+import helpers_run as h
 import numpy as np
 import pytest
 import torch
@@ -29,7 +29,7 @@ SPACE = SearchSpace(Choice(name, tuple(options)) for name, options in CHOICES.it
 @pytest.mark.parametrize("joint", [False, True])
 def test_probabilities_are_those_of_the_distribution(joint: bool, tmp_path: Path) -> None:
     line = epoch_line(2, 59, joint)
-    (tmp_path / "distribution.jsonl").write_text(json.dumps(line) + "\n")
+    h.write_lines(tmp_path / "distribution.jsonl", [line])
     history = read_history(tmp_path / "distribution.jsonl", [])
     distribution = ArchDistribution(SPACE, line["partition"])
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_savings_of_a_run_whose_times_are_known(tmp_path: Path) -> None:
         k, resting = max(2, 10 - step // 40), step < 100
         seconds = 0.5 + (0.1 if resting else 0.2) * k
         lines.append({"step": step, "num_samples": k, "val_loss": None if resting else 1.0, "seconds": seconds})
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    h.write_lines(tmp_path / "metrics.jsonl", lines)
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert saved.k0 == 10
@@ -84,7 +84,7 @@ def test_savings_of_a_run_whose_times_are_known(tmp_path: Path) -> None:
 def test_a_warm_up_on_fewer_does_not_pass_for_k0(tmp_path: Path) -> None:
     taken = [2, 2, 2, 10, 8, 6, 4, 2]
     lines = [{"step": step, "num_samples": k, "seconds": 0.1 * k} for step, k in enumerate(taken)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    h.write_lines(tmp_path / "metrics.jsonl", lines)
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert (saved.k0, saved.samples, saved.samples_fixed) == (10, 36, 80)
@@ -96,11 +96,11 @@ def test_networks_whose_look_takes_many_steps_count_once(tmp_path: Path) -> None
     ]
     for last in (3, 7):
         del lines[last]["drawn"]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    h.write_lines(tmp_path / "metrics.jsonl", lines)
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert (saved.k0, saved.samples, saved.samples_fixed) == (5, 8, 10)
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
+    h.write_lines(tmp_path / "metrics.jsonl", lines[:3])
     assert savings(read_run(tmp_path).steps) is None
 
 

@@ -62,9 +62,9 @@ def test_what_a_callback_hears(tmp_path: Path) -> None:
     run(table_search(), tmp_path / "run", callbacks=[heard])
     (start,) = heard.starts
     assert (start.folder, start.kind, start.first_step, start.steps) == (tmp_path / "run", "search", 0, 10)
-    assert start.settings == json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert start.settings == h.read(tmp_path / "run" / "run.json")["settings"]
     assert heard.lines == h.json_lines(tmp_path / "run" / "metrics.jsonl")
-    assert heard.ends == [json.loads((tmp_path / "run" / "result.json").read_text())]
+    assert heard.ends == [h.read(tmp_path / "run" / "result.json")]
     run(table_search(), tmp_path / "run", callbacks=[heard])
     assert len(heard.starts) == len(heard.ends) == 1
 
@@ -138,7 +138,7 @@ def test_tensorboard_reads_each_step_once(tmp_path: Path) -> None:
         assert [step for step, _ in told] == [step for step, _ in expected]
         assert [value for _, value in told] == pytest.approx([float(value) for _, value in expected], rel=1e-6)
     assert [event.value for event in events.Scalars("result/num_samples_total")] == [
-        json.loads((tmp_path / "run" / "result.json").read_text())["num_samples_total"]
+        h.read(tmp_path / "run" / "result.json")["num_samples_total"]
     ]
 
 
