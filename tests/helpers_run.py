@@ -10,6 +10,7 @@ import hashlib
 import io
 import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import fpnas
 from fpnas.data import ImageData, ImageSet
 from fpnas.elastic import Linear, conv_norm, searchable_mbconv
 from fpnas.evaluators.base import Learned
+from fpnas.runner import Silent
 from fpnas.search import CostTerm
 
 CLASSES = 4
@@ -219,7 +221,27 @@ class TableCost:
         return min(costs), max(costs)
 
 
+def table_search(**options: Any) -> fpnas.Search:
+    """FP-NAS on the table, without a budget: 10 steps, 5 an epoch."""
+    return fpnas.methods.fpnas(TableEvaluator(5), None, **{**PINNED, "epochs": 2, **options})
+
+
 # -------------------------------------------------------------------------------------------------------- what is left
+
+
+def run(job: Any, folder: Path, **options: Any) -> Any:
+    """`fpnas.run` that shows nothing."""
+    return fpnas.run(job, folder, progress=Silent(), **options)
+
+
+def read(path: Path) -> Any:
+    """A JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_lines(path: Path, lines: Iterable[object]) -> None:
+    """A log: a line of JSON each."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def through_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +265,7 @@ def without_seconds(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """All that equal runs must agree in."""
-    result = json.loads((folder / "result.json").read_text())
+    result = read(folder / "result.json")
     found: dict[str, Any] = {
         "arch.json": (folder / "arch.json").read_bytes(),
         "metrics.jsonl": without_seconds(json_lines(folder / "metrics.jsonl")),

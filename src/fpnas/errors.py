@@ -55,9 +55,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], other: str = "") ->
     return InputError(f"a known {kind}", repr(name), fix + other)
 
 
-def missing_extra(needed: str, extra: str, error: ImportError) -> InputError:
-    """The error for a package that isn't installed; `needed` names it, and `extra` of fpnas installs it."""
-    return InputError(needed, f"no such package ({error})", f"run `pip install 'fpnas[{extra}]'`")
+def missing_extra(needed: str, extra: str, error: ImportError | None = None, otherwise: str = "") -> InputError:
+    """The error for a package that isn't installed; `needed` names it, `extra` of fpnas installs it, or `otherwise`."""
+    got = "no such package" if error is None else f"no such package ({error})"
+    return InputError(needed, got, f"run `pip install 'fpnas[{extra}]'`{otherwise}")
 
 
 def reason(error: BaseException) -> str:

@@ -1,10 +1,12 @@
-"""Files on this machine: where fpnas keeps its own, and how one is written whole or not at all."""
+"""Files on this machine: where fpnas keeps its own, how one is written whole or not at all; JSON of unknown origin."""
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def cache_folder(name: str) -> Path:
@@ -54,3 +56,11 @@ def rename(source: Path, target: Path) -> None:
             os.fsync(place)
     finally:
         os.close(place)
+
+
+def parsed(text: str | bytes, otherwise: Any = None) -> Any:
+    """The value of a JSON text of unknown origin; `otherwise` where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return otherwise

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeVar, final
 
 from fpnas.errors import DivergedError
 
 PATIENCE = 20
 """Steps in a row without anything finite to learn from, after which a job stops."""
+
+
+Found_co = TypeVar("Found_co", covariant=True)
+"""What a job finds: `SearchResult` of a search, `Accuracy` of a training."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,11 @@ class Step:
     logs: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
 
 
-class Job(Protocol):
+class Job(Protocol[Found_co]):
     """A resumable sequence of steps. Whatever decides its course is in its settings or in its state.
 
-    It may have `rehearse(room)` as well, see `Search`: it is called before the first step.
+    It may also have `rehearse(room)`, see `Search`, which is called before the first step, and `origin`: plain JSON
+    that a new run.json says beside the settings, such as where the data came from.
     """
 
     @property
@@ -61,7 +66,7 @@ class Job(Protocol):
         """The inverse of `state_dict`."""
         ...
 
-    def result(self) -> Any:
+    def result(self) -> Found_co:
         """What the run has found so far."""
         ...
 

@@ -130,3 +130,14 @@ def anywhere(flag: bool) -> bool:
 def share(values: Tensor) -> Tensor:
     """This rank's part of `values`, cut along the first dimension into runs whose lengths differ by at most one."""
     return values if world_size() == 1 else values.tensor_split(world_size())[rank()]
+
+
+@contextmanager
+def threads(number: int | None) -> Generator[None]:
+    """Within it, torch has so many threads on the CPU; None leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

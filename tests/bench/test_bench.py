@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 import fpnas
 from fpnas.bench import Contest, Outcome, Quartiles, Task, markdown, picture, regret_of, run_all, summary
 from fpnas.errors import InputError
-from fpnas.shipping.card import span
+from fpnas.text import span
 
 
 @pytest.fixture(scope="module")

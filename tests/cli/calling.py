@@ -23,22 +23,9 @@ from fpnas.runner import read_arch
 from fpnas.runner.checkpoint import load_checkpoint
 
 # Small and quick: digits at 16 px. What comes later on a command line wins, so tests append to these.
-SEARCH = (
-    "search",
-    "--data",
-    "digits",
-    "--image-size",
-    "16",
-    "--method",
-    "fpnas-posterior",
-    "--batch-size",
-    "32",
-    "--max-steps",
-    "2",
-    "--threads",
-    "1",
-)
-TRAIN = ("train", "--data", "digits", "--image-size", "16", "--batch-size", "32", "--max-steps", "3", "--threads", "1")
+SMALL = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1")
+SEARCH = ("search", *SMALL, "--method", "fpnas-posterior", "--max-steps", "2")
+TRAIN = ("train", *SMALL, "--max-steps", "3")
 
 
 @dataclass(frozen=True)
@@ -101,7 +88,7 @@ class Shipped:
 def ship(arch: Path, place: Path) -> Shipped:
     """Trains the architecture for a few epochs and exports the network in every way."""
     run, out = place / "run", place / "out"
-    trained = call(*TRAIN[:-4], "--epochs", "8", "--threads", "1", arch, "--out", run)
+    trained = call("train", *SMALL, "--epochs", "8", arch, "--out", run)
     assert trained.code == 0, trained
     exports = {
         "net.onnx": ("onnx",),

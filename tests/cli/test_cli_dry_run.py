@@ -57,4 +57,4 @@ def test_memory_that_will_not_do_is_one_line_and_no_folder(
 def test_a_target_without_effect_is_warned_about(more: tuple[str, ...], small: Found, tmp_path: Path) -> None:
     called = call(*SEARCH, *more, "--target-flops", "1G", "--out", tmp_path / "run")
     assert called.code == 0
-    assert "warning: the target of 1 G FLOPs has no effect: it is not below 92.2 k, the most" in called.err
+    assert "warning: the target of 1 G FLOPs has no effect: it is not below 92.18 k, the most" in called.err

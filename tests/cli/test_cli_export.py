@@ -48,8 +48,8 @@ def test_every_export_leaves_a_network_its_facts_and_a_card(shipped: Shipped) ->
 
 
 def test_the_facts_are_those_of_the_run_and_of_the_file(shipped: Shipped) -> None:
-    arch, result = (json.loads((shipped.run / name).read_text()) for name in ("arch.json", "result.json"))
-    facts = json.loads((shipped.out / "net.onnx.json").read_text())
+    arch, result = (h.read(shipped.run / name) for name in ("arch.json", "result.json"))
+    facts = h.read(shipped.out / "net.onnx.json")
     content = (shipped.out / "net.onnx").read_bytes()
     assert (facts["bytes"], facts["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     for key in ("space", "choices", "flops", "params", "image_size", "in_channels", "num_classes"):
@@ -75,7 +75,7 @@ def test_the_onnx_file_has_the_accuracy_of_the_run(shipped: Shipped) -> None:
     found = logits_by_hand(shipped.out / "net.onnx")
     correct = int((found.argmax(axis=1) == data.heldout.labels.numpy()).sum())
     percent = 100 * correct / len(found)
-    assert percent == json.loads((shipped.run / "result.json").read_text())["accuracy"]
+    assert percent == h.read(shipped.run / "result.json")["accuracy"]
     assert percent > 80, "a network that has learnt nothing would prove little"
 
 
@@ -158,12 +158,12 @@ def test_safetensors_load_back(shipped: Shipped, tmp_path: Path) -> None:
     evaluated = call("evaluate", shipped.out / "net.safetensors", "--data", "digits", "--json")
     assert json.loads(evaluated.out)["accuracy"] == accuracy(expected, digits()).accuracy
     again = fpnas.export(tmp_path, "safetensors", tmp_path / "again" / "net.safetensors")
-    assert again.facts["training"] == json.loads((shipped.out / "arch.json").read_text())["training"]
+    assert again.facts["training"] == h.read(shipped.out / "arch.json")["training"]
 
 
 def test_the_card_says_what_it_is(shipped: Shipped) -> None:
     card = (shipped.out / "int8.onnx.md").read_text()
-    facts = json.loads((shipped.out / "int8.onnx.json").read_text())
+    facts = h.read(shipped.out / "int8.onnx.json")
     row = facts["measured"]["files"]["int8"]
     for words in (
         "# int8.onnx",

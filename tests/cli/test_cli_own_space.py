@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -18,6 +17,7 @@ from fpnas.spaces import OWN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ("--data", "digits", "--image-size", "8", "--threads", "1")
+BRIEF = ("--method", "fpnas-posterior", "--epochs", "1")
 
 
 def own(name: str, *arguments: str | Path) -> Called:
@@ -30,9 +30,7 @@ def own(name: str, *arguments: str | Path) -> Called:
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A space's name, and the folder of a search with its train/. Not to be written to."""
     name, folder = request.param, tmp_path_factory.mktemp("own") / "run"
-    searched = own(
-        name, "search", "--space", name, *SMALL, "--method", "fpnas-posterior", "--epochs", "1", "--out", folder
-    )
+    searched = own(name, "search", "--space", name, *SMALL, *BRIEF, "--out", folder)
     assert searched.code == 0, searched.err
     assert f"next: fpnas --import ... train {folder}" in searched.out
     trained = own(name, "train", folder, "--data", "digits", "--epochs", "1", "--threads", "1")
@@ -69,11 +67,11 @@ def test_int8_says_nothing_of_norms(run: tuple[str, Path], tmp_path: Path, caplo
 
 def test_it_is_evaluated_counted_and_listed(run: tuple[str, Path]) -> None:
     name, folder = run
-    found = json.loads((folder / "train" / "result.json").read_text())
+    found = h.read(folder / "train" / "result.json")
     evaluated = document(own(name, "evaluate", folder, "--data", "digits", "--json"), "evaluate")
     assert evaluated["accuracy"] == found["accuracy"]
     counted = document(own(name, "cost", folder, "--json"), "cost")
-    assert counted["flops"] == json.loads((folder / "arch.json").read_text())["flops"]
+    assert counted["flops"] == h.read(folder / "arch.json")["flops"]
     last = document(own(name, "spaces", "--json"), "spaces")[-1]
     assert (last["name"], last["image_size"], last["published"]) == (name, None, None)
 
@@ -86,7 +84,7 @@ def test_python_loads_it_after_an_import(run: tuple[str, Path]) -> None:
     data = fpnas.data.load("digits", image_size=8)
     with torch.no_grad():
         right = network(data.normalize(data.heldout.inputs)).argmax(dim=1) == data.heldout.labels
-    found = json.loads((folder / "train" / "result.json").read_text())
+    found = h.read(folder / "train" / "result.json")
     assert 100 * float(right.double().mean()) == pytest.approx(found["accuracy"], abs=1e-6)
 
 
@@ -130,18 +128,7 @@ def test_code_that_has_changed_since_is_refused(tmp_path: Path) -> None:
         file.write_text(CODE.replace("WIDTHS", widths).replace("STRIDE", stride).replace("ACT", act))
         return "--import", file
 
-    search = (
-        "search",
-        "--space",
-        "mine",
-        *SMALL,
-        "--method",
-        "fpnas-posterior",
-        "--epochs",
-        "1",
-        "--out",
-        tmp_path / "run",
-    )
+    search = ("search", "--space", "mine", *SMALL, *BRIEF, "--out", tmp_path / "run")
     train = ("train", tmp_path / "run", "--data", "digits", "--epochs", "1", "--threads", "1")
     with patch.dict(OWN, clear=True):
         for words in ((*search, "--max-steps", "3"), search, train):

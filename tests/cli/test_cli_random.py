@@ -23,7 +23,7 @@ from fpnas.spaces import SPACES
 
 SMALL = ("--image-size", "16", "--batch-size", "64", "--max-steps", "1", "--epochs", "1")
 
-VALUES = (
+VALUES = [
     "",
     "0",
     "1",
@@ -40,7 +40,7 @@ VALUES = (
     "run",
     "new",
     "run.json",
-)
+]
 silly = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=6)
 value = st.one_of(st.sampled_from(VALUES), silly)
 SHARES = ("--weight-decay", "--label-smoothing", "--ema", "--random-erasing", "--mixup", "--cutmix")

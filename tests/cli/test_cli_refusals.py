@@ -154,36 +154,47 @@ def test_a_refusal_is_one_line_even_where_something_could_be_warned_about(place:
 
 # ------------------------------------------------------------------------------------------- a folder with another run
 
+GO_ON = (*SEARCH, *ROOMY, "--out", "run", "--max-steps", "9")
+TRAIN_ON = (*TRAIN, "run", "--max-steps", "9")
+BESIDE_A_RUN: dict[str, tuple[tuple[str, ...], str]] = {
+    **{
+        f"another search by {flag}": ((*GO_ON, flag, value), f"{told} where the run in run has")
+        for flag, value, told in (
+            ("--seed", "1", "seed 1"),
+            ("--epochs", "11", "epochs 11"),
+            ("--lam", "0.5", "lam 0.5"),
+            ("--join-at", "0.5", "join_at 0.5"),
+            ("--temperature", "2", "temperature 2.0"),
+            ("--batch-size", "33", "batch_size 33"),
+            ("--image-size", "20", "image_size 20"),
+            ("--target-flops", "31k", "target 31000.0"),
+            ("--precision", "bf16", "precision 'bf16'"),
+        )
+    },
+    "another search by its space": ((*GO_ON, "--space", "fbnetv2-f", "--image-size", "32", "--target-flops", "1G"), ""),
+    **{
+        f"another training by {flags[0]}": ((*TRAIN_ON, *flags), "choose another --out")
+        for flags in (("--seed", "1"), ("--epochs", "31"), ("--lr", "0.1"), ("--inherit",))
+    },
+    "a search in the folder of a training": ((*SEARCH, "--out", "run/train"), "a train in"),
+    "a training in the folder of a search": ((*TRAIN, "run", "--out", "run"), "a search in"),
+    "weights for other classes": ((*TRAIN, "run", "--data", "three.npz", "--inherit", "--out", "new"), "10 classes"),
+    "weights of a bare arch.json": ((*TRAIN, "mine.json", "--inherit", "--out", "new"), "inherit"),
+    "data of other classes": (("evaluate", "run", "--data", "three.npz"), "10 classes"),
+    **{
+        f"{command[0]} at {size} pixels": ((*command, "--image-size", size), words)
+        for command in (("cost", "run"), ("evaluate", "run"), (*TRAIN, "run", "--out", "new"))
+        for size, words in (("8", "16 to 128"), ("129", "16 to 128"), ("0", "size of 1"), ("-1", "size of 1"))
+    },
+}
 
-@pytest.mark.parametrize(
-    ("other", "words"),
-    [
-        (("--seed", "1"), "seed"),
-        (("--epochs", "11"), "epochs 11"),
-        (("--lam", "0.5"), "lam 0.5"),
-        (("--join-at", "0.5"), "join_at"),
-        (("--temperature", "2"), "temperature 2"),
-        (("--batch-size", "33"), "batch_size"),
-        (("--image-size", "20"), "image_size"),
-        (("--target-flops", "31k"), "target"),
-        (("--precision", "bf16"), "precision"),
-        (("--space", "fbnetv2-f", "--image-size", "32", "--target-flops", "1G"), ""),
-    ],
-)
-def test_search_refuses_the_folder_of_another_search(other: tuple[str, ...], words: str, copied: Path) -> None:
-    line = refused(copied.parent, *SEARCH, *ROOMY, *other, "--out", "run", "--max-steps", "9")
-    assert words in line
-    assert "choose another --out" in line
 
-
-def test_search_refuses_the_folder_of_a_training_and_train_that_of_a_search(copied: Path) -> None:
-    assert "a train in" in refused(copied.parent, *SEARCH, "--out", "run/train")
-    assert "a search in" in refused(copied.parent, *TRAIN, "run", "--out", "run")
-
-
-@pytest.mark.parametrize("other", [("--seed", "1"), ("--epochs", "31"), ("--lr", "0.1"), ("--inherit",)])
-def test_train_refuses_the_folder_of_another_training(other: tuple[str, ...], copied: Path) -> None:
-    assert "choose another --out" in refused(copied.parent, *TRAIN, "run", *other, "--max-steps", "9")
+@pytest.mark.parametrize("case", BESIDE_A_RUN)
+def test_a_run_that_does_not_suit_is_refused(case: str, copied: Path) -> None:
+    arguments, words = BESIDE_A_RUN[case]
+    write_npz(copied.parent / "three.npz", classes=3, seed=0)
+    shutil.copy(copied / "arch.json", copied.parent / "mine.json")
+    assert words in refused(copied.parent, *arguments)
 
 
 @pytest.mark.parametrize("classes", [3, 4])
@@ -194,32 +205,6 @@ def test_other_data_of_the_same_name_are_another_run(classes: int, small: Found,
     with working_in(tmp_path):
         assert call(*SEARCH, "--data", "a/pictures.npz", "--out", "run", "--max-steps", "1").code == 0
     refused(tmp_path, *SEARCH, "--data", "b/pictures.npz", "--out", "run", "--max-steps", "2")
-
-
-def test_train_refuses_to_inherit_weights_for_other_classes(copied: Path) -> None:
-    write_npz(copied.parent / "pictures.npz", classes=3, seed=0)
-    refused(copied.parent, *TRAIN, "run", "--data", "pictures.npz", "--inherit", "--out", "new")
-
-
-def test_train_refuses_to_inherit_from_a_bare_arch_json(copied: Path) -> None:
-    shutil.copy(copied / "arch.json", copied.parent / "mine.json")
-    line = refused(copied.parent, *TRAIN, "mine.json", "--inherit", "--out", "new")
-    assert "inherit" in line
-
-
-def test_train_refuses_an_image_size_that_the_space_cannot_take(copied: Path) -> None:
-    assert "16 to 128" in refused(copied.parent, *TRAIN, "run", "--image-size", "8", "--out", "new")
-
-
-def test_evaluate_refuses_data_of_other_classes(copied: Path) -> None:
-    write_npz(copied.parent / "pictures.npz", classes=3, seed=0)
-    assert "10 classes" in refused(copied.parent, "evaluate", "run", "--data", "pictures.npz")
-
-
-@pytest.mark.parametrize("command", [("cost", "run"), ("evaluate", "run", "--data", "digits")])
-@pytest.mark.parametrize("size", ["8", "129", "0", "-1"])
-def test_the_space_limits_the_image_size_of_every_command(command: tuple[str, ...], size: str, copied: Path) -> None:
-    refused(copied.parent, *command, "--image-size", size)
 
 
 def test_evaluate_refuses_weights_that_are_damaged_or_of_another_network(copied: Path) -> None:

@@ -27,11 +27,6 @@ def test_report_of_a_real_run(tmp_path: Path) -> None:
     assert all(f">{name.partition('.')[0]}</h3>" in html for name in arch["choices"])
 
 
-def test_report_of_a_run_without_a_whole_epoch(copied: Path) -> None:
-    assert call("report", copied).code == 0
-    assert "distribution.jsonl is missing" in (copied / "report.html").read_text()
-
-
 def test_report_of_two_goes_where_it_is_told(copied: Path, tmp_path: Path) -> None:
     shutil.copytree(copied, tmp_path / "second")
     called = call("report", copied, tmp_path / "second", "--out", tmp_path / "new" / "both.html")

@@ -19,31 +19,9 @@ Damage = Callable[[bytes], bytes]
 Kind = Literal["bytes", "json", "arrays"]
 
 EVIL: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    1,
-    2**31,
-    2**63,
-    10**30,
-    -(10**400),
-    0.5,
-    1e308,
-    float("nan"),
-    float("inf"),
-    "",
-    "x",
-    "../../etc/passwd",
-    "<script>alert(1)</script>",
-    "\ud800",
-    "\0",
-    "9" * 5000,
-    [],
-    [[]],
-    {},
-    [None],
-    {"a": {"b": []}},
+    *(None, True, -1, 0, 1, 2**31, 2**63, 10**30, -(10**400), 0.5, 1e308, float("nan"), float("inf")),
+    *("", "x", "../../etc/passwd", "<script>alert(1)</script>", "\ud800", "\0", "9" * 5000),
+    *([], [[]], {}, [None], {"a": {"b": []}}),
 )
 """Where JSON may hold them instead of what belongs there."""
 

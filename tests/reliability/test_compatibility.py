@@ -34,7 +34,7 @@ def test_a_search_of_an_earlier_release_goes_on(version: int, tmp_path: Path) ->
     job = search()
     fpnas.run(job, tmp_path / "run", progress=Silent())
     assert len(h.json_lines(tmp_path / "run" / "metrics.jsonl")) == 20
-    then, now = (json.loads((folder / "arch.json").read_text()) for folder in (kept / "ended", tmp_path / "run"))
+    then, now = (h.read(folder / "arch.json") for folder in (kept / "ended", tmp_path / "run"))
     assert now["choices"] == then["choices"]
     assert now["log_prob"] == pytest.approx(then["log_prob"], rel=1e-6)
     for before, after in zip(
@@ -64,7 +64,7 @@ def test_a_report_reads_an_earlier_release(version: int) -> None:
 @pytest.mark.parametrize("other", [FORMATS[0] - 1, FORMAT + 1])
 def test_a_folder_of_another_format_is_refused(other: int, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / f"run-format-{FORMAT}" / "search", tmp_path / "run")
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    run = h.read(tmp_path / "run" / "run.json")
     (tmp_path / "run" / "run.json").write_text(json.dumps({**run, "format": other}))
     before = h.contents(tmp_path)
     with pytest.raises(

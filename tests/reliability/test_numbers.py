@@ -16,7 +16,6 @@ from torch import Tensor
 
 import fpnas
 from fpnas.errors import DivergedError, InputError
-from fpnas.evaluators.base import Learned
 from fpnas.job import PATIENCE
 from fpnas.runner import Silent
 from fpnas.runner.rehearsal import free_memory
@@ -343,7 +342,3 @@ def test_what_a_rehearsal_expects_grows_with_the_batch() -> None:
 def test_the_machine_knows_its_free_memory() -> None:
     free = free_memory()
     assert free is None or free > 2**20
-
-
-def test_learned_says_by_default_that_the_weights_moved() -> None:
-    assert Learned(0.5) == Learned(0.5, skipped=False)

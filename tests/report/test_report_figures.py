@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from pathlib import Path
 
+import helpers_run as h
 import numpy as np
 import pytest
 import torch
@@ -29,8 +29,8 @@ SPACE = SearchSpace(Choice(name, tuple(options)) for name, options in CHOICES.it
 @pytest.mark.parametrize("joint", [False, True])
 def test_probabilities_are_those_of_the_distribution(joint: bool, tmp_path: Path) -> None:
     line = epoch_line(2, 59, joint)
-    (tmp_path / "distribution.jsonl").write_text(json.dumps(line) + "\n")
-    history = read_history(tmp_path / "distribution.jsonl", {}, [])
+    h.write_lines(tmp_path / "distribution.jsonl", [line])
+    history = read_history(tmp_path / "distribution.jsonl", [])
     distribution = ArchDistribution(SPACE, line["partition"])
     with torch.no_grad():
         for row, values in zip(distribution.logits, line["logits"], strict=True):
@@ -41,17 +41,6 @@ def test_probabilities_are_those_of_the_distribution(joint: bool, tmp_path: Path
         expected = [float(p[codes[:, index] == option].sum()) for option in range(CARDS[index])]
         np.testing.assert_allclose(choice.probability, [expected], rtol=1e-12)
         assert list(choice.options) == [str(option) for option in CHOICES[choice.name]]
-
-
-def test_a_log_without_names_is_numbered(tmp_path: Path) -> None:
-    lines = [epoch_line(epoch, epoch, joint=True) for epoch in range(2)]
-    text = "".join(json.dumps({k: v for k, v in line.items() if k != "choices"}) + "\n" for line in lines)
-    (tmp_path / "distribution.jsonl").write_text(text)
-    problems: list[str] = []
-    history = read_history(tmp_path / "distribution.jsonl", {"choices": FOUND}, problems)
-    assert [choice.name for choice in history.choices] == list(FOUND)
-    assert [len(choice.options) for choice in history.choices] == CARDS
-    assert "numbered" in " ".join(problems)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=40))
@@ -82,7 +71,7 @@ def test_savings_of_a_run_whose_times_are_known(tmp_path: Path) -> None:
         k, resting = max(2, 10 - step // 40), step < 100
         seconds = 0.5 + (0.1 if resting else 0.2) * k
         lines.append({"step": step, "num_samples": k, "val_loss": None if resting else 1.0, "seconds": seconds})
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    h.write_lines(tmp_path / "metrics.jsonl", lines)
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert saved.k0 == 10
@@ -95,7 +84,7 @@ def test_savings_of_a_run_whose_times_are_known(tmp_path: Path) -> None:
 def test_a_warm_up_on_fewer_does_not_pass_for_k0(tmp_path: Path) -> None:
     taken = [2, 2, 2, 10, 8, 6, 4, 2]
     lines = [{"step": step, "num_samples": k, "seconds": 0.1 * k} for step, k in enumerate(taken)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    h.write_lines(tmp_path / "metrics.jsonl", lines)
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert (saved.k0, saved.samples, saved.samples_fixed) == (10, 36, 80)
@@ -107,11 +96,11 @@ def test_networks_whose_look_takes_many_steps_count_once(tmp_path: Path) -> None
     ]
     for last in (3, 7):
         del lines[last]["drawn"]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    h.write_lines(tmp_path / "metrics.jsonl", lines)
     saved = savings(read_run(tmp_path).steps)
     assert saved is not None
     assert (saved.k0, saved.samples, saved.samples_fixed) == (5, 8, 10)
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
+    h.write_lines(tmp_path / "metrics.jsonl", lines[:3])
     assert savings(read_run(tmp_path).steps) is None
 
 
@@ -141,7 +130,7 @@ def test_torch_s_own_layers_without_weights_are_not_skipped_blocks() -> None:
 
 def test_thin_keeps_first_and_last_epoch(tmp_path: Path) -> None:
     history = read_run(write_run(tmp_path / "run", epochs=90, steps=2))
-    epochs, picked = thin(read_history(history.path / "distribution.jsonl", {}, []), 40)
+    epochs, picked = thin(read_history(history.path / "distribution.jsonl", []), 40)
     assert (epochs[0], epochs[-1], len(picked)) == (0, 89, 40)
 
 

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import helpers_run as h
 import pytest
 from run_folders import FOUND, epoch_line, put, write_run
 
@@ -142,29 +143,23 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     assert sum(plot["kind"] == "heat" for plot in plots.values()) == 6
 
 
-def test_a_training_within_its_search_and_by_itself(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run")
-    train = run / "train"
-    train.mkdir()
-    put(train / "run.json", {"format": 1, "kind": "train", "settings": {"space": "mine", "data": "digits", "seed": 0}})
-    lines = [{"step": n, "train_loss": 1 / (n + 1), "accuracy": 50 + n if n % 2 else None} for n in range(9)]
-    (train / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    put(train / "result.json", {"accuracy": 87.25, "num_images": 360, "seconds": 3.0})
-    put(train / "arch.json", {"space": "mine", "choices": FOUND, "flops": 4440})
-    for folder in (run, train):
-        words = outline(write_report([folder])).text
-        assert "87.25 %" in words
-        assert "Training the found network" in words
-
-
 def write_training(folder: Path, choices: dict[str, Any], accuracy: float | None) -> None:
     folder.mkdir()
     put(folder / "run.json", {"format": 1, "kind": "train", "settings": {"space": "mine"}})
-    lines = [{"step": n, "train_loss": 1 / (n + 1)} for n in range(9)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{"step": n, "train_loss": 1 / (n + 1), "accuracy": 50 + n if n % 2 else None} for n in range(9)]
+    h.write_lines(folder / "metrics.jsonl", lines)
     put(folder / "arch.json", {"space": "mine", "choices": choices, "flops": 4400, "params": 670})
     if accuracy is not None:
         put(folder / "result.json", {"accuracy": accuracy, "num_images": 360, "seconds": 3.0})
+
+
+def test_a_training_within_its_search_and_by_itself(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_training(run / "train", FOUND, 87.25)
+    for folder in (run, run / "train"):
+        words = outline(write_report([folder])).text
+        assert "87.25 %" in words
+        assert "Training the found network" in words
 
 
 @pytest.mark.parametrize("name", ["train", "any"])
@@ -374,7 +369,7 @@ def test_a_hundred_thousand_steps(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     lines = (run / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(lines[number * len(lines) // 100_000]) | {"step": number} for number in range(100_000)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    h.write_lines(run / "metrics.jsonl", rows)
     with (run / "distribution.jsonl").open("w") as log:
         for epoch in range(100):
             line = epoch_line(epoch, 1000 * epoch + 999, epoch >= 45)

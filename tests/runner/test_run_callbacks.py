@@ -13,16 +13,13 @@ from typing import Any
 
 import helpers_run as h
 import pytest
+from helpers_run import run, table_search
 
 import fpnas
 from fpnas.errors import InputError
 from fpnas.runner import RunInfo, Silent, trackers_by_name
 from fpnas.runner.callbacks import steps_logged
 from fpnas.runner.trackers import TRACKERS, MLflow, TensorBoard, WeightsAndBiases, scalars
-
-
-def table_search(**options: Any) -> fpnas.Search:
-    return fpnas.methods.fpnas(h.TableEvaluator(5), None, **{**h.PINNED, "epochs": 2, **options})
 
 
 class Heard(fpnas.Callback):
@@ -62,13 +59,13 @@ def interrupted(folder: Path, *callbacks: fpnas.Callback, step: int = 6) -> None
 
 def test_what_a_callback_hears(tmp_path: Path) -> None:
     heard = Heard()
-    fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[heard])
+    run(table_search(), tmp_path / "run", callbacks=[heard])
     (start,) = heard.starts
     assert (start.folder, start.kind, start.first_step, start.steps) == (tmp_path / "run", "search", 0, 10)
-    assert start.settings == json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert start.settings == h.read(tmp_path / "run" / "run.json")["settings"]
     assert heard.lines == h.json_lines(tmp_path / "run" / "metrics.jsonl")
-    assert heard.ends == [json.loads((tmp_path / "run" / "result.json").read_text())]
-    fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[heard])
+    assert heard.ends == [h.read(tmp_path / "run" / "result.json")]
+    run(table_search(), tmp_path / "run", callbacks=[heard])
     assert len(heard.starts) == len(heard.ends) == 1
 
 
@@ -77,7 +74,7 @@ def test_no_step_is_told_twice_after_a_crash(step: int, tmp_path: Path) -> None:
     before, after = Heard(), Heard()
     interrupted(tmp_path / "run", before, step=step)
     assert before.ends == [None]
-    fpnas.run(table_search(), tmp_path / "run", checkpoint_every=4, progress=Silent(), callbacks=[after])
+    run(table_search(), tmp_path / "run", checkpoint_every=4, callbacks=[after])
     told = [line["step"] for line in (*before.lines, *after.lines)]
     assert told == [number for number in range(10) if number != step]  # its line was logged, then the power failed
     assert after.starts[0].first_step == step + 1
@@ -87,7 +84,7 @@ def test_no_step_is_told_twice_after_a_crash(step: int, tmp_path: Path) -> None:
 def test_a_longer_run_goes_on_telling(tmp_path: Path) -> None:
     heard = Heard()
     for steps in (4, 10):
-        fpnas.run(table_search(), tmp_path / "run", max_steps=steps, progress=Silent(), callbacks=[heard])
+        run(table_search(), tmp_path / "run", max_steps=steps, callbacks=[heard])
     assert [line["step"] for line in heard.lines] == list(range(10))
     assert [start.steps for start in heard.starts] == [4, 10]
 
@@ -101,25 +98,12 @@ def test_a_callback_that_fails_is_warned_about_once(method: str, tmp_path: Path)
     setattr(Broken, method, Broken._fail)
     broken, heard = Broken(), Heard()
     with pytest.warns(UserWarning, match=f"Broken.{method} raised OSError: the tracker is down; the run") as caught:
-        fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[broken, heard])
+        run(table_search(), tmp_path / "run", callbacks=[broken, heard])
     assert len(caught) == 1
     assert len(heard.lines) == 10
     assert len(heard.ends) == 1
-    fpnas.run(table_search(), tmp_path / "without", progress=Silent())
+    run(table_search(), tmp_path / "without")
     assert h.outcome(tmp_path / "run") == h.outcome(tmp_path / "without")
-
-
-def test_a_callback_may_have_one_method(tmp_path: Path) -> None:
-    class Last(fpnas.Callback):
-        result: Mapping[str, Any] | None = None
-
-        def on_end(self, result: Mapping[str, Any] | None) -> None:
-            self.result = result
-
-    last = Last()
-    fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[last])
-    assert last.result is not None
-    assert last.result["steps"] == 10
 
 
 @pytest.mark.parametrize(
@@ -142,7 +126,7 @@ def test_steps_of_a_log(content: bytes, steps: int, tmp_path: Path) -> None:
 def test_tensorboard_reads_each_step_once(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
     interrupted(tmp_path / "run", TensorBoard())
-    fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[TensorBoard()])
+    run(table_search(), tmp_path / "run", callbacks=[TensorBoard()])
     events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     lines = h.json_lines(tmp_path / "run" / "metrics.jsonl")
     tags = events.Tags()["scalars"]
@@ -154,30 +138,20 @@ def test_tensorboard_reads_each_step_once(tmp_path: Path) -> None:
         assert [step for step, _ in told] == [step for step, _ in expected]
         assert [value for _, value in told] == pytest.approx([float(value) for _, value in expected], rel=1e-6)
     assert [event.value for event in events.Scalars("result/num_samples_total")] == [
-        json.loads((tmp_path / "run" / "result.json").read_text())["num_samples_total"]
+        h.read(tmp_path / "run" / "result.json")["num_samples_total"]
     ]
 
 
 TRACKIO = """
 import sys, warnings
 warnings.simplefilter("error")
-sys.path.insert(0, sys.argv[2])
-import helpers_run as h, fpnas
-from fpnas.runner import Silent
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_run_callbacks import interrupted, run, table_search
 from fpnas.runner.trackers import Trackio
 
-class Crash(Silent):
-    def stepped(self, line):
-        if line["step"] == 6:
-            raise MemoryError
-
-def search():
-    return fpnas.methods.fpnas(h.TableEvaluator(5), None, **{**h.PINNED, "epochs": 2})
-
-try:
-    fpnas.run(search(), sys.argv[1], checkpoint_every=4, progress=Crash(), callbacks=[Trackio()])
-except MemoryError:
-    fpnas.run(search(), sys.argv[1], progress=Silent(), callbacks=[Trackio()])
+interrupted(Path(sys.argv[1]), Trackio())
+run(table_search(), Path(sys.argv[1]), callbacks=[Trackio()])
 """
 
 
@@ -185,8 +159,8 @@ def test_trackio_stores_each_step_once(tmp_path: Path, monkeypatch: pytest.Monke
     """In a process of its own: where the store lies is read when trackio is imported."""
     pytest.importorskip("trackio", reason="needs trackio")
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
-    tests = str(Path(h.__file__).parent)
-    command = [sys.executable, "-c", TRACKIO, str(tmp_path / "run"), tests]
+    tests = [str(Path(file).parent) for file in (h.__file__, __file__)]
+    command = [sys.executable, "-c", TRACKIO, str(tmp_path / "run"), *tests]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -225,13 +199,13 @@ def test_wandb_hears_each_step_once_under_one_id(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "wandb", fake)  # type: ignore[arg-type]
     interrupted(tmp_path / "run", WeightsAndBiases())
     first = fake.options["id"]
-    fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[WeightsAndBiases()])
+    run(table_search(), tmp_path / "run", callbacks=[WeightsAndBiases()])
     assert fake.options["id"] == first
     assert fake.options["resume"] == "allow"
     assert [step for step, _ in fake.logged] == [0, 1, 2, 3, 4, 5, 7, 8, 9]
     assert fake.codes == [1, 0]
     assert fake.summary["steps"] == 10
-    fpnas.run(table_search(), tmp_path / "other", progress=Silent(), callbacks=[WeightsAndBiases()])
+    run(table_search(), tmp_path / "other", callbacks=[WeightsAndBiases()])
     assert fake.options["id"] != first
 
 
@@ -247,7 +221,7 @@ def test_names_of_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fpnas.runner.trackers.find_spec", lambda _: None)
     assert trackers_by_name(None) == []
     for name in TRACKERS:
-        with pytest.raises(InputError, match="install it with pip"):
+        with pytest.raises(InputError, match=rf"pip install 'fpnas\[{name}\]'"):
             trackers_by_name([name])
     monkeypatch.setattr("fpnas.runner.trackers.find_spec", lambda _: True)
     assert [type(one) for one in trackers_by_name(None)] == [TensorBoard]
@@ -264,6 +238,6 @@ def test_warnings_of_callbacks_as_errors_do_not_hide_the_run(tmp_path: Path) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="down"):
-            fpnas.run(table_search(), tmp_path / "run", progress=Silent(), callbacks=[Broken()])
-    fpnas.run(table_search(), tmp_path / "run", progress=Silent())
+            run(table_search(), tmp_path / "run", callbacks=[Broken()])
+    run(table_search(), tmp_path / "run")
     assert len(h.json_lines(tmp_path / "run" / "metrics.jsonl")) == 10

@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from fpnas.shipping import model_card
-from fpnas.shipping.card import code, span, text
+from fpnas.text import code, escaped, span
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -75,12 +75,12 @@ def test_a_card_of_evil_names_is_built_like_one_of_good_names(evil: str) -> None
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_text_reads_as_it_was(evil: str) -> None:
-    rendered = MarkdownIt("commonmark").enable("table").render(text(evil))
+    rendered = MarkdownIt("commonmark").enable("table").render(escaped(evil))
     plain = " ".join(evil.split("\n"))
     for raw, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
         plain = plain.replace(raw, entity)
     assert rendered == f"<p>{plain}</p>\n"
-    assert not re.search(r"(?<!\\)(?:https?:|www\.|@)", text(evil)), "GitHub would make it a link"
+    assert not re.search(r"(?<!\\)(?:https?:|www\.|@)", escaped(evil)), "GitHub would make it a link"
 
 
 def test_a_fence_is_longer_than_the_backticks_within() -> None:

@@ -38,13 +38,23 @@ OTHER: dict[str, Any] = {
 
 def test_each_field_is_in_the_settings_and_tells_runs_apart() -> None:
     usual = Recipe()
-    assert set(OTHER) == {field.name for field in dataclasses.fields(Recipe)}
+    assert {*OTHER, "warmup_epochs"} == {field.name for field in dataclasses.fields(Recipe)}
     seen = [json.dumps(usual.settings())]
     for name, value in OTHER.items():
         settings = usual.with_fields({name: value}).settings()
         assert settings[name] == value
         seen.append(json.dumps(settings))
     assert len(set(seen)) == len(seen)
+
+
+def test_a_warm_up_in_epochs_is_one_in_shares() -> None:
+    """The same settings, so that a run goes on under either."""
+    share, epochs = Recipe(warmup=0.1), Recipe(warmup_epochs=3)
+    assert epochs.settings() == share.settings()
+    assert [epochs.rate(step, 100) for step in range(100)] == [share.rate(step, 100) for step in range(100)]
+    for wrong, words in (({"warmup_epochs": 30}, "below the 30"), ({"warmup_epochs": 1, "warmup": 0.2}, "got both")):
+        with pytest.raises(InputError, match=words):
+            Recipe(**wrong)
 
 
 def test_what_is_left_open_is_filled_in() -> None:

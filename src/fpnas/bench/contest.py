@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fpnas.cost import Budget
 from fpnas.errors import InputError, unknown_name
-from fpnas.evaluators import Learned, TableEvaluator
+from fpnas.evaluators import TableEvaluator
 from fpnas.search import Search, methods
 from fpnas.search.cost_term import CostTerm
-from fpnas.space import Arch, SearchSpace
+from fpnas.space import Arch
 from fpnas.tables import KnownTable
 
 MakeSearch = Callable[..., Search]
@@ -136,71 +135,29 @@ class Outcome:
     steps: int
 
 
-class _Watched:
-    """A table's judge that notes, before each look that exceeds a number of queries, what the search would answer."""
-
-    def __init__(self, judge: TableEvaluator, checkpoints: tuple[int, ...]) -> None:
-        self.judge, self.pending = judge, list(checkpoints)
-        self.answers: list[Arch] = []
-        self.answer: Callable[[], Arch] | None = None
-
-    @property
-    def space(self) -> SearchSpace:
-        return self.judge.space
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.judge.steps_per_epoch
-
-    @property
-    def num_images(self) -> int:
-        return self.judge.num_images
-
-    @property
-    def stationary(self) -> bool:
-        return self.judge.stationary
-
-    def train_step(self, codes: Tensor, progress: float) -> Learned:
-        return self.judge.train_step(codes, progress)
-
-    def score(self, codes: Tensor) -> Tensor:
-        total = self.judge.queries + self.judge.unseen(codes)
-        passed = [q for q in self.pending if q < total]
-        if passed:
-            assert self.answer is not None
-            self.answers += [self.answer()] * len(passed)
-            self.pending = self.pending[len(passed) :]
-        return self.judge.score(codes)
-
-    def describe(self, arch: Arch) -> dict[str, Any]:
-        return self.judge.describe(arch)
-
-    def settings(self) -> dict[str, Any]:
-        return self.judge.settings()
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.judge.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.judge.load_state_dict(state)
-
-
 def regret_of(contest: Contest, task: Task) -> Outcome:
     """Runs the task to its end."""
     search, judge = contest.search(task.method, task.rotation, task.seed)
-    watched = _Watched(judge, contest.checkpoints)
-    watched.answer = lambda: search.answer().arch
-    search.evaluator = watched
+    pending, answers = list(contest.checkpoints), list[Arch]()
+
+    def note(codes: Tensor) -> None:
+        """Before a look that exceeds a number of queries: what the search would answer."""
+        total = judge.queries + judge.unseen(codes)
+        while pending and pending[0] < total:
+            answers.append(search.answer().arch)
+            pending.pop(0)
+
+    search.before_scores = note
     # A distribution has a number of steps to settle in; where none is learnt, steps without a query are no answer.
     learns = not search.strategy.answers_from_seen
     quiet, patience = 0, PATIENCE if learns else TRIES
-    while watched.pending and quiet < patience and not (learns and search.steps_done >= search.steps_total):
+    while pending and quiet < patience and not (learns and search.steps_done >= search.steps_total):
         before = judge.queries
         search.step()
         quiet = 0 if judge.queries > before else quiet + 1
-    if watched.pending:  # it has settled: its answer is the same from here on
-        watched.answers += [search.answer().arch] * len(watched.pending)
-    codes = torch.tensor([judge.space.encode(arch) for arch in watched.answers])
+    if pending:  # it has settled: its answer is the same from here on
+        answers += [search.answer().arch] * len(pending)
+    codes = torch.tensor([judge.space.encode(arch) for arch in answers])
     truth = judge.truth(codes)
     if search.budget is not None:
         truth = torch.where(search.budget.cost(codes) <= search.budget.target, truth, 0.0)

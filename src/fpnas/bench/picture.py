@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 from fpnas.bench.results import Summary
-from fpnas.shipping.card import one_line
+from fpnas.text import one_line
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50

@@ -6,11 +6,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
+from fpnas import parallel
 from fpnas.bench.contest import Contest, Outcome, Task, regret_of
 
 _contest: list[Contest] = []
@@ -33,33 +34,26 @@ def run_all(
         workers: processes; one for each core by default. With 1 all runs in this process.
         progress: is called with the number of tasks that have ended.
     """
-    outcomes: list[Outcome] = []
     count = min(workers or cores(), len(tasks))
     if count <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for task in tasks:
-                outcomes.append(regret_of(contest, task))
-                _tell(progress, outcomes)
-        finally:
-            torch.set_num_threads(threads)
-        return outcomes
+        with parallel.threads(1):
+            return _told((regret_of(contest, task) for task in tasks), progress)
     # Fresh interpreters: a fork would copy torch's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(contest,))
     try:
-        for outcome in pool.map(_run, tasks):
-            outcomes.append(outcome)
-            _tell(progress, outcomes)
+        return _told(pool.map(_run, tasks), progress)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _told(coming: Iterable[Outcome], progress: Callable[[int], None] | None) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for outcome in coming:
+        outcomes.append(outcome)
+        if progress is not None:
+            progress(len(outcomes))
     return outcomes
-
-
-def _tell(progress: Callable[[int], None] | None, outcomes: Sequence[Outcome]) -> None:
-    if progress is not None:
-        progress(len(outcomes))
 
 
 def _begin(contest: Contest) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from fpnas.cli import bench, cost, evaluate, export, predict, report, search, spaces, train, watch
+from fpnas.cli.flags import spread
 from fpnas.errors import FpnasError
 from fpnas.spaces import import_file
 
@@ -35,7 +36,7 @@ for command in (
     watch.watch,
     bench.bench,
 ):
-    app.command()(command)
+    app.command()(spread(command))
 
 
 @app.callback()

@@ -27,7 +27,7 @@ from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
 from fpnas.errors import InputError
-from fpnas.shipping.card import span
+from fpnas.text import duration, span
 
 
 def bench(
@@ -115,7 +115,7 @@ def bench(
     for note in known.notes:
         print(note)
     print_table(f"Simple regret on {known.name}, points of accuracy: median, quartiles", *rows(found))
-    print(f"{len(tasks)} runs in {time.perf_counter() - began:.0f} s; results in {file}, picture in {image}")
+    print(f"{len(tasks)} runs in {duration(time.perf_counter() - began)}; results in {file}, picture in {image}")
 
 
 def _run(contest: Contest, tasks: list[Task], workers: int | None) -> list[Outcome]:
@@ -134,20 +134,19 @@ def _facts(seconds: float, count: int, workers: int | None) -> dict[str, str]:
         "Code": f"fpnas {version('fpnas')}{_commit()}",
         "Machine": f"{platform.machine()}, {cores()} cores, no GPU used; Python {platform.python_version()}, "
         f"torch {torch.__version__}",
-        "Time": f"{count} runs in {seconds:.0f} s by {min(workers or cores(), count)} processes",
+        "Time": f"{count} runs in {duration(seconds)} by {min(workers or cores(), count)} processes",
     }
 
 
 def _commit() -> str:
-    """Of the checkout that this package lies in, with a + where its files differ from it; nothing elsewhere."""
+    """Of the checkout that this package lies in, with a + where files differ from it; nothing elsewhere."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:  # an installed package may lie in a checkout of something else, which doesn't track it
         subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
-        known = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":/src"], check=False)
+        words = [*git, "describe", "--always", "--exclude=*", "--dirty=+"]
+        return f", commit {subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()}"
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return f", commit {known.stdout.strip()}{'+' if changed.returncode == 1 else ''}"
 
 
 def _refuse_to_write_over(file: Path, image: Path) -> None:
@@ -156,15 +155,11 @@ def _refuse_to_write_over(file: Path, image: Path) -> None:
         raise InputError("a results file that ends in .md", f"{str(file)!r}", "give --out bench.md, say")
     if not file.parent.is_dir():
         raise InputError("a folder for the results file", f"{file.parent}: no such folder", "make it first")
-    ours = False
-    if file.exists():
-        ours = file.is_file() and file.read_bytes().startswith(TITLE.encode())
-        if not ours:
-            got = f"{file}, which holds something else"
-            raise InputError("a new file, or results of an earlier bench", got, "choose another --out")
-    if image.exists() and not ours:
-        got = f"{image}, which would lie beside it, exists"
-        raise InputError("a new results file and picture", got, "choose another --out")
+    ours = file.is_file() and file.read_bytes().startswith(TITLE.encode())
+    for path in (file, image):
+        if path.exists() and not ours:
+            got = f"{path}, which holds something else"
+            raise InputError("new files, or those of an earlier bench", got, "choose another --out")
 
 
 @contextmanager

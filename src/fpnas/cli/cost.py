@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
-from fpnas.cli.options import Device, ImageSize, Json, Threads, set_up
+from fpnas.cli.options import ImageSize, Json, Machine, set_up
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import arch_latency, layer_costs, layer_table
+from fpnas.cost import arch_latency, layer_table
 from fpnas.errors import InputError
 from fpnas.runner import read_arch
+from fpnas.text import percent
 
 
 def cost(
@@ -23,12 +24,12 @@ def cost(
     ] = False,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
-    threads: Threads = None,
-    device: Device = "auto",
     as_json: Json = False,
+    *,
+    machine: Machine,
 ) -> None:
     """Multiply-adds and parameters of an architecture, layer by layer, and its latency."""
-    device, _ = set_up(threads, device)
+    device, _ = set_up(machine.threads, machine.device)
     record = read_arch(arch)
     supernet = record.supernet()
     least, most = supernet.image_sizes or (1, 4096)
@@ -39,7 +40,6 @@ def cost(
         raise InputError(f"an image size of {least} to {most} for the space {record.space!r}", str(size), "correct it")
     shape = (record.in_channels, size, size)
     found: dict[str, Any] = layer_table(supernet, record.arch, shape)
-    ms, conditions = 0.0, ""
     if latency:
         table = table_for(
             supernet,
@@ -50,33 +50,34 @@ def cost(
             device=device,
             arch=record.arch,
         )
-        operations = arch_latency(supernet, record.arch, shape, table)
-        ms = sum(took for _, _, took in operations)
-        conditions = f"{table.device}, batch {table.batch_size}"
-        conditions += "" if table.threads is None else f", threads {table.threads}"
-        rows_of = [{"operation": name, "count": count, "ms": took} for name, count, took in operations]
-        found |= {"latency_ms": ms, "latency": {**table.conditions, "operations": rows_of}}
+        operations: list[dict[str, Any]] = [
+            {"operation": name, "count": count, "ms": took}
+            for name, count, took in arch_latency(supernet, record.arch, shape, table)
+        ]
+        ms = sum(operation["ms"] for operation in operations)
+        found |= {"latency_ms": ms, "latency": {**table.conditions, "operations": operations}}
     else:
         warn_without_use(latency_batch, latency_file, "--latency")
     if as_json:
         print_json(found)
         return
-    layers = layer_costs(supernet, record.arch, shape)
-    flops, params = sum(layer.flops for layer in layers), sum(layer.params for layer in layers)
+    flops, params = found["flops"], found["params"]
     rows = [
         [
-            layer.name,
-            layer.kind,
-            f"{layer.flops:,}",
-            f"{100 * layer.flops / flops:.1f} %",
-            f"{layer.params:,}",
-            f"{100 * layer.params / params:.1f} %",
-            "x".join(map(str, layer.output_shape)),
+            layer["name"],
+            layer["kind"],
+            f"{layer['flops']:,}",
+            percent(100 * layer["flops"] / flops, 1),
+            f"{layer['params']:,}",
+            percent(100 * layer["params"] / params, 1),
+            "x".join(map(str, layer["output_shape"])),
         ]
-        for layer in layers
+        for layer in found["layers"]
     ]
     rows.append(["total", "", f"{flops:,}", "100 %", f"{params:,}", "100 %", ""])
     title = f"{record.space} at {size} px"
     print_table(title, ["layer", "kind", "FLOPs", "share", "parameters", "share", "output"], rows)
     if latency:
-        print(f"{ms:.3g} ms on {conditions}")
+        used = found["latency"]
+        threads = "" if used["threads"] is None else f", threads {used['threads']}"
+        print(f"{found['latency_ms']:.3g} ms on {used['device']}, batch {used['batch_size']}{threads}")

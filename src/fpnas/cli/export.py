@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fpnas.cli.options import Classes, ClassesSeed, Json, SkipCorrupt, Workers, data_flags, warn_of_data
+from fpnas.cli.options import Json, Reading
 from fpnas.cli.output import print_json, print_table, printable
-from fpnas.cli.quantity import short
 from fpnas.runner import export as export_run
 from fpnas.runner import read_arch, trained_folder
+from fpnas.runner.data_record import data_of_run
+from fpnas.text import percent, short
 
 
 def export(
@@ -25,21 +26,19 @@ def export(
             "--data", help="Measures accuracy and time. --int8 calibrates with it, by default with the run's own."
         ),
     ] = None,
-    classes: Classes = None,
-    classes_seed: ClassesSeed = None,
-    skip_corrupt: SkipCorrupt = False,
-    workers: Workers = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     as_json: Json = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Export a trained network, checked against torch, with a model card."""
     images = None
     if data is not None or int8:
-        record = read_arch(trained_folder(run))
+        folder = trained_folder(run)
+        record = read_arch(folder)
         fit = None if record.images is None else record.images.fit
-        wanted = data_flags(trained_folder(run), data, record.image_size, fit, classes, classes_seed, skip_corrupt)
-        images = wanted.load(workers)
-        warn_of_data(images, workers, skip_corrupt)
+        images = data_of_run(folder, reading.record(data, record.image_size, fit)).load(reading.workers)
+        reading.warn(images)
     done = export_run(run, to, out, data=images, int8=int8, overwrite=overwrite)
     if as_json:
         print_json({**done.facts, "path": str(done.file), "facts": str(done.facts_file), "card": str(done.card)})
@@ -53,10 +52,10 @@ def export(
         rows = [
             [
                 name,
-                f"{row['accuracy']:.2f} %",
+                percent(row["accuracy"]),
                 short(row["bytes"]),
                 f"{row['ms_per_image']:.3f}",
-                "" if row["agrees"] is None else f"{row['agrees']:.2f} %",
+                "" if row["agrees"] is None else percent(row["agrees"]),
             ]
             for name, row in found["files"].items()
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -11,105 +11,109 @@ import typer
 from fpnas.errors import InputError, unknown_name
 from fpnas.search import CostTerm, methods
 
-Lam = Annotated[
-    float | None, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy; 0.25.")
-]
-JoinAt = Annotated[
-    float | None,
-    typer.Option(
-        "--join-at", min=0, max=1, help="Where to join the variables of a group: a fraction of the epochs; 0.45."
-    ),
-]
-AtLeast = Annotated[int | None, typer.Option("--at-least", min=1, help="The least number of architectures a step; 2.")]
-NumSamples = Annotated[
-    int | None,
-    typer.Option("--num-samples", min=1, help="Architectures a step where it is fixed; 16 of parsec, else 4."),
-]
-Temperature = Annotated[
-    str | None,
-    typer.Option(
-        "--temperature",
-        help="What log-likelihoods are divided by: a number, product (1) or mean (images); 4, or product.",
-    ),
-]
-BaselineFlag = Annotated[
-    str | None, typer.Option("--baseline", help="none, as eq. 7 is printed, or mean: 1/K is taken off its weights.")
-]
-Beta = Annotated[
-    float | None,
-    typer.Option(
-        "--beta",
-        min=0,
-        help="Weight of the cost term; 0.3. fpnas has one; parsec, reinforce, darts and fbnetv2 where asked.",
-    ),
-]
-CostFloor = Annotated[
-    float | None,
-    typer.Option("--cost-floor", min=0, help="Mean excess over the target below which the cost term fades; 0, never."),
-]
-CostEstimator = Annotated[
-    str | None,
-    typer.Option(
-        "--cost-estimator", help="C(alpha) from the step's own samples (the paper), from many others, or exact."
-    ),
-]
-AlphaLr = Annotated[
-    float | None, typer.Option("--alpha-lr", min=0, help="Rate of alpha; 0.03, of darts 0.0003, of fbnetv2 0.01.")
-]
-Warmup = Annotated[
-    float | None,
-    typer.Option("--warmup", min=0, max=1, help="Fraction of the epochs with weights only; 0.3, with --frozen 0.9."),
-]
-Frozen = Annotated[
-    bool, typer.Option("--frozen", help="One-shot random search or evolution: weights are trained first, then frozen.")
-]
 
-_TERM = {"--beta": "beta", "--cost-floor": "floor", "--cost-estimator": "estimator"}
-_OWN = {
-    "--lam": "lam",
-    "--join-at": "join_at",
-    "--at-least": "at_least",
-    "--num-samples": "num_samples",
-    "--temperature": "temperature",
-    "--baseline": "baseline",
-    **dict.fromkeys(_TERM, "cost_term"),
-    "--alpha-lr": "lr",
-    "--warmup": "warmup",
-    "--frozen": "frozen",
-}
-"""Flag -> argument of a method's function."""
+@dataclass(frozen=True)
+class MethodFlags:
+    """A flag each for the arguments of methods, None or False where it isn't given."""
+
+    lam: Annotated[
+        float | None, typer.Option("--lam", min=0, help="Architectures sampled a step for each nat of entropy; 0.25.")
+    ] = None
+    join_at: Annotated[
+        float | None,
+        typer.Option(
+            "--join-at", min=0, max=1, help="Where to join the variables of a group: a fraction of the epochs; 0.45."
+        ),
+    ] = None
+    at_least: Annotated[
+        int | None, typer.Option("--at-least", min=1, help="The least number of architectures a step; 2.")
+    ] = None
+    num_samples: Annotated[
+        int | None,
+        typer.Option("--num-samples", min=1, help="Architectures a step where it is fixed; 16 of parsec, else 4."),
+    ] = None
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            "--temperature",
+            help="What log-likelihoods are divided by: a number, product (1) or mean (images); 4, or product.",
+        ),
+    ] = None
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="none, as eq. 7 is printed, or mean: 1/K is taken off its weights."),
+    ] = None
+    beta: Annotated[
+        float | None,
+        typer.Option(
+            "--beta",
+            min=0,
+            help="Weight of the cost term; 0.3. fpnas has one; parsec, reinforce, darts and fbnetv2 where asked.",
+        ),
+    ] = None
+    cost_floor: Annotated[
+        float | None,
+        typer.Option(
+            "--cost-floor", min=0, help="Mean excess over the target below which the cost term fades; 0, never."
+        ),
+    ] = None
+    cost_estimator: Annotated[
+        str | None,
+        typer.Option(
+            "--cost-estimator", help="C(alpha) from the step's own samples (the paper), from many others, or exact."
+        ),
+    ] = None
+    alpha_lr: Annotated[
+        float | None, typer.Option("--alpha-lr", min=0, help="Rate of alpha; 0.03, of darts 0.0003, of fbnetv2 0.01.")
+    ] = None
+    warmup: Annotated[
+        float | None,
+        typer.Option("--warmup", min=0, max=1, help="Share of the epochs with weights only; 0.3, with --frozen 0.9."),
+    ] = None
+    frozen: Annotated[
+        bool,
+        typer.Option("--frozen", help="One-shot random search or evolution: weights are trained first, then frozen."),
+    ] = False
 
 
-def arguments(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the method's function, from flags that were given; None and False are none.
+_TERM = {"beta": "beta", "cost_floor": "floor", "cost_estimator": "estimator"}
+"""Of the fields those that make a `CostTerm`, and its arguments."""
+
+_ARGUMENT = {**dict.fromkeys(_TERM, "cost_term"), "alpha_lr": "lr"}
+"""Fields that aren't called as the method's argument is."""
+
+
+def arguments(method: str, given: MethodFlags) -> dict[str, Any]:
+    """Arguments of the method's function, from the flags that were given.
 
     Raises:
         InputError: an unknown method, or a flag that it doesn't have.
     """
     if method not in methods.METHODS:
         raise unknown_name("method", method, methods.METHODS)
-    found: dict[str, Any] = {}
-    term: dict[str, Any] = {}
-    own = flags_of(method)
-    for flag, value in given.items():
-        if value is None or value is False:
-            continue
-        if flag not in own:
-            others = " or ".join(name for name in methods.METHODS if flag in flags_of(name))
-            raise InputError(
-                f"flags that {method} has: {', '.join(own)}", flag, f"leave it out, or take --method {others}"
-            )
-        if flag in _TERM:
-            term[_TERM[flag]] = value
-        else:
-            found[_OWN[flag]] = _temperature(value) if flag == "--temperature" else value
+    own = fields_of(method)
+    values = {name: value for name, value in asdict(given).items() if value is not None and value is not False}
+    for name in values:
+        if name not in own:
+            others = " or ".join(other for other in methods.METHODS if name in fields_of(other))
+            expected = f"flags that {method} has: {', '.join(map(flag, own))}"
+            raise InputError(expected, flag(name), f"leave it out, or take --method {others}")
+    found = {_ARGUMENT.get(name, name): value for name, value in values.items() if name not in _TERM}
+    if "temperature" in found:
+        found["temperature"] = _temperature(found["temperature"])
+    term = {_TERM[name]: value for name, value in values.items() if name in _TERM}
     return {**found, "cost_term": CostTerm(**term)} if term else found
 
 
-def flags_of(method: str) -> list[str]:
-    """Those of `_OWN` whose argument the method's function has."""
+def fields_of(method: str) -> list[str]:
+    """Those of `MethodFlags` whose argument the method's function has."""
     known = inspect.signature(methods.METHODS[method]).parameters
-    return [flag for flag, argument in _OWN.items() if argument in known]
+    return [name for name in MethodFlags.__dataclass_fields__ if _ARGUMENT.get(name, name) in known]
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _temperature(text: str) -> float | str:

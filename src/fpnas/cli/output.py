@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from fpnas.cli.quantity import short
 from fpnas.runner.folder import finite, read_json
 from fpnas.spaces import SPACES
+from fpnas.text import by_group, duration, short
 
 
 def print_json(value: Any) -> None:
@@ -41,8 +41,9 @@ def say_found(folder: Path) -> None:
     arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
     target = f" (target {short(result['target'])} {result['cost_name']})" if "target" in result else ""
     print(f"found: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
-    print(by_group(arch["choices"]))
-    print(f"{result['num_samples_total']} architectures sampled in {result['seconds']:.0f} s; files in {folder}")
+    for group, options in by_group(arch["choices"]).items():
+        print(f"  {group:8} {', '.join(f'{name} {option}' for name, option in options.items())}")
+    print(f"{result['num_samples_total']} architectures sampled in {duration(result['seconds'])}; files in {folder}")
     if result["answer"] == "seen":
         within = " within the target" if "target" in result else ""
         print(f"it is the best of the networks that were looked at{within}")
@@ -56,12 +57,3 @@ def say_found(folder: Path) -> None:
             print(f"within {short(row['target'])}: {short(row['cost'])} in {folder / row['arch']}")
     program = "fpnas" if arch["space"] in SPACES else "fpnas --import ..."
     print(f"next: {program} train {folder} --data ...")
-
-
-def by_group(choices: Mapping[str, Any]) -> str:
-    """An architecture, a line a group."""
-    groups: dict[str, list[str]] = {}
-    for name, option in choices.items():
-        group, _, variable = name.rpartition(".")
-        groups.setdefault(group, []).append(f"{variable} {option}")
-    return "\n".join(f"  {group:8} {', '.join(parts)}" for group, parts in groups.items())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, printable
 from fpnas.runner import predict as predict_run
+from fpnas.runner.prediction import Guess
+from fpnas.text import percent
 
 
 def predict(
@@ -24,19 +26,12 @@ def predict(
     """Name the most probable classes of images."""
     predictions = predict_run(run, images, top=top)
     if as_json:
-        print_json(
-            [
-                {
-                    "image": prediction.image,
-                    "classes": [
-                        {"class": guess.name, "label": guess.label, "probability": guess.probability}
-                        for guess in prediction.classes
-                    ],
-                }
-                for prediction in predictions
-            ]
-        )
+        print_json([{"image": each.image, "classes": list(map(_as_json, each.classes))} for each in predictions])
         return
-    for prediction in predictions:
-        words = ", ".join(f"{printable(guess.name)} {100 * guess.probability:.1f} %" for guess in prediction.classes)
-        print(f"{printable(prediction.image)}: {words}")
+    for each in predictions:
+        words = [f"{printable(guess.name)} {percent(100 * guess.probability, 1)}" for guess in each.classes]
+        print(f"{printable(each.image)}: {', '.join(words)}")
+
+
+def _as_json(guess: Guess) -> dict[str, Any]:
+    return {"class": guess.name, "label": guess.label, "probability": guess.probability}

@@ -24,11 +24,3 @@ def parse_quantity(text: str, flag: str) -> float:
 def parse_targets(text: str, flag: str) -> list[float]:
     """One quantity or several by commas, as 20M,40M; sorted, each once."""
     return sorted({parse_quantity(part, flag) for part in text.split(",")})
-
-
-def short(value: float) -> str:
-    """A number as people write it: 2.48 M, 151 k."""
-    for suffix, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= unit:
-            return f"{value / unit:.3g} {suffix}"
-    return f"{value:.3g}"

@@ -12,51 +12,17 @@ import typer
 
 from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
-from fpnas.cli.method_flags import (
-    AlphaLr,
-    AtLeast,
-    BaselineFlag,
-    Beta,
-    CostEstimator,
-    CostFloor,
-    Frozen,
-    JoinAt,
-    Lam,
-    NumSamples,
-    Temperature,
-    Warmup,
-    arguments,
-)
-from fpnas.cli.options import (
-    CheckpointEvery,
-    Classes,
-    ClassesSeed,
-    Data,
-    DataFlags,
-    Device,
-    HowToFit,
-    ImageSize,
-    Json,
-    Log,
-    MaxSteps,
-    Precision,
-    RankTimeout,
-    Seed,
-    SkipCorrupt,
-    Threads,
-    Workers,
-    ranks,
-    set_up,
-    warn_of_data,
-)
+from fpnas.cli.method_flags import MethodFlags, arguments
+from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, say_found
-from fpnas.cli.quantity import parse_targets, short
+from fpnas.cli.quantity import parse_targets
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
 from fpnas.spaces import by_name
+from fpnas.text import duration, short
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""
@@ -96,34 +62,9 @@ def search(
             "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (4), or epochs of shared weights (10)."
         ),
     ] = None,
-    lam: Lam = None,
-    join_at: JoinAt = None,
-    at_least: AtLeast = None,
-    num_samples: NumSamples = None,
-    temperature: Temperature = None,
-    baseline: BaselineFlag = None,
-    beta: Beta = None,
-    cost_floor: CostFloor = None,
-    cost_estimator: CostEstimator = None,
-    alpha_lr: AlphaLr = None,
-    warmup: Warmup = None,
-    frozen: Frozen = False,
-    seed: Seed = 0,
-    image_size: ImageSize = None,
-    fit: HowToFit = None,
-    classes: Classes = None,
-    classes_seed: ClassesSeed = None,
-    skip_corrupt: SkipCorrupt = False,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=2, help="Images a step; by default 64, of short trainings 128.")
     ] = None,
-    max_steps: MaxSteps = None,
-    checkpoint_every: CheckpointEvery = 100,
-    workers: Workers = None,
-    threads: Threads = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    rank_timeout: RankTimeout = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -131,38 +72,26 @@ def search(
             help="data or architectures: what torchrun's ranks split, a step's images (the default) or its networks.",
         ),
     ] = None,
-    log: Log = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the expected time, memory and K0, and write nothing.")
     ] = False,
     as_json: Json = False,
+    *,
+    method_flags: MethodFlags,
+    reading: Images,
+    running: Running,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     if as_json and not dry_run:
         raise InputError("--json beside --dry-run", "--json alone", "add --dry-run, or read the files of --out")
-    device, precision = set_up(threads, device, precision)
-    callbacks = trackers_by_name(log)
+    device, precision = set_up(running.threads, running.device, running.precision)
+    seed = running.seed
+    callbacks = trackers_by_name(running.log)
     targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
     given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
     several = any(len(many) > 1 for many in given.values())
     method = method or (SEVERAL if several else SHORT)
-    options = arguments(
-        method,
-        {
-            "--lam": lam,
-            "--join-at": join_at,
-            "--at-least": at_least,
-            "--num-samples": num_samples,
-            "--temperature": temperature,
-            "--baseline": baseline,
-            "--beta": beta,
-            "--cost-floor": cost_floor,
-            "--cost-estimator": cost_estimator,
-            "--alpha-lr": alpha_lr,
-            "--warmup": warmup,
-            "--frozen": frozen,
-        },
-    )
+    options = arguments(method, method_flags)
     if "cost_term" in options and not given:
         raise InputError(
             "a target, for a cost term", "none", "give --target-flops, say, or leave --beta and its kin out"
@@ -173,13 +102,13 @@ def search(
         raise InputError("one target", " and ".join(given), "give the one that matters most")
     if target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
-    wanted = DataFlags(data, image_size, fit, classes, classes_seed, skip_corrupt)
-    images = wanted.load(workers)
+    wanted = reading.record(data, reading.image_size, reading.fit)
+    images = wanted.load(reading.workers)
     shape = (images.in_channels, images.image_size, images.image_size)
     supernet = by_name(space)(
         num_classes=images.num_classes, in_channels=images.in_channels, image_size=images.image_size, seed=seed
     )
-    with ranks(device, rank_timeout):
+    with ranks(device, running.rank_timeout):
         if split is not None and (parallel.world_size() == 1 or method == SHORT):
             idle_for = f"--method {SHORT}" if method == SHORT else "one process"
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
@@ -207,21 +136,20 @@ def search(
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
         length = epochs or (LOOKS if method == SHORT else EPOCHS)
         job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
-        warn_of_data(images, workers, skip_corrupt)
+        reading.warn(images)
         idle = _Idle(budgets)
         if dry_run:
             idle.warn()
-            _say_forecast(job, max_steps, as_json)
+            _say_forecast(job, running.max_steps, as_json)
             return
-        callbacks = [*callbacks, idle]
         run(
             job,
             out,
-            max_steps=max_steps,
-            checkpoint_every=checkpoint_every,
+            max_steps=running.max_steps,
+            checkpoint_every=running.checkpoint_every,
             keep=keep,
             facts=wanted.of_run(),
-            callbacks=callbacks,
+            callbacks=[*callbacks, idle],
         )
         if parallel.rank() == 0:
             say_found(out)
@@ -240,14 +168,13 @@ class _Idle(Callback):
 
     def warn(self) -> None:
         """In a line each, on stderr."""
-        said: list[str] = []
         for budget in self._budgets:
             if not budget.binds:
                 most = f"{short(budget.cost.bounds()[1])}, the most that a network of this space has"
                 target = f"the target of {short(budget.target)} {budget.cost.name}"
-                said.append(f"{target} has no effect: it is not below {most}")
-        for line in said:
-            warnings.warn_explicit(line, UserWarning, "command line", 1)  # what is to be mended is there, not in code
+                # What is to be mended is on the command line, not in code.
+                line = f"{target} has no effect: it is not below {most}"
+                warnings.warn_explicit(line, UserWarning, "command line", 1)
 
 
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
@@ -263,14 +190,7 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
         return
     print(f"{space.size:.4g} architectures, entropy {found.entropy:.2f} nats, K0 {found.k0}")
     per_step = f"{found.seconds_per_step:.3g} s a step at K0"
-    print(f"{found.steps} steps, {per_step}, {_duration(found.seconds)} in all if K stayed there; nothing was written")
+    print(f"{found.steps} steps, {per_step}, {duration(found.seconds)} in all if K stayed there; nothing was written")
     print(
         f"{found.memory_mb:.0f} MiB; a step of the largest network needs {found.largest_mb:.0f} MiB beside its weights"
     )
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

@@ -11,7 +11,6 @@ import typer
 
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
-from fpnas.cli.quantity import short
 from fpnas.cost import Flops
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.elastic import Supernet
@@ -19,6 +18,7 @@ from fpnas.estimators import SampleSize
 from fpnas.spaces import IMAGE_SIZES, OWN, PUBLISHED, SPACES, by_name
 from fpnas.spaces.macro import MacroNet
 from fpnas.streams import generator
+from fpnas.text import short
 
 WithFlops = Annotated[
     bool, typer.Option("--flops", help="Also the median FLOPs of 10,000 random architectures; takes a minute.")

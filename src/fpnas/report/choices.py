@@ -7,7 +7,7 @@ a choice's own probabilities are the sums over the others. Costs and scores come
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class ChoiceHistory:
         return self.name.rpartition(".")[2]
 
 
+def _none() -> Column:
+    return np.zeros(0)
+
+
 @dataclass(frozen=True)
 class Samples:
     """All sampled architectures whose score and cost are known.
@@ -50,11 +54,11 @@ class Samples:
         total: how many were sampled in all.
     """
 
-    epoch: Column
-    cost: Column
-    score: Column
-    codes: dict[int, tuple[int, ...]]
-    total: int
+    epoch: Column = field(default_factory=_none)
+    cost: Column = field(default_factory=_none)
+    score: Column = field(default_factory=_none)
+    codes: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,28 +71,27 @@ class History:
         samples: of all epochs.
     """
 
-    epochs: Column
-    choices: tuple[ChoiceHistory, ...]
-    samples: Samples
+    epochs: Column = field(default_factory=_none)
+    choices: tuple[ChoiceHistory, ...] = ()
+    samples: Samples = field(default_factory=Samples)
 
 
-def read_history(path: Path, arch: Json, problems: list[str]) -> History:
-    """distribution.jsonl of a run whose arch.json is `arch`, as far as it can be read."""
+def read_history(path: Path, problems: list[str]) -> History:
+    """distribution.jsonl of a run, as far as it can be read."""
     epochs: list[float] = []
     tables: list[list[Column]] = []
-    names: list[str] = []
-    options: list[list[str]] = []
+    options: dict[str, list[str]] = {}
     parts: list[tuple[Column, Column, Column]] = []
     codes_kept: dict[int, tuple[int, ...]] = {}
     kept = total = odd = 0
     for line in read_lines(path, problems):
-        named = _named(line, names, options)
-        cards = [len(labels) for labels in named[1]] or _guessed(line)
-        table = None if names and named != (names, options) else _marginals(line, cards)
-        if table is None or (tables and [len(row) for row in tables[0]] != [len(row) for row in table]):
+        choices = mapping(line.get("choices"))
+        named = {name: [str(option) for option in sequence(given)] for name, given in choices.items()}
+        table = None if options and named != options else _marginals(line, [len(labels) for labels in named.values()])
+        if table is None:
             odd += 1
         else:
-            names, options = named
+            options = named
             epochs.append(number(line.get("epoch")))
             tables.append(table)
         epoch, cost, score, codes = _sampled(line)
@@ -100,22 +103,12 @@ def read_history(path: Path, arch: Json, problems: list[str]) -> History:
         kept += len(known)
     if odd:
         problems.append(f"{odd} lines of {path.name} hold logits that don't fit their choices; they aren't shown")
-    if tables and not names:
-        problems.append(f"{path.name} doesn't name the options (an earlier version wrote it): they are numbered")
-        winners = mapping(arch.get("choices"))
-        names = list(winners) if len(winners) == len(tables[0]) else [f"choice {n + 1}" for n in range(len(tables[0]))]
-        options = [[f"no. {n + 1}" for n in range(len(row))] for row in tables[0]]
-    histories = (
-        [
-            ChoiceHistory(name, tuple(labels), np.stack([table[index] for table in tables]))
-            for index, (name, labels) in enumerate(zip(names, options, strict=True))
-        ]
-        if tables
-        else []
+    histories = tuple(
+        ChoiceHistory(name, tuple(labels), np.stack([table[index] for table in tables]))
+        for index, (name, labels) in enumerate(options.items())
     )
-    columns = [np.concatenate(column) if parts else np.zeros(0) for column in zip(*parts, strict=True)] if parts else []
-    epoch, cost, score = columns or (np.zeros(0), np.zeros(0), np.zeros(0))
-    return History(np.array(epochs), tuple(histories), Samples(epoch, cost, score, codes_kept, total))
+    epoch, cost, score = map(np.concatenate, zip(*parts, strict=True)) if parts else [np.zeros(0)] * 3
+    return History(np.array(epochs), histories, Samples(epoch, cost, score, codes_kept, total))
 
 
 def front(cost: Column, score: Column) -> list[int]:
@@ -127,27 +120,10 @@ def front(cost: Column, score: Column) -> list[int]:
     return [int(index) for index in order[keep]]
 
 
-def _named(line: Json, names: list[str], options: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    found = mapping(line.get("choices"))
-    labels = [[str(option) for option in sequence(value)] for value in found.values()]
-    if found and len(found) <= MAX_CHOICES and all(labels):
-        return list(found), labels
-    return names, options
-
-
-def _guessed(line: Json) -> list[int]:
-    """The numbers of options where the log doesn't name these: from a factorised partition, else from the codes."""
-    partition, logits = sequence(line.get("partition")), sequence(line.get("logits"))
-    if all(len(sequence(cell)) == 1 for cell in partition):
-        return [len(sequence(row)) for row in logits]
-    codes = [_code(row) for row in sequence(mapping(line.get("samples")).get("codes"))]
-    return [max(column) + 1 for column in zip(*codes, strict=False)]
-
-
 def _marginals(line: Json, cards: list[int]) -> list[Column] | None:
     """The probabilities of each choice's options; None where partition, logits and options don't fit."""
     partition, logits = sequence(line.get("partition")), sequence(line.get("logits"))
-    if not cards or len(partition) != len(logits):
+    if not 0 < len(cards) <= MAX_CHOICES or len(partition) != len(logits):
         return None
     table: list[Column] = [np.zeros(0)] * len(cards)
     seen: list[int] = []

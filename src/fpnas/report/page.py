@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -27,7 +26,9 @@ from fpnas.files import write_whole
 from fpnas.report.choices import COLUMNS, History, read_history
 from fpnas.report.plots import Plot, scatter, search_curves, training_curves
 from fpnas.report.reading import RunRecord, read_run
+from fpnas.report.text import block_words, plain
 from fpnas.report.views import choice_table, comparison, network_name, trained_table, view
+from fpnas.text import duration, percent, short
 
 MARK = '<meta name="generator" content="fpnas report">'
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "assets/plots.js")
@@ -70,8 +71,8 @@ def render(records: Sequence[RunRecord]) -> str:
     views: list[Any] = []
     for colour, run in enumerate(runs):
         problems = list(run.problems)
-        history = read_history(run.path / "distribution.jsonl", run.arch, problems) if run.is_search else None
-        histories.append(history or read_history_of_none())
+        history = read_history(run.path / "distribution.jsonl", problems) if run.is_search else History()
+        histories.append(history)
         for each in run.trainings:
             problems += [f"{each.name}/: {problem}" for problem in each.problems if "layers.json" not in problem]
         views.append(view(run, history, colour, problems, COLUMNS // math.isqrt(len(runs))))
@@ -125,11 +126,6 @@ def json_in_html(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def read_history_of_none() -> History:
-    """The history of a run that has none."""
-    return read_history(Path(os.devnull), {}, [])
-
-
 def _policy(scripts: Sequence[str]) -> str:
     """Only these scripts run; nothing is fetched."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
@@ -140,6 +136,14 @@ def _policy(scripts: Sequence[str]) -> str:
 @functools.cache
 def _template(name: str) -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters: dict[str, Any] = {
+        "duration": duration,
+        "percent": percent,
+        "plain": plain,
+        "short": short,
+        "words": block_words,
+    }
+    environment.filters.update(filters)
     return environment.from_string(_asset(name))
 
 

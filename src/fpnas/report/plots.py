@@ -15,7 +15,7 @@ import numpy as np
 from fpnas.report.choices import COLUMNS, ChoiceHistory, History, front, thin
 from fpnas.report.curves import POINTS, excerpt, rounded, thinned
 from fpnas.report.reading import RunRecord, Steps
-from fpnas.report.text import NONE, share, short
+from fpnas.text import NONE, percent, short
 
 DOTS = 1500
 """Sampled architectures drawn for a run at most; the front is drawn beside them."""
@@ -149,7 +149,7 @@ def heat_maps(history: History, choices: dict[str, Any], columns: int = COLUMNS)
             for number_, option in enumerate(choice.options):
                 p = [round(float(value), 3) for value in choice.probability[picked, number_]]
                 rows.append({"variable": choice.variable, "option": option, "won": number_ == won, "p": p})
-            cells.append([choice.variable, choice.options[won], share(float(last[won]))])
+            cells.append([choice.variable, choice.options[won], percent(100 * float(last[won]), 1)])
         won_words = ", ".join(f"{variable} {option} ({p})" for variable, option, p in cells)
         spec = {"kind": "heat", "epochs": [int(epoch) + 1 if math.isfinite(epoch) else 0 for epoch in epochs]}
         alt = f"Probabilities of the options of {group} over {len(history.epochs)} epochs. Chosen: {won_words}."

@@ -6,7 +6,6 @@ or hold something else. What can be read is kept; the rest is said in `problems`
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpnas.errors import InputError
+from fpnas.files import parsed
 
 MAX_FILE = 64 * 2**20
 """Bytes of the largest JSON file, and of the longest line of a log."""
@@ -160,7 +160,7 @@ def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:
         with path.open("rb") as file:
             while line := file.readline(MAX_FILE):
                 cut = not line.endswith(b"\n")
-                value = _parsed(line)
+                value = parsed(line)
                 if isinstance(value, dict):
                     count += 1
                     yield cast("Json", value)
@@ -202,7 +202,7 @@ def _read_object(path: Path, problems: list[str], otherwise: str) -> Json:
         problems.append(f"{path.name} is missing: {otherwise}")
         return {}
     try:
-        value = _parsed(path.read_bytes()) if path.stat().st_size <= MAX_FILE else None
+        value = parsed(path.read_bytes()) if path.stat().st_size <= MAX_FILE else None
     except OSError:
         value = None
     if not isinstance(value, dict):
@@ -239,13 +239,6 @@ def _is_training(place: Path) -> bool:
     if place.name == "train" and any((place / name).exists() for name in FILES):
         return True
     return (place / "run.json").is_file() and _read_object(place / "run.json", [], "").get("kind") == "train"
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _read_steps(path: Path, problems: list[str]) -> Steps:

@@ -1,39 +1,11 @@
-"""Numbers and phrases as the report writes them."""
+"""What stands in a run's files, in words."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-NONE = "–"
-
-
-def short(value: float) -> str:
-    """1.946 M, 85.83 k, 0.6084: four digits; a dash where there is no number."""
-    if not math.isfinite(value):
-        return NONE
-    for suffix, unit, least in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e4)):
-        if abs(value) >= least:
-            return f"{value / unit:.4g} {suffix}"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """45 s, 5 min 43 s, 3 h 20 min."""
-    if not math.isfinite(seconds):
-        return NONE
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.3g} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
-
-
-def share(value: float) -> str:
-    """0.183 as 18.3 %, on one line."""
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if math.isfinite(value) else NONE
+from fpnas.report.network import Block
 
 
 def plain(value: Any) -> str:
@@ -61,3 +33,18 @@ def option_phrase(variable: str, option: str) -> str:
         "act": option,
     }
     return phrases.get(variable, f"{variable} {option}")
+
+
+def block_words(block: Block) -> list[str]:
+    """What a block is, a phrase each."""
+    if block.what == "skipped":
+        return [block.what]
+    chosen = [option_phrase(name, option) for name, option in block.options.items() if name != "channels"]
+    kernel = option_phrase("kernel", str(block.kernel))
+    if block.what == "MBConv":
+        words = chosen if "kernel" in block.options else [kernel, *chosen]
+    elif block.what == "1×1 instead":
+        words = [block.what]
+    else:
+        words = [f"{block.what} {kernel}" if block.kernel else block.what, *chosen]
+    return [*words, f"{block.width} channels"]

@@ -9,10 +9,11 @@ from typing import Any
 
 from fpnas.report.choices import History
 from fpnas.report.curves import Savings, savings
-from fpnas.report.network import Block, Layer, read_blocks
+from fpnas.report.network import Block, read_blocks
 from fpnas.report.plots import Plot, Table, heat_maps
 from fpnas.report.reading import RunRecord, mapping, number
-from fpnas.report.text import NONE, duration, option_phrase, plain, share, short
+from fpnas.report.text import plain
+from fpnas.text import NONE, duration, percent, short
 
 
 @dataclass(frozen=True)
@@ -25,63 +26,40 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class BlockView:
-    """A block as it is drawn; widths in percent of the drawing's, by the square root of the channels."""
-
-    block: Block
-    words: list[str]
-    hidden_percent: float
-    out_percent: float
-    flops: str
-    params: str
-    flops_percent: float
-    params_percent: float
-
-
-@dataclass(frozen=True)
 class RunView:
-    """All that the page says of one run."""
+    """What the page says of one run beside what its files hold; `colour` is the number of its curves' colour."""
 
+    record: RunRecord
     name: str
     colour: int
-    path: str
     lead: str
     figures: list[Figure]
     saved: Savings | None
-    saved_words: str
     answers: Table | None
-    blocks: list[BlockView]
-    choices: list[tuple[str, str]]
+    blocks: tuple[Block, ...]
+    choices: dict[str, str]
     heat_maps: list[Plot]
-    layers: list[Layer]
-    command: str
-    facts: list[tuple[str, str]]
-    settings: list[tuple[str, str]]
+    facts: dict[str, str]
     problems: list[str]
 
 
-def view(run: RunRecord, history: History | None, colour: int, problems: Sequence[str], columns: int) -> RunView:
+def view(run: RunRecord, history: History, colour: int, problems: list[str], columns: int) -> RunView:
     """The view of one run; `columns` of its heat maps at most."""
     saved = savings(run.steps) if run.is_search else None
     choices = mapping(run.arch.get("choices"))
-    blocks = read_blocks(run.layers, choices)
     return RunView(
+        record=run,
         name=run.name,
         colour=colour,
-        path=str(run.path),
         lead=_lead(run),
         figures=_figures(run, saved),
         saved=saved,
-        saved_words=_saved_words(saved),
         answers=_answers(run) if run.answers else None,
-        blocks=_drawn(blocks),
-        choices=[(name, plain(option)) for name, option in choices.items()],
-        heat_maps=[] if history is None else heat_maps(history, choices, columns),
-        layers=[layer for block in blocks for layer in block.layers if layer.flops or layer.params],
-        command=plain(run.run.get("command") or ""),
+        blocks=read_blocks(run.layers, choices),
+        choices={name: plain(option) for name, option in choices.items()},
+        heat_maps=heat_maps(history, choices, columns),
         facts=_facts(run),
-        settings=[(name, plain(value)) for name, value in run.settings.items() if name != "choices"],
-        problems=list(problems),
+        problems=problems,
     )
 
 
@@ -110,9 +88,10 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
     trained = run.training.result if run.training is not None else {} if run.is_search else result
     if math.isfinite(accuracy := number(trained.get("accuracy"))):
         images = number(trained.get("num_images"))
-        figures.append(Figure("accuracy", f"{accuracy:.2f} %", f"of {short(images)} held-out images"))
+        figures.append(Figure("accuracy", percent(accuracy), f"of {short(images)} held-out images"))
     if saved is not None:
-        fewer = f"{share(saved.samples_saved)} fewer than at" if saved.samples < saved.samples_fixed else "as at"
+        some = saved.samples < saved.samples_fixed
+        fewer = f"{percent(100 * saved.samples_saved, 1)} fewer than at" if some else "as at"
         note = f"{fewer} K = {saved.k0} throughout"
         figures.append(Figure("samples", f"{saved.samples:,}", note))
     seconds = number(result.get("seconds"))
@@ -138,69 +117,20 @@ def _answers(run: RunRecord) -> Table:
         trained = [each.result for each in run.trainings if mapping(each.arch.get("choices")) == answer.choices]
         accuracy = max((number(result.get("accuracy")) for result in trained), default=math.nan)
         figures = [answer.target, *([answer.cost] if apart else []), answer.flops, answer.params]
-        told = f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE
+        told = percent(accuracy)
         rows.append([*map(short, figures), told, answer.file])
     return Table([f"target, {unit}", *apart, "FLOPs", "parameters", "accuracy", "file"], rows)
 
 
-def _saved_words(saved: Savings | None) -> str:
-    if saved is None:
-        return ""
-    if saved.samples == saved.samples_fixed:
-        return f"Nothing: {saved.samples:,} architectures were sampled, K = {saved.k0} at every step."
-    words = (
-        f"{saved.samples:,} architectures were sampled; K = {saved.k0} at every step, the most of any, would have "
-        f"sampled {saved.samples_fixed:,}: {share(saved.samples_saved)} fewer. "
-    )
-    return words + (
-        f"The steps took {duration(saved.seconds)}; at K = {saved.k0} they would have taken about "
-        f"{duration(saved.seconds_fixed)} ({share(saved.seconds_saved)} saved), "
-        "by the seconds that steps took at each K."
-    )
-
-
-def _drawn(blocks: Sequence[Block]) -> list[BlockView]:
-    widest = max((block.hidden for block in blocks), default=1) or 1
-    flops, params = (max((getattr(block, name) for block in blocks), default=1) or 1 for name in ("flops", "params"))
-    return [
-        BlockView(
-            block,
-            _block_words(block),
-            100 * math.sqrt(block.hidden / widest),
-            100 * math.sqrt(block.width / widest),
-            short(block.flops),
-            short(block.params),
-            100 * block.flops / flops,
-            100 * block.params / params,
-        )
-        for block in blocks
-    ]
-
-
-def _block_words(block: Block) -> list[str]:
-    if block.what == "MBConv":
-        words = [option_phrase(name, option) for name, option in block.options.items() if name != "channels"]
-        if "kernel" not in block.options:
-            words.insert(0, option_phrase("kernel", str(block.kernel)))
-    elif block.what in ("skipped", "1×1 instead"):
-        words = [block.what]
-    else:
-        kernel = f" {block.kernel}×{block.kernel}" if block.kernel else ""
-        words = [f"{block.what}{kernel}"]
-        words += [option_phrase(name, option) for name, option in block.options.items() if name != "channels"]
-    return [*words, f"{block.width} channels"] if block.what != "skipped" else words
-
-
-def _facts(run: RunRecord) -> list[tuple[str, str]]:
+def _facts(run: RunRecord) -> dict[str, str]:
     """Versions, seed and hardware."""
-    settings, versions, hardware = run.settings, mapping(run.run.get("versions")), mapping(run.run.get("hardware"))
-    facts = [("seed", plain(settings["seed"]))] if "seed" in settings else []
-    facts += [(f"{name} version", plain(value)) for name, value in versions.items()]
-    facts += [(name, plain(value)) for name, value in hardware.items() if value is not None]
+    versions, hardware = (mapping(run.run.get(name)) for name in ("versions", "hardware"))
+    facts = {"seed": run.settings["seed"]} if "seed" in run.settings else {}
+    facts |= {f"{name} version": value for name, value in versions.items()}
+    facts |= {name: value for name, value in hardware.items() if value is not None}
+    told = {name: plain(value) for name, value in facts.items()}
     peak = number(run.result.get("peak_memory_mb"))
-    if math.isfinite(peak):
-        facts.append(("peak memory", f"{peak:,.0f} MiB"))
-    return facts
+    return told | ({"peak memory": f"{peak:,.0f} MiB"} if math.isfinite(peak) else {})
 
 
 def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
@@ -211,7 +141,7 @@ def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
     for run, record in zip(views, runs, strict=True):
         values: dict[str, Any] = {figure.label: figure.value for figure in run.figures}
         own = [plain(record.settings.get(name)) for name in settings]
-        saved = [NONE if run.saved is None else share(run.saved.samples_saved)]
+        saved = [NONE if run.saved is None else percent(100 * run.saved.samples_saved, 1)]
         rows.append([run.name, *own, *(values.get(label, NONE) for label in labels), *saved])
     return Table(["run", *settings, *labels, "samples saved"], rows)
 
@@ -236,7 +166,7 @@ def trained_table(runs: Sequence[RunRecord]) -> Table:
         ranked = sorted(zip(accuracies, run.trainings, strict=True), key=lambda pair: (not pair[0] >= 0, -pair[0]))
         for accuracy, each in ranked:
             flops, params = (number(each.result.get(name, each.arch.get(name))) for name in ("flops", "params"))
-            told = [f"{accuracy:.2f} %" if math.isfinite(accuracy) else NONE, short(flops), short(params)]
+            told = [percent(accuracy), short(flops), short(params)]
             own = [run.name] if len(runs) > 1 else []
             name = network_name(run, each)
             found += [len(rows)] if run.has_found(each) or name.startswith("found within ") else []
@@ -247,11 +177,10 @@ def trained_table(runs: Sequence[RunRecord]) -> Table:
 
 def choice_table(views: Sequence[RunView]) -> Table:
     """What each run chose, a row a choice; those in which they differ are marked."""
-    names = list(dict.fromkeys(name for run in views for name, _ in run.choices))
-    taken = [dict(run.choices) for run in views]
+    names = list(dict.fromkeys(name for run in views for name in run.choices))
     rows: list[list[str]] = []
     for name in names:
-        options = [run.get(name, NONE) for run in taken]
+        options = [run.choices.get(name, NONE) for run in views]
         rows.append([name, *options, "same" if len(set(options)) == 1 else "differs"])
     differing = frozenset(index for index, row in enumerate(rows) if row[-1] == "differs")
     return Table(["choice", *(run.name for run in views), ""], rows, differing)

@@ -3,6 +3,7 @@
 from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.files import ArchRecord, inherit_weights, load, read_arch, run_settings, trained_folder
 from fpnas.runner.latency_cache import latency_table, read_latency_table
+from fpnas.runner.of_run import training_of
 from fpnas.runner.prediction import Prediction, predict
 from fpnas.runner.progress import Progress, Silent
 from fpnas.runner.rehearsal import Forecast, forecast
@@ -31,4 +32,5 @@ __all__ = [
     "run_settings",
     "trackers_by_name",
     "trained_folder",
+    "training_of",
 ]

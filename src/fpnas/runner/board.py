@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,19 +14,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fpnas.text import by_group, duration, percent, short
+
 LEVELS = "▁▂▃▄▅▆▇█"
 WIDTH = 20
 """Places of a sparkline."""
 
-ROWS = (
-    ("entropy", "entropy", "{:.2f} nats"),
-    ("num_samples", "K", "{:.0f}"),
-    ("train_loss", "training loss", "{:.3f}"),
-    ("val_loss", "validation loss", "{:.3f}"),
-    ("cost_mean", "mean cost", ""),
-    ("accuracy", "accuracy", "{:.2f} %"),
-    ("lr", "learning rate", "{:.4f}"),
-)
+ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "entropy": ("entropy", "{:.2f} nats".format),
+    "num_samples": ("K", "{:.0f}".format),
+    "train_loss": ("training loss", "{:.3f}".format),
+    "val_loss": ("validation loss", "{:.3f}".format),
+    "cost_mean": ("mean cost", short),
+    "accuracy": ("accuracy", percent),
+    "lr": ("learning rate", "{:.4f}".format),
+}
 
 
 class Board:
@@ -41,9 +43,9 @@ class Board:
     def __init__(self, kind: str, settings: Mapping[str, Any], steps: int | None) -> None:
         self.kind, self.settings, self.steps = kind, settings, steps
         self.leader: tuple[Mapping[str, Any], float | None] | None = None
-        """The most probable architecture and its cost."""
+        """The best architecture so far and its cost."""
         self._line: dict[str, Any] = {}
-        self._seen: dict[str, deque[float]] = {name: deque(maxlen=20_000) for name, *_ in ROWS}
+        self._seen: dict[str, deque[float]] = {name: deque(maxlen=20_000) for name in ROWS}
         self._seconds: deque[float] = deque(maxlen=50)
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -78,7 +80,7 @@ class Board:
         if self.steps is None:
             words.append(f"step {done}")
             return Text("   ".join(words))
-        words += [f"step {done}/{self.steps}", f"{clock((self.steps - done) * self.seconds_a_step)} left"]
+        words += [f"step {done}/{self.steps}", f"{duration(round((self.steps - done) * self.seconds_a_step))} left"]
         row = Table.grid(expand=True, padding=(0, 1))
         row.add_column(ratio=1)
         row.add_column(justify="right", no_wrap=True)
@@ -91,11 +93,11 @@ class Board:
         table.add_column(justify="right", no_wrap=True)
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(style="dim", no_wrap=True)
-        for name, label, form in ROWS:
+        for name, (label, shown) in ROWS.items():
             seen = self._seen[name]
             if seen:
                 drawn = sparkline(list(seen)) if unicode and len(seen) > 1 else ""
-                table.add_row(label, form.format(seen[-1]) if form else amount(seen[-1]), drawn, self._beside(name))
+                table.add_row(label, shown(seen[-1]), drawn, self._beside(name))
         return table
 
     def _beside(self, name: str) -> str:
@@ -103,22 +105,18 @@ class Board:
         if name == "entropy":
             return "joint" if self._line.get("joined") else "factorised"
         if name == "cost_mean" and isinstance(target, int | float):
-            return f"target {amount(target)} {self.settings.get('cost') or ''}".rstrip()
+            return f"target {short(target)} {self.settings.get('cost') or ''}".rstrip()
         return ""
 
     @staticmethod
     def _architecture(arch: Mapping[str, Any], cost: float | None) -> list[RenderableType]:
-        groups: dict[str, list[str]] = {}
-        for name, option in arch.items():
-            group, _, variable = name.rpartition(".")
-            groups.setdefault(group, []).append(f"{variable} {option}")
-        price = "" if cost is None else f", {amount(cost)}"
+        price = "" if cost is None else f", {short(cost)}"
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="ellipsis", no_wrap=True)
-        for group, options in groups.items():
-            table.add_row(Text(group), Text(", ".join(options)))
-        return [Text(f"the answer so far{price}", style="bold"), table]
+        for group, options in by_group(arch).items():
+            table.add_row(Text(group), Text(", ".join(f"{name} {option}" for name, option in options.items())))
+        return [Text(f"the best network so far{price}", style="bold"), table]
 
 
 def sparkline(values: list[float], width: int = WIDTH) -> str:
@@ -128,17 +126,3 @@ def sparkline(values: list[float], width: int = WIDTH) -> str:
     means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     least, span = min(means), max(means) - min(means)
     return "".join(LEVELS[0 if not span else round((mean - least) / span * (len(LEVELS) - 1))] for mean in means)
-
-
-def amount(value: float) -> str:
-    """A cost: 1.946 M, 85.83 k, 12.3."""
-    for suffix, unit in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
-        if abs(value) >= unit:
-            return f"{value / unit:.3f}{suffix}"
-    return f"{value:.4g}"
-
-
-def clock(seconds: float) -> str:
-    """0:03:12."""
-    whole = max(0, round(seconds))
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from fpnas.files import parsed
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,8 @@ def steps_logged(log: Path, tail: int = 65536) -> int:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - tail))
         lines = file.read().split(b"\n")[:-1]  # what follows the last line's end is nothing, or half a line
-    for line in reversed(lines):
-        try:
-            step: Any = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        return step + 1 if isinstance(step, int) else 0
+    for line in map(parsed, reversed(lines)):
+        if isinstance(line, dict) and "step" in line:
+            step: Any = line["step"]
+            return step + 1 if isinstance(step, int) else 0
     return 0

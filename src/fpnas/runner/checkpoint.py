@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from fpnas.errors import RunFolderError
+from fpnas.errors import RunFolderError, reason
 from fpnas.files import rename
 from fpnas.runner.folder import RunFolder
 
@@ -66,8 +66,8 @@ def load_checkpoint(path: Path, set_aside: bool = False) -> dict[str, Any] | Non
                 _tidy(path, name)
             return state
     if problem is not None:
-        first = " ".join(str(problem).partition("\n")[0].split())[:200]
-        raise RunFolderError("a checkpoint that loads", f"{path / CURRENT} ({first})", "start anew in another folder")
+        got = f"{path / CURRENT} ({reason(problem)})"
+        raise RunFolderError("a checkpoint that loads", got, "start anew in another folder")
     return None
 
 

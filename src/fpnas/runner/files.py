@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fpnas.cost import layer_costs
-from fpnas.data import ImageSpec
+from fpnas.data import ImageData, ImageSpec
 from fpnas.elastic import Supernet
-from fpnas.errors import InputError, RunFolderError
+from fpnas.errors import InputError, RunFolderError, reason
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
@@ -150,6 +150,23 @@ def run_settings(path: str | Path) -> dict[str, Any]:
     return cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
 
 
+def home_of(arch: Path) -> Path:
+    """The folder of an arch.json, or the folder itself."""
+    return arch if arch.is_dir() else arch.parent
+
+
+def refuse_other_images(images: ImageData, record: ArchRecord, run: Path) -> None:
+    """`InputError` where trained or inherited weights, of the folder `run`, would meet other classes or channels."""
+    if (images.num_classes, images.in_channels) != (record.num_classes, record.in_channels):
+        expected = f"images of {record.num_classes} classes and {record.in_channels} channels, as the weights know"
+        got = f"{images.num_classes} classes and {images.in_channels} channels"
+        raise InputError(expected, got, "use the data that they were trained on")
+    known = run_settings(run).get("data_classes", list(images.classes))
+    if known != list(images.classes):
+        expected, got = f"the classes that the weights know ({known!s:.100})", f"{list(images.classes)!s:.100}"
+        raise InputError(expected, got, "use the data, --classes and --classes-seed that they were trained with")
+
+
 def load(path: str | Path) -> nn.Module:
     """The trained network of a run, a plain torch module in eval mode.
 
@@ -197,5 +214,5 @@ def inherit_weights(supernet: Supernet, folder: str | Path) -> None:
     try:
         supernet.load_state_dict(weights)
     except RuntimeError as error:
-        got = " ".join(str(error).split())[:200]
-        raise RunFolderError(f"weights of the space {supernet.name!r} as it is", f"{folder} ({got})", CHANGED) from None
+        got = f"{folder} ({reason(error)})"
+        raise RunFolderError(f"weights of the space {supernet.name!r} as it is", got, CHANGED) from None

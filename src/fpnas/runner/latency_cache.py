@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from fpnas import parallel
 from fpnas.cost.latency import LatencyTable, Timer, distinct_operations, measure, operation_sites
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError
@@ -66,7 +67,7 @@ def latency_table(
     if batch_size < 1 or (threads is not None and threads < 1):
         raise InputError("a batch and threads of 1 or more", f"{batch_size} and {threads}", "correct them")
     operations = distinct_operations(supernet, operation_sites(supernet, input_shape), arch)
-    with _threads(threads):
+    with parallel.threads(threads):
         version = torch.__version__.partition("+")[0]
         known = LatencyTable({}, batch_size, device_name(device), torch.get_num_threads(), torch=version)
         file = (cache_folder("latency") if cache is None else Path(cache)) / _file_name(known)
@@ -133,16 +134,6 @@ def _cuda_clock(run: Callable[[], object], repeats: int = 10) -> float:
         run()
     torch.cuda.synchronize()
     return (time.perf_counter() - started) / repeats
-
-
-@contextmanager
-def _threads(number: int | None) -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _file_name(table: LatencyTable) -> str:

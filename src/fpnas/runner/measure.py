@@ -6,13 +6,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from fpnas import parallel
 from fpnas.data import ImageData, ImageSpec
 from fpnas.shipping import Shipped
 
@@ -59,7 +59,7 @@ def ms_per_image(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec)
     """Median milliseconds of one image by itself on one thread; the files take turns, as the machine has its moods."""
     image = spec.normalize(data.heldout.inputs[:1])
     taken: dict[str, list[float]] = {name: [] for name in files}
-    with _one_thread(), torch.no_grad():
+    with parallel.threads(1), torch.no_grad():
         for repeat in range(_WARM_UP + _REPEATS):
             for name, file in files.items():
                 started = time.perf_counter()
@@ -67,13 +67,3 @@ def ms_per_image(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec)
                 if repeat >= _WARM_UP:
                     taken[name].append(1e3 * (time.perf_counter() - started))
     return {name: round(statistics.median(values), 4) for name, values in taken.items()}
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,106 +1,135 @@
-"""Showing a run while it goes, on stderr: a live board in a terminal, a plain line every few seconds elsewhere."""
+"""Showing a run while it goes: a live board in a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.live import Live
 
 from fpnas.job import Job
-from fpnas.runner.board import Board, amount, clock
+from fpnas.runner.board import Board
 from fpnas.search import SearchResult
+from fpnas.text import duration, percent, short
 
 PLAIN_EVERY_SECONDS = 10.0
 DRAWN_EVERY_SECONDS = 0.25
 LEADER_EVERY_SECONDS = 2.0
 
 
-class Progress(Protocol):
-    """What the runner tells while it runs."""
+class Progress:
+    """What the runner tells while it runs; this one shows nothing, and subclasses what they like."""
 
-    def shown(self, job: Job, last: int) -> Any:
+    def shown(self, job: Job[object], last: int) -> AbstractContextManager[None]:
         """A context in which steps are shown, up to step `last`."""
-        ...
+        del job, last
+        return nullcontext()
 
     def stepped(self, line: dict[str, Any]) -> None:
         """A step's metrics and seconds."""
-        ...
 
-    def already_ended(self, job: Job, path: Path) -> None:
+    def already_ended(self, job: Job[object], path: Path) -> None:
         """The folder's run had ended before."""
-        ...
 
 
-class Silent:
+class Silent(Progress):
     """Shows nothing."""
 
-    @contextmanager
-    def shown(self, job: Job, last: int) -> Generator[None]:
-        del job, last
-        yield
 
-    def stepped(self, line: dict[str, Any]) -> None:
-        del line
+class Screen:
+    """A run's steps on a console; a context manager.
 
-    def already_ended(self, job: Job, path: Path) -> None:
-        del job, path
+    Args:
+        console: with a terminal behind it or without.
+        kind: "search" or "train".
+        settings: of the run.
+        steps: of the run; None where they aren't known.
+    """
+
+    def __init__(self, console: Console, kind: str, settings: Mapping[str, Any], steps: int | None) -> None:
+        self.board = Board(kind, settings, steps)
+        self._console, self._drawn_at = console, -PLAIN_EVERY_SECONDS
+        self._line: dict[str, Any] | None = None
+        self.live = Live(self.board.draw(), console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> Screen:
+        if self.live is not None:
+            self.live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def add(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl."""
+        self.board.add(line)
+        self._line = line
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to draw anew."""
+        every = PLAIN_EVERY_SECONDS if self.live is None else DRAWN_EVERY_SECONDS
+        return time.monotonic() - self._drawn_at >= every
+
+    def draw(self, note: str = "") -> None:
+        """Draws the board, with a note below it, or prints the last step's line."""
+        self._drawn_at = time.monotonic()
+        if self.live is not None:
+            # A sparkline needs a terminal that knows its letters.
+            unicode = self._console.encoding.lower().startswith("utf")
+            self.live.update(self.board.draw(unicode, note), refresh=True)
+        elif self._line is not None:
+            self.say(describe(self._line, self.board.steps or self._line["step"] + 1, self.board.seconds_a_step))
+
+    def say(self, text: str) -> None:
+        """Prints a line as it is."""
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
-class LineProgress:
+class LineProgress(Progress):
     """Epoch, step, entropy, K, losses, cost and time left; in a terminal also how they moved and what leads."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._board = Board("search", {}, None)
-        self._last = 0
-        self._job: Job | None = None
-        self._live: Live | None = None
-        self._shown = self._led = -PLAIN_EVERY_SECONDS
+        self._screen: Screen | None = None
+        self._job: Job[object] | None = None
+        self._last, self._led = 0, -LEADER_EVERY_SECONDS
 
     @contextmanager
-    def shown(self, job: Job, last: int) -> Generator[None]:
+    def shown(self, job: Job[object], last: int) -> Generator[None]:
+        """Opens the screen."""
         self._job, self._last = job, last
-        self._board = Board(job.kind, job.settings(), last)
-        if self._console.is_terminal:
-            with Live(self._board.draw(), console=self._console, auto_refresh=False) as live:
-                self._live = live
-                yield
-            self._live = None
-        else:
+        with Screen(self._console, job.kind, job.settings(), last) as self._screen:
             yield
 
     def stepped(self, line: dict[str, Any]) -> None:
-        self._board.add(line)
-        now = time.monotonic()
-        every = PLAIN_EVERY_SECONDS if self._live is None else DRAWN_EVERY_SECONDS
-        if now - self._shown < every and line["step"] + 1 < self._last:
+        """Adds the step to the screen, and draws where it is time."""
+        screen = self._screen
+        assert screen is not None
+        screen.add(line)
+        at_end = line["step"] + 1 >= self._last
+        if not (at_end or screen.due):
             return
-        self._shown = now
-        if self._live is None:
-            text = describe(line, self._last, self._board.seconds_a_step)
-            self._console.print(text, highlight=False, soft_wrap=True)
-        else:
-            if now - self._led >= LEADER_EVERY_SECONDS or line["step"] + 1 == self._last:
-                self._led = now
-                self._board.leader = _leader(self._job)
-            self._live.update(self._board.draw(can_draw(self._console)), refresh=True)
+        if screen.live is not None and (at_end or time.monotonic() - self._led >= LEADER_EVERY_SECONDS):
+            self._led = time.monotonic()
+            screen.board.leader = _leader(self._job)
+        screen.draw()
 
-    def already_ended(self, job: Job, path: Path) -> None:
+    def already_ended(self, job: Job[object], path: Path) -> None:
+        """Says so."""
         text = f"the {job.kind} in {path} has ended after {job.steps_done} steps; nothing to do"
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def _leader(job: Job | None) -> tuple[dict[str, Any], float | None] | None:
-    """What a search holds for the best and its cost; the answer within a budget can take seconds, a training's result
-    takes long as well."""
-    if job is None or job.kind != "search":
+def _leader(job: Job[object] | None) -> tuple[dict[str, Any], float | None] | None:
+    """The best network of a search so far, and its cost; not the answer within a budget, which can take seconds."""
+    if job is None or job.kind != "search":  # a training's result takes long as well
         return None
     found = job.result()
     if not isinstance(found, SearchResult):
@@ -111,29 +140,21 @@ def _leader(job: Job | None) -> tuple[dict[str, Any], float | None] | None:
     return dict(found.mode), float(cost(torch.tensor([cost.space.encode(found.mode)])))
 
 
-def can_draw(console: Console) -> bool:
-    """Whether the terminal's encoding has sparklines."""
-    return console.encoding.lower().startswith("utf")
-
-
-def progress_for_terminal() -> Progress:
-    """Progress on stderr, live where that is a terminal."""
-    return LineProgress(Console(file=sys.stderr))
-
-
-def describe(line: dict[str, Any], last: int, seconds_a_step: float) -> str:
+def describe(line: Mapping[str, Any], last: int, seconds_a_step: float) -> str:
     """The progress line of a step's metrics."""
+    shown = {
+        "entropy": "entropy {:.2f} nats",
+        "num_samples": "K {}",
+        "train_loss": "train {:.3f}",
+        "val_loss": "val {:.3f}",
+    }
     parts = [f"epoch {line['epoch'] + 1}", f"step {line['step'] + 1}/{last}"]
-    shown = (
-        ("entropy", "entropy {:.2f} nats"),
-        ("num_samples", "K {}"),
-        ("train_loss", "train {:.3f}"),
-        ("val_loss", "val {:.3f}"),
-        ("accuracy", "accuracy {:.2f} %"),
-    )
-    parts += [form.format(line[name]) for name, form in shown if line.get(name) is not None]
+    parts += [form.format(line[name]) for name, form in shown.items() if line.get(name) is not None]
+    if line.get("accuracy") is not None:
+        parts.append(f"accuracy {percent(line['accuracy'])}")
     if line.get("cost_mean") is not None:
-        parts.append(f"cost {amount(line['cost_mean'])}")
+        parts.append(f"cost {short(line['cost_mean'])}")
     parts.append("joint" if line.get("joined") else "factorised" if "joined" in line else f"lr {line.get('lr', 0):.3f}")
-    parts.append(f"{clock((last - line['step'] - 1) * seconds_a_step)} left")
+    left = round((last - line["step"] - 1) * seconds_a_step)
+    parts.append(f"{duration(left)} left")
     return "  ".join(parts)

@@ -45,7 +45,7 @@ class Forecast:
     largest_mb: float
 
 
-def rehearse(job: Job) -> int:
+def rehearse(job: Job[object]) -> int:
     """Runs the largest network of a job that has networks; bytes that a step of it needs.
 
     Raises:

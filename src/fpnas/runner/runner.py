@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from safetensors.torch import save as safetensors_bytes
 
 from fpnas import parallel
-from fpnas.errors import InputError, RunFolderError
-from fpnas.job import Job
+from fpnas.errors import InputError, RunFolderError, reason
+from fpnas.job import Found_co, Job
 from fpnas.runner.callbacks import Callback, GuardedCallbacks, steps_logged
 from fpnas.runner.checkpoint import LOGS, has_checkpoint, load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
-from fpnas.runner.progress import Progress, Silent, progress_for_terminal
+from fpnas.runner.progress import LineProgress, Progress
 from fpnas.runner.rehearsal import peak_memory_mb, rehearse
 
 
 def run(
-    job: Job,
+    job: Job[Found_co],
     folder: str | Path,
     *,
     max_steps: int | None = None,
@@ -38,7 +39,7 @@ def run(
     facts: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Any:
+) -> Found_co:
     """Runs `job` to its end in `folder`, or goes on where the folder was left; a run that has ended is left alone.
 
     Args:
@@ -53,18 +54,18 @@ def run(
         callbacks: hear of each step, such as trackers; one that fails is warned about once and left out.
 
     Returns:
-        The job's result.
+        What the job found: a `SearchResult` of a search, an `Accuracy` of a training, `job.result()` of your own.
 
     Raises:
         RunFolderError: the folder is in use, holds another run, or can't be written.
-        InputError: the memory will not do for the largest network; see `rehearsal`.
+        InputError: a number out of range, or too little memory for the largest network.
         DivergedError: nothing finite for many steps; the last checkpoint is from before them.
         KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM, after the step under way and a checkpoint.
     """
     if checkpoint_every < 1 or (max_steps is not None and max_steps < 1):
         got = f"max_steps {max_steps}, checkpoint_every {checkpoint_every}"
         raise InputError("1 step or more", got, "correct them")
-    show = progress if progress is not None else progress_for_terminal() if parallel.rank() == 0 else Silent()
+    show = progress or (LineProgress(Console(stderr=True)) if parallel.rank() == 0 else Progress())
     last = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
     resolved = {**job.settings(), **(settings or {})}
     if not has_checkpoint(Path(folder)):
@@ -120,25 +121,26 @@ def run(
         return job.result()
 
 
-def _restore(job: Job, state: dict[str, Any], folder: Path) -> None:
+def _restore(job: Job[object], state: dict[str, Any], folder: Path) -> None:
     """Puts a job where its checkpoint says; one of another shape is refused."""
     try:
         job.load_state_dict(state)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        got = f"another in {folder} ({type(error).__name__}: {' '.join(str(error).split()):.150})"
+        got = f"another in {folder} ({type(error).__name__}: {reason(error)})"
         raise RunFolderError(f"a checkpoint of this {job.kind}", got, "start anew in another folder") from error
 
 
 def _claimed(
-    folder: str | Path, job: Job, settings: Mapping[str, Any], facts: Mapping[str, Any]
+    folder: str | Path, job: Job[object], settings: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> AbstractContextManager[RunFolder | None]:
     """The run's folder; None on other ranks than 0, which write nothing."""
     if parallel.rank() > 0:
         return nullcontext()
-    return RunFolder(folder, job.kind, settings, {**_facts(), **facts, "steps_total": job.steps_total})
+    told = {**_facts(), **getattr(job, "origin", {}), **facts, "steps_total": job.steps_total}
+    return RunFolder(folder, job.kind, settings, told)
 
 
-def _leave_files(place: RunFolder | None, job: Job, seconds: float) -> Mapping[str, Any] | None:
+def _leave_files(place: RunFolder | None, job: Job[object], seconds: float) -> Mapping[str, Any] | None:
     """Writes what the job leaves behind; result.json, the sign that the run has ended, last. Returns its content."""
     files = job.files()  # on all ranks, which may have to judge it together
     if place is None:

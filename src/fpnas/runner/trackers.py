@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fpnas.errors import InputError, unknown_name
+from fpnas.errors import InputError, missing_extra, unknown_name
 from fpnas.runner.callbacks import Callback, RunInfo
 
 PROJECT = "fpnas"
@@ -154,7 +154,7 @@ def trackers_by_name(names: Sequence[str] | None) -> list[Callback]:
                 raise InputError("none by itself, or trackers", ", ".join(names), "drop one of them")
             raise unknown_name("tracker", name, [*TRACKERS, "none"])
         if find_spec(TRACKERS[name][0]) is None:
-            raise InputError(f"the package {TRACKERS[name][0]}", "an environment without it", "install it with pip")
+            raise missing_extra(f"the package {TRACKERS[name][0]}", name)
     return [TRACKERS[name][1]() for name in dict.fromkeys(names)]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fpnas.errors import RunFolderError
+from fpnas.files import parsed
 
 LIMIT = 2**24
 """Bytes read at a time."""
@@ -39,7 +39,8 @@ class Follower:
         if not whole and len(read) == LIMIT:
             whole = read  # one line of so many bytes is none of ours
         self._offset += len(whole)
-        return [line for line in map(_parsed, whole.splitlines()) if line is not None]
+        lines = [parsed(line) for line in whole.splitlines()]
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
 
 def follow(
@@ -66,12 +67,3 @@ def follow(
             return
         yield None
         sleep(every)
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        value: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    whole = isinstance(value, dict) and isinstance(cast("dict[str, Any]", value).get("step"), int)
-    return cast("dict[str, Any]", value) if whole else None

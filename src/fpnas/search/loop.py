@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -65,6 +65,8 @@ class Search:
         self.skips = Skips()
         self._num_samples_total = 0
         self._diverged = 0
+        self.before_scores: Callable[[Tensor], None] | None = None
+        """Where methods draw, called with a step's codes, (K, V), before they are scored: to watch, never to change."""
         self._epoch_samples: dict[str, list[Any]] = {"codes": [], "score": [], "cost": []}
         self._seen: dict[tuple[int, ...], tuple[float, int]] = {}
 
@@ -85,7 +87,8 @@ class Search:
     def step(self) -> Step:
         """A step of the strategy, and its record."""
         number = self.steps_done
-        state = SearchState(number, self.steps_total, round(self.warmup * self.steps_total), self.seed)
+        warmup = round(self.warmup * self.steps_total)
+        state = SearchState(number, self.steps_total, warmup, self.seed, self.before_scores)
         told = self.strategy.step(self.evaluator, self.budget, state)
         self.skips.note(told.skipped, number)
         finite = None if told.score is None else told.score[told.score.isfinite()]

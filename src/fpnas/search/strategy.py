@@ -7,7 +7,7 @@ have another, `soft.Soft.step`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +22,16 @@ from fpnas.space import SearchSpace
 
 @dataclass(frozen=True)
 class SearchState:
-    """Where a search stands: the step's number of how many, in how many only weights learn, the search's seed."""
+    """Where a search stands: the step's number of how many, in how many only weights learn, the search's seed.
+
+    `before_scores` is called with a step's codes, (K, V), before these are scored; see `Search`.
+    """
 
     number: int
     total: int
     warmup: int
     seed: int
+    before_scores: Callable[[Tensor], None] | None = None
 
     @property
     def warming_up(self) -> bool:
@@ -164,6 +168,8 @@ class DrawingStrategy(Strategy):
             return StepResult(codes, None, learned.loss, entropy, learned.skipped, looking=True)
         if state.warming_up:
             return StepResult(codes, None, learned.loss, entropy, learned.skipped)
+        if state.before_scores is not None:
+            state.before_scores(codes)
         loglik, num_images = self.score(evaluator, codes)
         loglik = likelihood(loglik)
         self.tell(Scores(codes, loglik, num_images, state.settled), evaluator, budget, state)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from fpnas.data import ImageSpec
-from fpnas.errors import InputError
+from fpnas.errors import InputError, missing_extra, reason
+from fpnas.files import parsed
 from fpnas.shipping.check import Run, Shipped, check, plain_copy
 from fpnas.shipping.formats import exported_program, quiet
 
@@ -103,10 +104,7 @@ def read_onnx_spec(content: bytes) -> ImageSpec:
     """
     values: dict[str, Any] = {}
     for key, text in _session(content).get_modelmeta().custom_metadata_map.items():
-        try:
-            values[key] = json.loads(text)
-        except (ValueError, RecursionError):
-            values[key] = text
+        values[key] = parsed(text, text)
     spec = ImageSpec.from_json(values)
     if spec is None:
         raise InputError("an ONNX file of fpnas, which names its classes", "one without", "export it anew")
@@ -142,8 +140,7 @@ def needed(*packages: str) -> Any:
     try:
         modules = [importlib.import_module(package) for package in packages]
     except ImportError as error:
-        fix = "run `pip install 'fpnas[onnx]'`"
-        raise InputError("the packages that ONNX files need", f"no such package ({error})", fix) from error
+        raise missing_extra("the packages that ONNX files need", "onnx", error) from error
     return modules[0]
 
 
@@ -155,8 +152,7 @@ def _session(content: bytes, threads: int = 1) -> Any:
     try:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds share no base class
-        reason = " ".join(str(error).split())
-        raise InputError("an ONNX file that onnxruntime can run", f"{reason:.200}", "export it anew") from error
+        raise InputError("an ONNX file that onnxruntime can run", reason(error), "export it anew") from error
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def _read_parquet(path: Path) -> _Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise missing_extra("pyarrow, which reads parquet", "tables", error) from error
+        raise missing_extra("pyarrow, which reads parquet", "tables", error, ", or save it as CSV") from error
     try:
         with parquet.ParquetFile(path) as file:
             about = file.metadata

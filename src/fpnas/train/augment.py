@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from fpnas.data import Data, ImageData
-from fpnas.errors import InputError
+from fpnas.errors import InputError, missing_extra
 from fpnas.streams import as_global
 from fpnas.train.recipe import Recipe
 
@@ -122,6 +122,6 @@ def _kornia() -> Any:
     try:
         import kornia.augmentation
     except ImportError as error:
-        fix = "run `pip install 'fpnas[augment]'`, or leave crop, randaugment and random_erasing at their defaults"
-        raise InputError("kornia, which augments images", f"no such package ({error})", fix) from error
+        otherwise = ", or leave crop, randaugment and random_erasing at their defaults"
+        raise missing_extra("kornia, which augments images", "augment", error, otherwise) from error
     return cast("Any", kornia.augmentation)

@@ -82,6 +82,8 @@ class Training:
         self._average = averaged(self.network, self.recipe.ema) if self.recipe.ema else None
         running = with_drop_path(self.network, self.recipe.drop_path) if self.recipe.drop_path else self.network
         self._running = DistributedDataParallel(running) if parallel.world_size() > 1 else running
+        self.origin: dict[str, Any] = {}
+        """What a new run.json says beside the settings, such as where the data came from."""
         self.steps_done = 0
         self.skips = Skips()
         self._judged: tuple[int, Accuracy] | None = None

@@ -18,6 +18,8 @@ Crop = Literal["none", "pad", "resized"]
 LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
 WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
 
+_WARMUP = 0.1
+
 _RANGES: dict[str, tuple[str, float, float]] = {
     "epochs": ("[)", 1, math.inf),
     "batch_size": ("[)", 2, math.inf),
@@ -50,6 +52,7 @@ class Recipe:
         weight_decay: on parameters of two dimensions or more, so not on norms and biases; by default 1e-4 for "sgd",
             0.05 for "adamw".
         warmup: fraction of the steps in which the learning rate rises; then it falls to 0 along a cosine.
+        warmup_epochs: the same in epochs, instead of `warmup`: 3 of 30 are a `warmup` of 0.1, and the same run.
         label_smoothing: share of the target that goes to all classes alike.
         ema: decay a step of the averaged weights, which are then the ones that are judged and kept; 0: none.
         crop: "pad": a window of the image's own size after padding with an eighth of that in black; "resized": a part
@@ -73,7 +76,8 @@ class Recipe:
     optimizer: OptimizerName = "sgd"
     lr: float | None = None
     weight_decay: float | None = None
-    warmup: float = 0.1
+    warmup: float = _WARMUP
+    warmup_epochs: float | None = None
     label_smoothing: float = 0.05
     ema: float = 0.0
     crop: Crop = "none"
@@ -94,14 +98,21 @@ class Recipe:
         ):
             if value not in known:
                 raise unknown_name(name, str(value), known)
+        if self.warmup_epochs is not None:
+            if not 0 <= self.warmup_epochs < self.epochs:
+                got = f"{self.warmup_epochs:g}"
+                raise InputError(f"warmup_epochs from 0 to below the {self.epochs} epochs", got, "correct it")
+            if self.warmup != _WARMUP:
+                raise InputError("warmup or warmup_epochs", "both", "leave one of them out")
         for name, (brackets, low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is None:  # the optimizer's default
                 continue
-            above = low <= value if brackets[0] == "[" else low < value
-            below = value <= high if brackets[1] == "]" else value < high
-            if not (above and below):
-                expected = f"{name} in {brackets[0]}{low:g}, {high:g}{brackets[1]}"
+            low_open, high_open = brackets[0] == "(", brackets[1] == ")"
+            above = low < value or (value == low and not low_open)
+            if not (above and (value < high or (value == high and not high_open))):  # NaN is neither
+                expected = f"{name} {'above' if low_open else 'from'} {low:g}"
+                expected += f" {'to below' if high_open else 'to'} {high:g}" if math.isfinite(high) else ""
                 raise InputError(expected, f"{value:g}", "choose a number in that range")
 
     def with_fields(self, changes: dict[str, Any]) -> Recipe:
@@ -113,8 +124,15 @@ class Recipe:
         return replace(self, **changes)
 
     def settings(self) -> dict[str, Any]:
-        """All fields, with the defaults that depend on the optimizer filled in."""
-        return {**asdict(self), "lr": self.max_lr, "weight_decay": self.decay}
+        """All fields, with the defaults that depend on the optimizer filled in, and the warm-up as a fraction."""
+        fields = asdict(self)
+        del fields["warmup_epochs"]
+        return {**fields, "lr": self.max_lr, "weight_decay": self.decay, "warmup": self.warmup_share}
+
+    @property
+    def warmup_share(self) -> float:
+        """`warmup`, or `warmup_epochs` as a fraction of the epochs."""
+        return self.warmup if self.warmup_epochs is None else self.warmup_epochs / self.epochs
 
     @property
     def max_lr(self) -> float:
@@ -128,7 +146,7 @@ class Recipe:
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many: linear warm-up, then cosine to 0."""
-        rising = max(1, round(self.warmup * steps))
+        rising = max(1, round(self.warmup_share * steps))
         if step < rising:
             return self.max_lr * (step + 1) / rising
         return self.max_lr * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
