@@ -1,4 +1,4 @@
-"""Layers of attention and recurrent networks at every pick against their formulas on slices, as in the other file.
+"""Layers of attention networks at every pick against their formulas on slices, as in the other file.
 
 Outputs and gradients in float64 to 1e-12, and each layer's plain counterpart computes the same.
 """
@@ -20,12 +20,9 @@ from fpnas.elastic import (
     Conv2d,
     DepthwiseConv2d,
     Embedding,
-    GRUCell,
     LayerNorm,
     Linear,
-    LSTMCell,
     MultiHeadAttention,
-    RNNCell,
     batch_statistics,
 )
 
@@ -203,86 +200,12 @@ def test_multi_head_attention(kind: str) -> None:
             torch.testing.assert_close(p.grad, clones[name].grad, rtol=0, atol=1e-12)
 
 
-# -------------------------------------------------------------------------------------------------------------- cells
-
-WIDTH, HIDDEN = Choice("width", (2, 4)), Choice("hidden", (3, 5))
-
-
-def gates(p: dict[str, Tensor], count: int, x: Tensor, h: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What input and state give each gate, from the rows that belong to it."""
-    rows, hidden = p["weight_hh"].shape[1], h.shape[1]
-    found = []
-    for gate in range(count):
-        own = slice(gate * rows, gate * rows + hidden)
-        from_x = x @ p["weight_ih"][own, : x.shape[1]].T + p["bias_ih"][own]
-        found.append((from_x, h @ p["weight_hh"][own, :hidden].T + p["bias_hh"][own]))
-    return found
-
-
-def rnn(p: dict[str, Tensor], x: Tensor, h: Tensor) -> Tensor:
-    ((a, b),) = gates(p, 1, x, h)
-    return (a + b).tanh()
-
-
-def gru(p: dict[str, Tensor], x: Tensor, h: Tensor) -> Tensor:
-    (ra, rb), (za, zb), (na, nb) = gates(p, 3, x, h)
-    r, z = (ra + rb).sigmoid(), (za + zb).sigmoid()
-    return (1 - z) * (na + r * nb).tanh() + z * h
-
-
-def lstm(p: dict[str, Tensor], x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    i, f, g, o = (a + b for a, b in gates(p, 4, x, h))
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
-
-
-@pytest.mark.parametrize(("kind", "plain", "by_hand"), [(RNNCell, nn.RNNCell, rnn), (GRUCell, nn.GRUCell, gru)])
-@pytest.mark.parametrize("given", [True, False])
-def test_cells(kind: type, plain: type, by_hand: object, given: bool) -> None:
-    layer = kind(WIDTH, HIDDEN)
-    net = lone(layer)
-    for arch in every_arch(net):
-        net.select(arch)
-        width, hidden = sizes(arch, "width", "hidden")
-        x = random(3, width)
-        h = random(3, hidden, seed=2) if given else torch.zeros(3, hidden, dtype=torch.float64)
-        clones = {name: p.detach().clone().requires_grad_() for name, p in layer.named_parameters()}
-        layer.zero_grad(set_to_none=True)
-        output, expected = layer(x, h if given else None), by_hand(clones, x, h)  # type: ignore[operator]
-        torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
-        output.square().sum().backward()
-        expected.square().sum().backward()
-        for name, p in layer.named_parameters():
-            torch.testing.assert_close(p.grad, clones[name].grad, rtol=0, atol=1e-12)
-        extracted = layer.extract()
-        assert type(extracted) is plain
-        torch.testing.assert_close(extracted(x, h), output, rtol=0, atol=1e-12)
-        assert sum(p.numel() for p in extracted.parameters()) == layer.num_params(layer.values)
-
-
-def test_lstm_cell() -> None:
-    layer = LSTMCell(WIDTH, HIDDEN)
-    net = lone(layer)
-    for arch in every_arch(net):
-        net.select(arch)
-        width, hidden = sizes(arch, "width", "hidden")
-        x, h, c = random(3, width), random(3, hidden, seed=2), random(3, hidden, seed=3)
-        expected = lstm(dict(layer.named_parameters()), x, h, c)
-        torch.testing.assert_close(layer(x, (h, c)), expected, rtol=0, atol=1e-12)
-        torch.testing.assert_close(layer.extract()(x, (h, c)), expected, rtol=0, atol=1e-12)
-        zeros = torch.zeros_like(h)
-        torch.testing.assert_close(layer(x), layer(x, (zeros, zeros)), rtol=0, atol=1e-12)
-
-
-def test_fresh_weights_of_the_new_layers() -> None:
-    """From the seed, not from global state: uniform within 1 / sqrt(hidden) for cells, N(0, 0.01) for embeddings."""
+def test_fresh_weights() -> None:
+    """From the seed, not from global state: N(0, 0.01) for embeddings, Kaiming normal by fan out for convolutions."""
     width = Choice("w", (16, 64))
-    layers = [GRUCell(width, width), Embedding(100, width), LayerNorm(width), Conv1d(width, width, 3)]
+    embedding, conv = Embedding(100, width), Conv1d(width, width, 3)
     state = torch.get_rng_state()
-    Supernet(nn.ModuleList(layers))
+    Supernet(nn.ModuleList([embedding, LayerNorm(width), conv]))
     assert torch.equal(torch.get_rng_state(), state)
-    cell, embedding, _, conv = layers
-    assert all(bool((p.abs() <= 1 / 8).all()) for p in cell.parameters())
-    assert cell.weight_ih.std().item() == pytest.approx(1 / 8 / 3**0.5, rel=0.05)
     assert embedding.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert conv.weights["3"].std().item() == pytest.approx((2 / (64 * 3)) ** 0.5, rel=0.05)
