@@ -105,6 +105,8 @@ def test_control_flow_on_values_names_module_and_line() -> None:
         SupernetError, match=r"TraceError in 'body\.1' \(Branching, test_mistakes\.py:\d+: if x\.sum\(\)"
     ):
         Supernet(Chain(nn.Sequential(nn.ReLU(), Branching())))
+    with pytest.raises(SupernetError, match=r"TraceError in 'the module itself' \(Branching"):
+        Supernet(Branching())
 
 
 class OverTime(nn.Module):

@@ -1,6 +1,6 @@
 """Writes stored trajectories anew: `.venv/bin/python tests/golden/make_golden.py NAME...`, or all of them.
 
-To be run only with a numeric change that is meant, and stated with figures before and after (DESIGN, rule 7): a
+To be run only with a numeric change that is meant, and stated with figures before and after: a
 refactor leaves these files as they are.
 """
 

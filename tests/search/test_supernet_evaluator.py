@@ -1,4 +1,4 @@
-"""`SupernetEvaluator` does what METHOD says of it: the one-pass gradient is the two-pass one, and a score is a score.
+"""`SupernetEvaluator` against a slow one: the one-pass gradient is the two-pass one, and a score is a score.
 
 The reference is slow and plain: run every sample, repeats too, on a copy of the supernet whose batch norms are in
 training mode; make the importance weights from those losses; differentiate the weighted loss in a second pass.
