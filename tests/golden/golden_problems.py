@@ -171,3 +171,11 @@ def method_trajectory(job: fpnas.Search) -> dict[str, Any]:
 def trajectory(job: fpnas.Search) -> dict[str, Any]:
     """The same without how the answer was found."""
     return {name: value for name, value in method_trajectory(job).items() if name != "how"}
+
+
+MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
+    "training_8": lambda: training_trajectory(training_problem()),
+    **{name: lambda problem=problem: trajectory(problem()) for name, problem in PROBLEMS.items()},
+    **{name: lambda problem=problem: method_trajectory(problem()) for name, problem in METHOD_PROBLEMS.items()},
+}
+"""File name -> what it must hold."""

@@ -28,12 +28,12 @@ Make = Callable[..., fpnas.Search]
 # ----------------------------------------------------------------------------------------- resuming, settings, refusals
 
 
-def on_table(name: str, **options: Any) -> fpnas.Search:
+def on_table(name: str, budget: Any = None, **options: Any) -> fpnas.Search:
     """Short, with warm-up and a budget that binds; 20 steps."""
     more: dict[str, Any] = {"evolution": {"population": 8, "tournament": 3}}.get(name, {})
     make: Make = fpnas.methods.METHODS[name]
     start = {} if name == "fpnas-thompson" else {"warmup": 0.1}
-    return make(h.TableEvaluator(), budget_of(45.0), **{"epochs": 2, "seed": 5, **start, **more, **options})
+    return make(h.TableEvaluator(), budget or budget_of(45.0), **{"epochs": 2, "seed": 5, **start, **more, **options})
 
 
 def supernet_task() -> fpnas.SupernetEvaluator:
@@ -53,6 +53,7 @@ JOBS: dict[str, Callable[[], fpnas.Search]] = {
     **{f"{n} on the table": lambda n=n: on_table(n) for n in ("parsec", "reinforce", "random", "evolution")},
     "fpnas on the table": lambda: on_table("fpnas", lam=1.0),
     "fpnas within, on the table": lambda: on_table("fpnas", cost_term=None, lam=1.0),
+    "three budgets on the table": lambda: on_table("fpnas-posterior", [budget_of(t) for t in (40, 60, 90)], lam=2.0),
     "fpnas-posterior on the table": lambda: on_table("fpnas-posterior", lam=1.0),
     "fpnas-thompson on the table": lambda: on_table("fpnas-thompson", lam=0.5),
     **{f"{n} on a supernet": lambda n=n: on_supernet(n) for n in ("fpnas", "fpnas-posterior", "darts", "fbnetv2")},

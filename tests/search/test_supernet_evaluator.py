@@ -102,16 +102,9 @@ def test_one_pass_gradient_is_the_two_pass_one(temperature: float | str, double:
     wanted, loss = two_pass(reference, codes, seen[0], labels_of(seen[0], task.data), temperature)
     assert greatest_error(gradients_of(task.supernet), wanted) < allowed
     assert learned[0].loss == pytest.approx(loss, rel=10 * allowed)
-
-
-def test_the_weighted_gradient_is_no_plain_mean() -> None:
-    """With the product over the batch the weights differ much, so the test above can tell them from equal ones."""
-    task = evaluator_of(True, temperature="product")
-    reference = copy.deepcopy(task.supernet)
-    codes = sampled_codes(task.supernet, 7)
-    seen = batches_seen(task, lambda: task.train_step(codes, 0.0))
-    equal, _ = two_pass(reference, codes, seen[0], labels_of(seen[0], task.data), 1e12)
-    assert greatest_error(gradients_of(task.supernet), equal) > 1e-2
+    if temperature == "product":  # the weights differ much, so that they can be told from equal ones
+        equal, _ = two_pass(reference, codes, seen[0], labels_of(seen[0], task.data), 1e12)
+        assert greatest_error(gradients_of(task.supernet), equal) > 1e-2
 
 
 @pytest.mark.parametrize("temperature", ["mean", "product"])
