@@ -116,5 +116,4 @@ class Skips:
         return {"total": self.total, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The inverse of `state_dict`; checkpoints of before it was counted hold nothing."""
-        self.total, self.in_a_row = state.get("total", 0), state.get("in_a_row", 0)
+        self.total, self.in_a_row = state["total"], state["in_a_row"]
