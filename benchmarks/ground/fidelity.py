@@ -6,8 +6,7 @@
 
 With --proxy each network is trained shortly, as `fpnas search` does; scores are kept in runs/ground, so a
 call that was stopped goes on. RUN is a search's folder with its checkpoint, and each network of the pool is scored
-on the same images of the run's own alpha half, the weights as they are. With both a network's score is the sum of the
-two, each less its mean and over its standard deviation.
+on the same images of the run's own alpha half, the weights as they are.
 
 Fidelity is Spearman's rank correlation of scores and accuracies within the pool, whose networks are of one cost. To
 count the blocks that run is a judge too, and no bad one: beside the fidelity stands that of depth alone, and what the
@@ -30,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import ground
-import numpy as np
 import results_file
 import torch
 from standing import misjudged, spearman
@@ -94,18 +92,13 @@ def scores_of(judge: Judge, codes: torch.Tensor) -> tuple[list[float], int]:
     return (torch.cat(found) / images).tolist(), images
 
 
-def fidelity(judges: Sequence[Judge], pool: ground.Pool, half: int | None = None, by: str = "test") -> dict[str, Any]:
-    """Spearman and the options' rank errors, of the pool's networks or of every other one.
-
-    Several judges have equal say: standardised over these networks, their scores are added.
-    """
+def fidelity(judge: Judge, pool: ground.Pool, half: int | None = None, by: str = "test") -> dict[str, Any]:
+    """Spearman and the options' rank errors, of the pool's networks or of every other one."""
     rows = ground.read(pool.path)[1]
     archs = list(dict.fromkeys(row.arch for row in rows))
     archs = archs if half is None else archs[half::2]
     truth = [_mean([row.test if by == "test" else row.val[-1] for row in rows if row.arch == arch]) for arch in archs]
-    codes = torch.tensor([judges[0].space.encode(arch) for arch in archs])
-    told = [scores_of(judge, codes) for judge in judges]
-    scores = told[0][0] if len(told) == 1 else np.sum([_standardised(values) for values, _ in told], axis=0).tolist()
+    scores, images = scores_of(judge, torch.tensor([judge.space.encode(arch) for arch in archs]))
     return {
         "spearman": spearman(scores, truth),
         "depth": spearman([depth(arch) for arch in archs], truth),
@@ -114,7 +107,7 @@ def fidelity(judges: Sequence[Judge], pool: ground.Pool, half: int | None = None
         "networks": len(archs),
         "of": pool.count if half is None else pool.count // 2,
         "by": by,
-        "images": told[0][1],
+        "images": images,
         "options": {name: asdict(found) for name, found in misjudged(archs, scores, truth).items()},
     }
 
@@ -148,13 +141,6 @@ def lines(found: dict[str, Any], pool: ground.Pool) -> list[str]:
     ]
 
 
-def _standardised(values: Sequence[float]) -> np.ndarray:
-    """Less their mean, over their standard deviation; of a network that diverged as the worst of the others."""
-    finite = np.array(values)
-    finite = np.maximum(finite, finite[np.isfinite(finite)].min())
-    return (finite - finite.mean()) / (finite.std() or 1.0)
-
-
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -172,27 +158,23 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--results", type=Path)
     asked = parser.parse_args(given)
-    if asked.run is None and not asked.proxy:
-        parser.error("give RUN, --proxy or both")
+    if (asked.run is None) != asked.proxy:
+        parser.error("give RUN or --proxy")
     pool = ground.POOLS[asked.pool]
     torch.set_num_threads(1)
     try:
-        judges: list[Judge] = [] if asked.run is None else [judge_of(asked.run, pool, asked.images)]
-        judges += [proxies(pool, asked.seed, asked.device)] if asked.proxy else []
-        found = fidelity(judges, pool, asked.half, asked.by)
+        judge = proxies(pool, asked.seed, asked.device) if asked.proxy else judge_of(asked.run, pool, asked.images)
+        found = fidelity(judge, pool, asked.half, asked.by)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if asked.json:
         print(json.dumps(found, indent=2))
         return 0
-    names = [] if asked.run is None else [f"the weights of {asked.run}"]
-    names += [f"short trainings of seed {asked.seed}"] if asked.proxy else []
+    name = f"short trainings of seed {asked.seed}" if asked.proxy else f"the weights of {asked.run}"
     text = lines(found, pool)
     print("\n".join(text))
-    results_file.write(
-        asked.results, [*results_file.head(f"How {' and '.join(names)} rank the pool {pool.name}"), *text]
-    )
+    results_file.write(asked.results, [*results_file.head(f"How {name} rank the pool {pool.name}"), *text])
     return 0
 
 

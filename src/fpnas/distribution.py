@@ -48,13 +48,6 @@ class ArchDistribution(nn.Module):
         InputError: the cells don't hold each choice exactly once.
     """
 
-    cell_of: Tensor
-    stride_of: Tensor
-    options_of: Tensor
-    is_option: Tensor
-    padding: Tensor
-    last: Tensor
-
     def __init__(self, space: SearchSpace, partition: Iterable[Sequence[int]] | None = None) -> None:
         super().__init__()
         cells = singletons(space) if partition is None else tuple(tuple(cell) for cell in partition)
@@ -63,21 +56,17 @@ class ArchDistribution(nn.Module):
         self.space = space
         self.partition: Partition = cells
         sizes = [math.prod(space.cardinalities[index] for index in cell) for cell in cells]
-        cell_of = torch.empty(len(space), dtype=torch.long)
-        stride_of = torch.empty(len(space), dtype=torch.long)
+        self.cell_of = torch.empty(len(space), dtype=torch.long)
+        self.stride_of = torch.empty(len(space), dtype=torch.long)
         for number, cell in enumerate(cells):
             stride = 1
             for index in reversed(cell):
-                cell_of[index], stride_of[index] = number, stride
+                self.cell_of[index], self.stride_of[index] = number, stride
                 stride *= space.cardinalities[index]
-        self.register_buffer("cell_of", cell_of, persistent=False)
-        self.register_buffer("stride_of", stride_of, persistent=False)
-        self.register_buffer("options_of", torch.tensor(space.cardinalities), persistent=False)
-        is_option = torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
-        self.register_buffer("is_option", is_option, persistent=False)
-        self.register_buffer("padding", torch.zeros(is_option.shape, dtype=torch.float64), persistent=False)
-        self.padding[~is_option] = -torch.inf
-        self.register_buffer("last", torch.tensor(sizes) - 1, persistent=False)
+        self.options_of = torch.tensor(space.cardinalities)
+        self.is_option = torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
+        self.padding = torch.zeros(self.is_option.shape, dtype=torch.float64).masked_fill(~self.is_option, -torch.inf)
+        self.last = torch.tensor(sizes) - 1
         self.logits = nn.Parameter(torch.zeros(len(cells), max(sizes), dtype=torch.float64))
 
     @property

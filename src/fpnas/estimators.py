@@ -81,7 +81,7 @@ MAX_LAMBDA = 100
 class SampleSize:
     """How many architectures a step draws, from the entropy H in nats: max(at_least, round(lam * H)); lam = 0 is fixed.
 
-    At K = 1 the importance weight is always 1 and nothing is learnt, so the adaptive floor is 2 (ours).
+    At K = 1 the importance weight is always 1 and nothing is learnt, so the least K is 2 where it adapts (ours).
     """
 
     lam: float

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Protocol, TypeVar, final, runtime_checkable
 
 from fpnas.errors import DivergedError
 
@@ -20,7 +21,9 @@ class Step:
     """What one step has to tell: plain JSON values.
 
     Args:
-        metrics: a line of metrics.jsonl, but for its seconds.
+        metrics: a line of metrics.jsonl, the same fields at each step: "step", counted from 0, "epoch", and numbers
+            that reports and trackers draw, None where there is none. Only a step at which something happened may have
+            more, such as "skipped". The runner adds "seconds".
         logs: further lines, file name -> object, such as the distribution at the end of an epoch.
     """
 
@@ -28,8 +31,27 @@ class Step:
     logs: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
 
 
-class Job(Protocol[Found_co]):
-    """A resumable sequence of steps. Whatever decides its course is in its settings or in its state.
+class Stateful(Protocol):
+    """What is resumed: all that decides its course is in its settings or in its state."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What decides its course, resolved, as plain JSON: a run folder of other settings is another run."""
+        ...
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What changes: tensors and plain values, loadable with `weights_only=True`; copies of what moves in place."""
+        ...
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a new one of the same settings."""
+        ...
+
+
+class Job(Stateful, Protocol[Found_co]):
+    """A resumable sequence of steps.
 
     It may also have `rehearse(room)`, see `Search`, which is called before the first step, and `origin`: plain JSON
     that a new run.json says beside the settings, such as where the data came from.
@@ -54,24 +76,21 @@ class Job(Protocol[Found_co]):
         """Takes the next step."""
         ...
 
-    def settings(self) -> dict[str, Any]:
-        """The resolved settings, plain JSON; a folder of other settings is another run."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, loadable with `weights_only=True`."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        ...
-
     def result(self) -> Found_co:
         """What the run has found so far."""
         ...
 
     def files(self) -> dict[str, Any]:
         """What it leaves behind when it ends: file name -> JSON object, or tensors for a .safetensors file."""
+        ...
+
+
+@runtime_checkable
+class Rehearsed(Protocol):
+    """A job that can try its largest step before the first."""
+
+    def rehearse(self, room: int | None = None) -> int:
+        """Bytes that a step is expected to need; `InputError` where `room` bytes will not do."""
         ...
 
 
@@ -105,5 +124,4 @@ class Skips:
         return {"total": self.total, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The inverse of `state_dict`; checkpoints of before it was counted hold nothing."""
-        self.total, self.in_a_row = state.get("total", 0), state.get("in_a_row", 0)
+        self.total, self.in_a_row = state["total"], state["in_a_row"]

@@ -120,11 +120,7 @@ def broadcast(value: T) -> T:
 
 def anywhere(flag: bool) -> bool:
     """Whether `flag` is set on any rank."""
-    if world_size() == 1:
-        return flag
-    count = torch.tensor(int(flag))
-    dist.all_reduce(count, dist.ReduceOp.MAX)
-    return bool(count)
+    return bool(greatest(float(flag)))
 
 
 def share(values: Tensor) -> Tensor:

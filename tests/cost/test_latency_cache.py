@@ -161,7 +161,7 @@ print(sum(table.operations.values()).hex())
 
 
 def test_processes_that_write_at_once(tmp_path: Path) -> None:
-    program = WRITER.format(path=[str(Path(__file__).parent)], cache=str(tmp_path))
+    program = WRITER.format(path=[str(Path(__file__).parents[1])], cache=str(tmp_path))
     running = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = {process.communicate()[0] for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]

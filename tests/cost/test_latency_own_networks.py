@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from counting import every_arch
-from test_cost_own_networks import DEPTH, HEADS, WIDTH, Block, Cells, ManyNames
+from test_cost_own_networks import DEPTH, HEADS, WIDTH, Block, ManyNames, Recurrence
 from torch import Tensor, nn
 
 from fpnas import InputError, Supernet
@@ -76,7 +76,7 @@ def test_operations_are_those_of_the_extracted_network(kind: type[nn.Module]) ->
             assert f"on 5x{4 * int(arch['h'])}, 5x{4 * int(arch['h'])}" in text
 
 
-@pytest.mark.parametrize("kind", [Blocks, Attention, ManyNames, TorchsOwn, Cells])
+@pytest.mark.parametrize("kind", [Blocks, Attention, ManyNames, TorchsOwn, Recurrence])
 def test_each_can_be_called(kind: type[nn.Module]) -> None:
     net = Supernet(kind(), input_shape=SHAPE)
     found = distinct_operations(net, operation_sites(net, SHAPE))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from fpnas import Arch, Supernet
+from fpnas.elastic import ElasticLayer
 from fpnas.space import Option
 
 Slices = Mapping[str, tuple[slice, ...]]
@@ -45,17 +47,19 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 def assert_as_plain(
     layer: nn.Module,
     plain: Callable[..., Tensor],
-    slices: Slices,
+    slices: Slices | None,
     inputs: Sequence[Tensor],
     call: Callable[..., Tensor] | None = None,
 ) -> None:
-    """Output and gradients of `layer` are those of `plain(slices, *inputs)`, whose slices are leaves of their own; and
-    what lies outside the slices gets no gradient. All to 1e-12.
+    """Output and gradients of `layer` are those of `plain(leaves, *inputs)`, and what doesn't run gets no gradient.
+
+    To 1e-12, gradients to 1e-11.
 
     Args:
         layer: elastic, its pick in force.
-        plain: takes a dict of the sliced parameters, then the inputs.
-        slices: what of each parameter runs.
+        plain: takes a dict of leaves, then the inputs.
+        slices: what of each parameter runs, which are the leaves; None hands `plain` copies of the whole parameters, so
+            that autograd itself says where a gradient belongs.
         inputs: tensors.
         call: how to call the layer on the inputs, where that is not `layer(*inputs)`.
     """
@@ -65,7 +69,8 @@ def assert_as_plain(
     theirs = [x.clone().requires_grad_() for x in inputs]
     # Times 1: layers may work in place, as batch norm's output isn't needed again, and a leaf can't be written to.
     output = (call or layer)(*(x * 1 for x in ours))
-    leaves = {name: parameters[name].detach()[part].clone().requires_grad_() for name, part in slices.items()}
+    parts = dict.fromkeys(parameters, ()) if slices is None else slices
+    leaves = {name: parameters[name].detach()[part].clone().requires_grad_() for name, part in parts.items()}
     expected = plain(leaves, *theirs)
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
 
@@ -73,18 +78,59 @@ def assert_as_plain(
     output.backward(cotangent)
     expected.backward(cotangent)
     for mine, wanted in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine.grad, wanted.grad, rtol=0, atol=1e-12)
+        torch.testing.assert_close(mine.grad, wanted.grad, rtol=0, atol=1e-11)
     for name, parameter in parameters.items():
-        wanted = torch.zeros_like(parameter)
-        if name in slices:
-            leaf = leaves[name].grad
-            assert leaf is not None
-            assert bool((leaf != 0).any()), f"a test in which {name} has no gradient proves nothing"
-            wanted[slices[name]] = leaf
-        else:
+        gradient = leaves[name].grad if name in leaves else None
+        if gradient is None:
+            assert slices is None or name not in slices, f"{name} did not run in plain torch"
             assert parameter.grad is None, f"{name} ran"
             continue
-        torch.testing.assert_close(parameter.grad, wanted, rtol=0, atol=1e-12)
+        if slices is not None:
+            assert bool((gradient != 0).any()), f"a test in which {name} has no gradient proves nothing"
+        whole = torch.zeros_like(parameter)
+        whole[parts[name]] = gradient
+        torch.testing.assert_close(parameter.grad, whole, rtol=0, atol=1e-11)
+
+
+def assert_every_arch(
+    layer: ElasticLayer,
+    plain: Callable[..., Tensor],
+    slices: Callable[[Arch], Slices],
+    shape: Callable[[Arch], Sequence[int]],
+    *,
+    training: bool = True,
+) -> None:
+    """`assert_as_plain` at every pick, and `assert_extracted`; kernel 0 is a bypass, which a Switch takes instead.
+
+    Args:
+        layer: elastic.
+        plain: takes the architecture, a dict of the sliced parameters and the input.
+        slices: of an architecture, what of each parameter runs.
+        shape: of an architecture, that of the input.
+        training: the layer's mode.
+    """
+    net = lone(layer).train(training)
+    for arch in every_arch(net):
+        if arch.get("kernel") != 0:
+            net.select(arch)
+            x = random(*shape(arch))
+            assert_as_plain(layer, partial(plain, arch), slices(arch), [x])
+            assert_extracted(layer, x)
+
+
+def assert_extracted(layer: ElasticLayer, x: Tensor) -> nn.Module:
+    """`extract()` computes the same, is torch's own, has as many parameters as are counted, and shares nothing."""
+    plain = layer.extract().train(layer.training)
+    assert type(plain).__module__.startswith("torch.nn")
+    assert sum(p.numel() for p in plain.parameters()) == layer.num_params(layer.values)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    torch.testing.assert_close(plain(x.clone()), layer(x.clone()), rtol=0, atol=1e-12)
+    layer.load_state_dict(before)  # running statistics have moved
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.add_(1.0)
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+    return plain
 
 
 def sizes(arch: Mapping[str, Option], *names: str) -> list[int]:

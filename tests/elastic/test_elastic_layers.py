@@ -5,21 +5,27 @@ In float64 to 1e-12. And each layer's plain counterpart computes the same, from 
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
-from slices import assert_as_plain, every_arch, first, lone, random, sizes
+from slices import Slices, assert_as_plain, assert_every_arch, assert_extracted, every_arch, first, lone, random, sizes
 from torch import Tensor, nn
 
-from fpnas import Choice, InputError
+from fpnas import Arch, Choice, InputError
 from fpnas.elastic import (
     Activation,
+    BatchNorm1d,
     BatchNorm2d,
+    Conv1d,
     Conv2d,
     DepthwiseConv2d,
     Derived,
-    ElasticLayer,
+    Embedding,
+    LayerNorm,
     Linear,
+    MultiHeadAttention,
     SplitAttention,
     SqueezeExcite,
     batch_statistics,
@@ -29,158 +35,137 @@ from fpnas.elastic.dims import largest, values_of
 from fpnas.errors import SupernetError
 
 INS, OUTS, KERNEL = Choice("ins", (2, 3)), Choice("outs", (3, 5)), Choice("kernel", (1, 3, 5))
+HEADS, WIDTH = Choice("h", (1, 2, 3)), Choice("width", (4, 6, 8))
+Parameters = dict[str, Tensor]
+
+# -------------------------------------------------------------------------------------- convolutions and linear layers
 
 
-def assert_plain_counterpart(layer: ElasticLayer, x: Tensor) -> nn.Module:
-    """`extract()` computes the same, is torch's own, and shares nothing with the layer."""
-    plain = layer.extract()
-    expected = layer(x.clone())
-    assert type(plain).__module__.startswith("torch.nn")
-    torch.testing.assert_close(plain(x.clone()), expected, rtol=0, atol=1e-12)
-    before = {name: value.clone() for name, value in layer.state_dict().items()}
-    with torch.no_grad():
-        for parameter in plain.parameters():
-            parameter.add_(1.0)
-    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
-    return plain
-
-
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", [Conv2d, DepthwiseConv2d, Conv1d])
 @pytest.mark.parametrize("size", [(6, 6), (7, 5)])
-def test_conv2d(stride: int, size: tuple[int, int]) -> None:
-    layer = Conv2d(INS, OUTS, KERNEL, stride, bias=False)
-    net = lone(layer)
-    assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
-        "weights.1": (5, 3, 1, 1),
-        "weights.3": (5, 3, 3, 3),
-        "weights.5": (5, 3, 5, 5),
-    }
-    for arch in every_arch(net):
-        net.select(arch)
-        ins, outs, k = sizes(arch, "ins", "outs", "kernel")
-        name = f"weights.{k}"
+@pytest.mark.parametrize(
+    ("stride", "padding", "bias"), [(1, None, False), (2, None, False), (2, None, True), (2, 0, True), (1, 2, True)]
+)
+def test_convolutions(kind: type, size: tuple[int, ...], stride: int, padding: int | None, bias: bool) -> None:
+    depthwise, axes = kind is DepthwiseConv2d, 1 if kind is Conv1d else 2
+    channels = (OUTS, Choice("kernel", (0, 3, 5))) if depthwise else (INS, OUTS, KERNEL)
+    layer = kind(*channels, stride, padding, bias)
+    kernels = (3, 5) if depthwise else (1, 3, 5)
+    shapes = {name: tuple(p.shape) for name, p in layer.named_parameters() if name != "bias"}
+    assert shapes == {f"weights.{k}": (5, 1 if depthwise else 3, *[k] * axes) for k in kernels}
 
-        def plain(w: dict[str, Tensor], x: Tensor, name: str = name, k: int = k) -> Tensor:
-            return F.conv2d(F.pad(x, [k // 2] * 4), w[name], stride=stride)
+    def plain(arch: Arch, w: Parameters, x: Tensor) -> Tensor:
+        (k,) = sizes(arch, "kernel")
+        convolve, weight = F.conv1d if axes == 1 else F.conv2d, w[f"weights.{k}"]
+        x = F.pad(x, [k // 2 if padding is None else padding] * 2 * axes)
+        if depthwise:
+            y = torch.cat([convolve(x[:, [c]], weight[[c]], stride=stride) for c in range(x.shape[1])], dim=1)
+        else:
+            y = convolve(x, weight, stride=stride)
+        return y + w["bias"].view(-1, *[1] * axes) if bias else y
 
-        assert_as_plain(layer, plain, {name: (first(outs), first(ins))}, [random(2, ins, *size)])
-        extracted = assert_plain_counterpart(layer, random(2, ins, *size))
-        assert sum(p.numel() for p in extracted.parameters()) == ins * outs * k * k == layer.num_params(layer.values)
+    def slices(arch: Arch) -> Slices:
+        outs, k = sizes(arch, "outs", "kernel")
+        weight = (first(outs),) if depthwise else (first(outs), first(int(arch["ins"])))
+        return {f"weights.{k}": weight, **({"bias": (first(outs),)} if bias else {})}
 
+    def shape(arch: Arch) -> tuple[int, ...]:
+        return 2, int(arch["outs" if depthwise else "ins"]), *size[:axes]
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(6, 6), (7, 5)])
-def test_depthwise_conv2d(stride: int, size: tuple[int, int]) -> None:
-    kernel = Choice("kernel", (0, 3, 5))
-    layer = DepthwiseConv2d(OUTS, kernel, stride, bias=False)
-    net = lone(layer)
-    assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
-        "weights.3": (5, 1, 3, 3),
-        "weights.5": (5, 1, 5, 5),
-    }
-    for arch in every_arch(net):
-        channels, k = sizes(arch, "outs", "kernel")
-        if k == 0:
-            continue  # kernel 0 is a bypass, which a Switch takes instead
-        net.select(arch)
-        name = f"weights.{k}"
-
-        def plain(w: dict[str, Tensor], x: Tensor, name: str = name, k: int = k) -> Tensor:
-            padded = F.pad(x, [k // 2] * 4)
-            each = [F.conv2d(padded[:, [c]], w[name][[c]], stride=stride) for c in range(x.shape[1])]
-            return torch.cat(each, dim=1)
-
-        assert_as_plain(layer, plain, {name: (first(channels),)}, [random(2, channels, *size)])
-        extracted = assert_plain_counterpart(layer, random(2, channels, *size))
-        assert sum(p.numel() for p in extracted.parameters()) == channels * k * k == layer.num_params(layer.values)
+    assert_every_arch(layer, plain, slices, shape)
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 3)])
-def test_linear(shape: tuple[int, ...]) -> None:
-    layer = Linear(INS, OUTS)
-    net = lone(layer)
-    for arch in every_arch(net):
-        net.select(arch)
+@pytest.mark.parametrize("leading", [(4,), (2, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(leading: tuple[int, ...], bias: bool) -> None:
+    def plain(_: Arch, w: Parameters, x: Tensor) -> Tensor:
+        return (x[..., None, :] * w["weight"]).sum(-1) + (w["bias"] if bias else 0)
+
+    def slices(arch: Arch) -> Slices:
         ins, outs = sizes(arch, "ins", "outs")
+        return {"weight": (first(outs), first(ins)), **({"bias": (first(outs),)} if bias else {})}
 
-        def plain(w: dict[str, Tensor], x: Tensor) -> Tensor:
-            return (x[..., None, :] * w["weight"]).sum(-1) + w["bias"]
-
-        slices = {"weight": (first(outs), first(ins)), "bias": (first(outs),)}
-        assert_as_plain(layer, plain, slices, [random(*shape, ins)])
-        extracted = assert_plain_counterpart(layer, random(*shape, ins))
-        assert sum(p.numel() for p in extracted.parameters()) == (ins + 1) * outs == layer.num_params(layer.values)
+    assert_every_arch(Linear(INS, OUTS, bias), plain, slices, lambda arch: (*leading, int(arch["ins"])))
 
 
-def batch_norm_by_hand(x: Tensor, mean: Tensor, variance: Tensor, w: dict[str, Tensor], eps: float) -> Tensor:
-    shape = (1, -1, 1, 1)
-    return (x - mean.view(shape)) / (variance.view(shape) + eps).sqrt() * w["weight"].view(shape) + w["bias"].view(
-        shape
-    )
-
-
-@pytest.mark.parametrize("momentum", [0.1, 0.3])
-def test_batch_norm_in_train_mode(momentum: float) -> None:
-    layer = BatchNorm2d(OUTS, eps=1e-3, momentum=momentum)
-    net = lone(layer).train()
-    for arch in every_arch(net):
-        net.select(arch)
-        (width,) = sizes(arch, "outs")
-        x = random(3, width, 4, 5)
-        before = {name: value.clone() for name, value in layer.named_buffers()}
-        torch_layer = nn.BatchNorm2d(width, eps=1e-3, momentum=momentum).double()
-        for name in ("running_mean", "running_var"):
-            torch_layer.get_buffer(name).copy_(before[name][:width])
-
-        def plain(w: dict[str, Tensor], x: Tensor) -> Tensor:
-            return batch_norm_by_hand(x, x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False), w, 1e-3)
-
-        assert_as_plain(layer, plain, {"weight": (first(width),), "bias": (first(width),)}, [x])
-        # One forward pass: the slice's running statistics are those of torch's own layer, the rest is as it was.
-        torch_layer(x)
-        assert int(layer.num_batches_tracked) == int(before["num_batches_tracked"]) + 1
-        for name in ("running_mean", "running_var"):
-            value = layer.get_buffer(name)
-            torch.testing.assert_close(value[:width], torch_layer.get_buffer(name), rtol=0, atol=1e-12)
-            assert torch.equal(value[width:], before[name][width:])
-            assert not torch.equal(value[:width], before[name][:width])
-
-
-def test_batch_norm_in_eval_mode() -> None:
-    layer = BatchNorm2d(OUTS, eps=1e-3)
-    net = lone(layer).eval()
-    before = {name: value.clone() for name, value in layer.named_buffers()}
-    for arch in every_arch(net):
-        net.select(arch)
-        (width,) = sizes(arch, "outs")
-
-        def plain(w: dict[str, Tensor], x: Tensor, width: int = width) -> Tensor:
-            mean, variance = before["running_mean"][:width], before["running_var"][:width]
-            return batch_norm_by_hand(x, mean, variance, w, 1e-3)
-
-        assert_as_plain(layer, plain, {"weight": (first(width),), "bias": (first(width),)}, [random(3, width, 4, 5)])
-    assert all(torch.equal(value, before[name]) for name, value in layer.named_buffers())
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norms_plain_counterpart_has_its_statistics(training: bool) -> None:
-    layer = BatchNorm2d(OUTS, momentum=0.3, eps=1e-3)
+def test_embedding() -> None:
+    layer = Embedding(7, OUTS, padding_idx=0)
     net = lone(layer)
-    layer.num_batches_tracked.fill_(7)
+    tokens = torch.tensor([[1, 6, 0], [2, 2, 0]])
     for arch in every_arch(net):
-        net.select(arch).train(training)
+        net.select(arch)
+        layer.zero_grad()
         (width,) = sizes(arch, "outs")
-        plain = layer.extract().train(training)
-        assert isinstance(plain, nn.BatchNorm2d)
-        assert (plain.momentum, plain.eps, plain.num_features) == (0.3, 1e-3, width)
-        assert plain.running_var is not None
-        assert torch.equal(plain.running_var, layer.running_var[:width])
-        x = random(3, width, 4, 5)
-        torch.testing.assert_close(plain(x), layer(x), rtol=0, atol=1e-12)
-        for name, value in plain.named_buffers():
-            wanted = layer.get_buffer(name)
-            torch.testing.assert_close(value, wanted[:width] if wanted.dim() else wanted, rtol=0, atol=1e-12)
-        assert sum(p.numel() for p in plain.parameters()) == 2 * width == layer.num_params(layer.values)
+        output = layer(tokens)
+        assert torch.equal(output, layer.weight[:, :width][tokens])
+        output.sum().backward()
+        times = torch.tensor([0, 1, 2, 0, 0, 0, 1], dtype=torch.float64)  # the padding gets none
+        wanted = torch.zeros(7, 5, dtype=torch.float64)
+        wanted[:, :width] = times[:, None]
+        assert layer.weight.grad is not None
+        assert torch.equal(layer.weight.grad, wanted)
+        extracted = assert_extracted(layer, tokens)
+        assert isinstance(extracted, nn.Embedding)
+        assert (extracted.padding_idx, tuple(extracted.weight.shape)) == (0, (7, width))
+
+
+# --------------------------------------------------------------------------------------------------------------- norms
+
+
+def norm_slices(arch: Arch) -> Slices:
+    (width,) = sizes(arch, "outs")
+    return {"weight": (first(width),), "bias": (first(width),)}
+
+
+def normed(w: Parameters, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Along axis 1, with an epsilon of 1e-3."""
+    shape = (-1, *[1] * (x.dim() - 2))
+    scaled = (x - mean.view(shape)) / (variance.view(shape) + 1e-3).sqrt()
+    return scaled * w["weight"].view(shape) + w["bias"].view(shape)
+
+
+def by_batch(_: Arch, w: Parameters, x: Tensor) -> Tensor:
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    return normed(w, x, x.mean(axes), x.var(axes, unbiased=False))
+
+
+def test_layer_norm() -> None:
+    def plain(_: Arch, w: Parameters, x: Tensor) -> Tensor:
+        mean, variance = x.mean(-1, keepdim=True), x.var(-1, unbiased=False, keepdim=True)
+        return (x - mean) / (variance + 1e-3).sqrt() * w["weight"] + w["bias"]
+
+    assert_every_arch(LayerNorm(OUTS, eps=1e-3), plain, norm_slices, lambda arch: (2, 4, int(arch["outs"])))
+
+
+@pytest.mark.parametrize(("kind", "torchs"), [(BatchNorm1d, nn.BatchNorm1d), (BatchNorm2d, nn.BatchNorm2d)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norms(kind: type[BatchNorm2d], torchs: type[nn.BatchNorm2d], training: bool) -> None:
+    layer = kind(OUTS, eps=1e-3, momentum=0.3)
+    positions = (4, 5) if kind is BatchNorm2d else ()
+
+    def plain(arch: Arch, w: Parameters, x: Tensor) -> Tensor:
+        (width,) = sizes(arch, "outs")
+        return by_batch(arch, w, x) if training else normed(w, x, layer.running_mean[:width], layer.running_var[:width])
+
+    def shape(arch: Arch) -> tuple[int, ...]:
+        return 6, int(arch["outs"]), *positions
+
+    assert_every_arch(layer, plain, norm_slices, shape, training=training)
+    # One forward pass: the slice's running statistics are those of torch's own layer, the rest is as it was.
+    net = lone(layer).train(training)
+    for arch in every_arch(net):
+        net.select(arch)
+        before = {name: value.clone() for name, value in layer.named_buffers()}
+        own, (_, width, *_) = layer.extract().train(training), shape(arch)
+        assert isinstance(own, torchs)
+        assert (own.momentum, own.eps, own.num_features) == (0.3, 1e-3, width)
+        layer(random(*shape(arch)))
+        own(random(*shape(arch)))
+        for name, value in layer.named_buffers():
+            wanted = own.get_buffer(name)
+            torch.testing.assert_close(value[:width] if value.dim() else value, wanted, rtol=0, atol=1e-12)
+            assert not value.dim() or torch.equal(value[width:], before[name][width:])
+            assert torch.equal(value, before[name]) is not training
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -190,15 +175,9 @@ def test_batch_statistics_leave_the_running_ones_alone(training: bool) -> None:
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     for arch in every_arch(net):
         net.select(arch)
-        (width,) = sizes(arch, "outs")
-
-        def plain(w: dict[str, Tensor], x: Tensor) -> Tensor:
-            return batch_norm_by_hand(x, x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False), w, 1e-3)
-
         with batch_statistics(net):
-            assert_as_plain(
-                layer, plain, {"weight": (first(width),), "bias": (first(width),)}, [random(3, width, 4, 5)]
-            )
+            x = random(3, int(arch["outs"]), 4, 5)
+            assert_as_plain(layer, lambda w, x, arch=arch: by_batch(arch, w, x), norm_slices(arch), [x])
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
@@ -219,70 +198,17 @@ def test_batch_statistics_end_with_the_block_even_after_an_error_and_when_nested
     assert torch.equal(layer(x), running)
 
 
+# ------------------------------------------------------------------------------------------- activations and attention
+
+
 def test_activation() -> None:
-    kind = Choice("kind", ("relu", "swish"))
-    layer = Activation(kind)
-    net = lone(layer)
-    formulas = {"relu": lambda x: x * (x > 0), "swish": lambda x: x / (1 + (-x).exp())}
-    for arch in every_arch(net):
-        net.select(arch)
-        formula = formulas[str(arch["kind"])]
-        assert_as_plain(layer, lambda w, x, formula=formula: formula(x), {}, [random(2, 3, 4, 4)])
-        assert_plain_counterpart(layer, random(2, 3, 4, 4))
-        assert layer.num_params(layer.values) == 0
+    def plain(arch: Arch, _: Parameters, x: Tensor) -> Tensor:
+        return x * (x > 0) if arch["kind"] == "relu" else x / (1 + (-x).exp())
 
-
-def test_activation_refuses_an_unknown_kind() -> None:
+    layer = Activation(Choice("kind", ("relu", "swish")))
+    assert_every_arch(layer, plain, lambda _: {}, lambda _: (2, 3, 4, 4))
     with pytest.raises(InputError, match="did you mean 'swish'"):
         Activation(Choice("kind", ("relu", "swich")))
-
-
-WIDTH = Choice("width", (4, 6, 8))
-
-
-def test_squeeze_excite() -> None:
-    layer = SqueezeExcite(WIDTH)
-    net = lone(Holder(layer))
-    for arch in every_arch(net):
-        net.select(arch)
-        (width,) = sizes(arch, "width")
-        inner = {4: 1, 6: 2, 8: 2}[width]  # a quarter, rounded, half up
-
-        def plain(w: dict[str, Tensor], x: Tensor) -> Tensor:
-            hidden = (x.mean((2, 3)) @ w["reduce.weight"].T + w["reduce.bias"]).clamp(min=0)
-            gate = 1 / (1 + (-(hidden @ w["head.weight"].T + w["head.bias"])).exp())
-            return x * gate[:, :, None, None]
-
-        slices = {
-            "reduce.weight": (first(inner), first(width)),
-            "reduce.bias": (first(inner),),
-            "head.weight": (first(width), first(inner)),
-            "head.bias": (first(width),),
-        }
-        assert_as_plain(layer, plain, slices, [random(3, width, 3, 2)], call=lambda x: layer([x]))
-
-
-@pytest.mark.parametrize("splits", [2, 3, 4])
-def test_split_attention(splits: int) -> None:
-    layer = SplitAttention(WIDTH, splits)
-    net = lone(Holder(layer))
-    for arch in every_arch(net):
-        net.select(arch)
-        (width,) = sizes(arch, "width")
-        inner = {4: 1, 6: 2, 8: 2}[width]  # whatever the number of splits
-
-        def plain(w: dict[str, Tensor], *xs: Tensor) -> Tensor:
-            pooled = sum(xs[1:], start=xs[0]).mean((2, 3))
-            hidden = (pooled @ w["reduce.weight"].T + w["reduce.bias"]).clamp(min=0)
-            heads = [hidden @ w[f"heads.{i}.weight"].T + w[f"heads.{i}.bias"] for i in range(len(xs))]
-            total = sum(head.exp() for head in heads)
-            return torch.stack([x * (h.exp() / total)[:, :, None, None] for x, h in zip(xs, heads, strict=True)]).sum(0)
-
-        slices = {"reduce.weight": (first(inner), first(width)), "reduce.bias": (first(inner),)}
-        for head in range(splits):
-            slices |= {f"heads.{head}.weight": (first(width), first(inner)), f"heads.{head}.bias": (first(width),)}
-        inputs = [random(3, width, 3, 2, seed=seed) for seed in range(splits)]
-        assert_as_plain(layer, plain, slices, inputs, call=lambda *xs: layer(xs))
 
 
 class Holder(nn.Module):
@@ -293,7 +219,76 @@ class Holder(nn.Module):
         self.layer = layer
 
 
-# ------------------------------------------------------------------------------------------------ arguments
+@pytest.mark.parametrize("splits", [1, 2, 3, 4])
+def test_attention_over_channels(splits: int) -> None:
+    """Squeeze-excite of one split, split attention of several."""
+    layer = SqueezeExcite(WIDTH) if splits == 1 else SplitAttention(WIDTH, splits)
+    heads = ["head"] if splits == 1 else [f"heads.{i}" for i in range(splits)]
+    net = lone(Holder(layer))
+
+    def plain(w: Parameters, *xs: Tensor) -> Tensor:
+        pooled = sum(xs[1:], start=xs[0]).mean((2, 3))
+        hidden = (pooled @ w["reduce.weight"].T + w["reduce.bias"]).clamp(min=0)
+        scores = [(hidden @ w[f"{head}.weight"].T + w[f"{head}.bias"]).exp() for head in heads]
+        total = sum(scores) if splits > 1 else 1 + scores[0]
+        return torch.stack([x * (score / total)[:, :, None, None] for x, score in zip(xs, scores, strict=True)]).sum(0)
+
+    for arch in every_arch(net):
+        net.select(arch)
+        (width,) = sizes(arch, "width")
+        inner = {4: 1, 6: 2, 8: 2}[width]  # a quarter, rounded, half up, whatever the number of splits
+        slices = {"reduce.weight": (first(inner), first(width)), "reduce.bias": (first(inner),)}
+        for head in heads:
+            slices |= {f"{head}.weight": (first(width), first(inner)), f"{head}.bias": (first(width),)}
+        inputs = [random(3, width, 3, 2, seed=seed) for seed in range(splits)]
+        assert_as_plain(layer, plain, slices, inputs, call=lambda *xs: layer(xs))
+
+
+def attention_by_hand(p: Parameters, x: Tensor, context: Tensor, heads: int, allowed: Tensor) -> Tensor:
+    """Head by head, query by query; `allowed` (N, T, S)."""
+
+    def project(name: str, y: Tensor) -> Tensor:
+        return y @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+    q, k, v = project("queries", x), project("keys", context), project("values", context)
+    parts = []
+    for head in range(heads):
+        own = slice(4 * head, 4 * head + 4)
+        scores = torch.einsum("ntd,nsd->nts", q[..., own], k[..., own]) / math.sqrt(4)
+        weights = scores.masked_fill(~allowed, -math.inf).softmax(-1)
+        parts.append(torch.einsum("nts,nsd->ntd", weights, v[..., own]))
+    return project("project", torch.cat(parts, -1))
+
+
+@pytest.mark.parametrize("kind", ["self", "context", "mask", "causal"])
+def test_multi_head_attention(kind: str) -> None:
+    layer = MultiHeadAttention(OUTS, HEADS, head_dim=4, causal=kind == "causal")
+    net = lone(layer)
+    assert layer.queries.weight.shape == (12, 5)
+    mask = torch.tensor([[True] * 4, [True, False, True, False]]) if kind == "mask" else None
+    allowed = torch.ones(2, 4, 6 if kind == "context" else 4, dtype=torch.bool)
+    allowed = allowed.tril() if kind == "causal" else allowed if mask is None else allowed & mask[:, None]
+    for arch in every_arch(net):
+        net.select(arch)
+        width, heads = sizes(arch, "outs", "h")
+        slices: dict[str, tuple[slice, ...]] = {}
+        for name, ins, outs in (
+            *((n, width, 4 * heads) for n in ("queries", "keys", "values")),
+            ("project", 4 * heads, width),
+        ):
+            slices |= {f"{name}.weight": (first(outs), first(ins)), f"{name}.bias": (first(outs),)}
+        inputs = [random(2, 4, width), *([random(2, 6, width, seed=2)] if kind == "context" else [])]
+
+        def call(x: Tensor, context: Tensor | None = None) -> Tensor:
+            return layer(x, context, mask)
+
+        def plain(p: Parameters, x: Tensor, context: Tensor | None = None, heads: int = heads) -> Tensor:
+            return attention_by_hand(p, x, x if context is None else context, heads, allowed)
+
+        assert_as_plain(layer, plain, slices, inputs, call)
+
+
+# ----------------------------------------------------------------------------------------------------------- arguments
 
 
 @pytest.mark.parametrize(
@@ -331,15 +326,10 @@ def test_whole_floats_are_integers() -> None:
     assert largest(Choice("widths", (8.0, 16.0))) == largest(Choice("widths", (8, 16))) == 16
 
 
-def test_without_choices_a_layer_is_a_plain_one() -> None:
+def test_without_choices_a_layer_is_a_plain_one_and_repr_names_those_there_are() -> None:
     layer = Conv2d(3, 4, 3, bias=False)
     with torch.no_grad():
         layer.weights["3"].normal_()
-    plain = layer.extract()
     x = torch.randn(2, 3, 5, 5)
-    assert torch.equal(layer(x), plain(x))
-
-
-def test_repr_names_the_choices() -> None:
-    layer = Conv2d(INS, 8, bias=False)
-    assert "in_channels=ins, out_channels=8" in repr(layer)
+    assert torch.equal(layer(x), layer.extract()(x))
+    assert "in_channels=ins, out_channels=8" in repr(Conv2d(INS, 8, bias=False))

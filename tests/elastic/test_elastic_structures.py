@@ -5,40 +5,30 @@ Outputs and gradients to 1e-12 in float64; what doesn't run gets no gradient at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from slices import every_arch, lone, random
+from slices import assert_as_plain, every_arch, lone, random
 from torch import Tensor, nn
 
-from fpnas import Arch, Choice, Supernet
+from fpnas import Arch, Choice
 from fpnas.elastic import Derived, Linear, MBConv, Repeat, Switch, conv_norm, searchable_mbconv
 from fpnas.errors import SupernetError
 
 Parameters = dict[str, Tensor]
 
 
-def assert_as_written_out(net: Supernet, plain: Callable[[Parameters, Tensor], Tensor], x: Tensor) -> None:
-    """`plain` gets clones of the whole parameters, so autograd itself says where a gradient belongs."""
-    layer = next(net.module.children())
-    layer.zero_grad(set_to_none=True)
-    clones = {name: p.detach().clone().requires_grad_() for name, p in layer.named_parameters()}
-    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    output, expected = layer(mine), plain(clones, theirs)
-    torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
-    cotangent = random(*output.shape, seed=99)
-    output.backward(cotangent)
-    expected.backward(cotangent)
-    torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=1e-11)
-    for name, parameter in layer.named_parameters():
-        wanted = clones[name].grad
-        if wanted is None:
-            assert parameter.grad is None, f"{name} ran"
-        else:
-            assert parameter.grad is not None, f"{name} did not run"
-            torch.testing.assert_close(parameter.grad, wanted, rtol=0, atol=1e-11)
+def assert_as_written_out(
+    layer: nn.Module, plain: Callable[[Arch, Parameters, Tensor], Tensor], shape: Callable[[Arch], Sequence[int]]
+) -> None:
+    """At every pick, in train mode; `plain` gets the whole parameters."""
+    net = lone(layer).train()
+    for arch in every_arch(net):
+        net.select(arch)
+        assert_as_plain(layer, partial(plain, arch), None, [random(*shape(arch))])
 
 
 # ------------------------------------------------------------------------------------------------ Switch and Repeat
@@ -48,22 +38,25 @@ def linear(p: Parameters, name: str, x: Tensor) -> Tensor:
     return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
 
 
+def row(_: Arch) -> tuple[int, int]:
+    return 2, 4
+
+
 def test_switch_runs_the_branch_that_is_named() -> None:
     """By a number or a text; branches may be elastic or torch's own, and one that no option names never runs."""
-    choice = Choice("on", (3, "wide"))
-    net = lone(Switch(choice, {"3": Linear(4, 4), "wide": nn.Linear(4, 4), "never": Linear(4, 4)}))
-    for arch in every_arch(net):
-        name = f"branches.{arch['on']}"
-        assert_as_written_out(net.select(arch), lambda p, x, name=name: linear(p, name, x), random(2, 4))
+    branches = {"3": Linear(4, 4), "wide": nn.Linear(4, 4), "never": Linear(4, 4)}
+    switch = Switch(Choice("on", (3, "wide")), branches)
+    assert_as_written_out(switch, lambda arch, p, x: linear(p, f"branches.{arch['on']}", x), row)
 
 
 def test_switch_on_a_derived_value() -> None:
     a, b = Choice("a", (1, 2)), Choice("b", (1, 2))
     on = Derived(lambda a, b: "equal" if a == b else "unequal", (a, b))
-    net = lone(Switch(on, {"equal": Linear(4, 4), "unequal": nn.Identity()}))
-    for arch in every_arch(net):
-        plain = (lambda p, x: linear(p, "branches.equal", x)) if arch["a"] == arch["b"] else (lambda p, x: x * 1)
-        assert_as_written_out(net.select(arch), plain, random(2, 4))
+
+    def plain(arch: Arch, p: Parameters, x: Tensor) -> Tensor:
+        return linear(p, "branches.equal", x) if arch["a"] == arch["b"] else x * 1
+
+    assert_as_written_out(Switch(on, {"equal": Linear(4, 4), "unequal": nn.Identity()}), plain, row)
 
 
 def test_switch_refuses_a_value_without_a_branch() -> None:
@@ -71,37 +64,22 @@ def test_switch_refuses_a_value_without_a_branch() -> None:
         Switch(Choice("on", (1, 2)), {"1": nn.Identity()})
 
 
-def test_repeat_runs_the_first_blocks() -> None:
-    net = lone(Repeat(Choice("times", (0, 1, 3)), [Linear(4, 4) for _ in range(3)]))
+def test_repeat_runs_the_first_blocks_and_structures_nest() -> None:
+    inner = Choice("inner", ("a", "b"))
+    blocks = [Switch(inner, {"a": Linear(4, 4), "b": Linear(4, 4)}) for _ in range(3)]
 
-    def plain(p: Parameters, x: Tensor, times: int) -> Tensor:
-        for index in range(times):
-            x = linear(p, f"blocks.{index}", x)
+    def plain(arch: Arch, p: Parameters, x: Tensor) -> Tensor:
+        for index in range(int(arch["times"])):
+            x = linear(p, f"blocks.{index}.branches.{arch['inner']}", x)
         return x * 1
 
-    for times in (0, 1, 3):
-        net.select({"times": times})
-        assert_as_written_out(net, lambda p, x, times=times: plain(p, x, times), random(2, 4))
+    assert_as_written_out(Repeat(Choice("times", (0, 1, 3)), blocks), plain, row)
 
 
 @pytest.mark.parametrize("options", [(1, 3), (-1, 1)])
 def test_repeat_refuses_more_or_fewer_than_it_has(options: tuple[int, ...]) -> None:
     with pytest.raises(SupernetError, match="0 to 2 repeats"):
         Repeat(Choice("times", options), [nn.Identity(), nn.Identity()])
-
-
-def test_structures_nest() -> None:
-    inner = Choice("inner", ("a", "b"))
-    blocks = [Switch(inner, {"a": Linear(4, 4), "b": Linear(4, 4)}) for _ in range(2)]
-    net = lone(Repeat(Choice("times", (1, 2)), blocks))
-    for arch in every_arch(net):
-
-        def plain(p: Parameters, x: Tensor, arch: Arch = arch) -> Tensor:
-            for index in range(int(arch["times"])):
-                x = linear(p, f"blocks.{index}.branches.{arch['inner']}", x)
-            return x
-
-        assert_as_written_out(net.select(arch), plain, random(2, 4))
 
 
 # ------------------------------------------------------------------------------------------------------------ MBConv
@@ -136,7 +114,7 @@ def gate_linear(p: Parameters, name: str, x: Tensor, outs: int) -> Tensor:
 def mbconv(
     p: Parameters, prefix: str, x: Tensor, arch: Arch, stride: int, splits: int, hidden: int, expand: bool = True
 ) -> Tensor:
-    """METHOD 3.3, figure 2 of the paper: expansion, r depthwise convolutions, attention, projection, residual."""
+    """Figure 2 of the paper: expansion, r depthwise convolutions, attention, projection, residual."""
     outs, k = int(arch["outs"]), int(arch["kernel"])
     h = act(arch["act"], conv1x1(p, f"{prefix}expand", x, hidden)) if expand else x
     parts = []
@@ -157,29 +135,27 @@ def mbconv(
     return x + y if stride == 1 and x.shape[1] == outs else y
 
 
+def maps(arch: Arch) -> tuple[int, ...]:
+    return 3, int(arch["ins"]), 5, 4
+
+
+def hidden_of(arch: Arch) -> int:
+    return HIDDEN[arch["ins"], arch["expansion"]]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("splits", [0, 1, 2, 4])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_mbconv(stride: int, splits: int) -> None:
-    net = lone(MBConv(INS, OUTS, Choice("kernel", (3, 5)), stride, EXPANSION, ACT, splits)).train()
-    for arch in every_arch(net):
-        hidden = HIDDEN[arch["ins"], arch["expansion"]]  # type: ignore[index]
+    def plain(arch: Arch, p: Parameters, x: Tensor) -> Tensor:
+        return mbconv(p, "", x, arch, stride, splits, hidden_of(arch))
 
-        def plain(p: Parameters, x: Tensor, arch: Arch = arch, hidden: int = hidden) -> Tensor:
-            return mbconv(p, "", x, arch, stride, splits, hidden)
-
-        assert_as_written_out(net.select(arch), plain, random(3, int(arch["ins"]), 5, 4))
+    assert_as_written_out(MBConv(INS, OUTS, Choice("kernel", (3, 5)), stride, EXPANSION, ACT, splits), plain, maps)
 
 
 def test_mbconv_without_expansion() -> None:
-    net = lone(MBConv(INS, OUTS, Choice("kernel", (3, 5)), 1, 1, ACT, 1, expand=False)).train()
-    assert not any("expand" in name for name, _ in net.named_parameters())
-    for arch in every_arch(net):
-        hidden = int(arch["ins"])
-
-        def plain(p: Parameters, x: Tensor, arch: Arch = arch, hidden: int = hidden) -> Tensor:
-            return mbconv(p, "", x, arch, 1, 1, hidden, expand=False)
-
-        assert_as_written_out(net.select(arch), plain, random(3, hidden, 5, 4))
+    block = MBConv(INS, OUTS, Choice("kernel", (3, 5)), 1, 1, ACT, 1, expand=False)
+    assert not any("expand" in name for name, _ in block.named_parameters())
+    assert_as_written_out(block, lambda a, p, x: mbconv(p, "", x, a, 1, 1, int(a["ins"]), expand=False), maps)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -187,24 +163,21 @@ def test_the_searchable_block(stride: int) -> None:
     """Kernel 0 is the identity where shapes are equal, else a 1x1 convolution with the stride, batch norm and ReLU; a
     split count has weights of its own."""
     kernel, splits = Choice("kernel", (0, 3)), Choice("splits", (0, 1, 2))
-    net = lone(searchable_mbconv(INS, OUTS, kernel, stride, EXPANSION, ACT, splits)).train()
     kinds = set()
-    for arch in every_arch(net):
-        hidden = HIDDEN[arch["ins"], arch["expansion"]]  # type: ignore[index]
 
-        def plain(p: Parameters, x: Tensor, arch: Arch = arch, hidden: int = hidden) -> Tensor:
-            if arch["kernel"]:
-                kinds.add("block")
-                split = int(arch["splits"])
-                return mbconv(p, f"branches.split{split}.", x, arch, stride, split, hidden)
-            if stride == 1 and arch["ins"] == arch["outs"]:
-                kinds.add("identity")
-                return x * 1
-            kinds.add("bypass")
-            (weight,) = [name for name in p if "bypass" in name and "conv.weights" in name]
-            return conv1x1(p, weight.removesuffix(".conv.weights.1"), x, int(arch["outs"]), stride).clamp(min=0)
+    def plain(arch: Arch, p: Parameters, x: Tensor) -> Tensor:
+        if arch["kernel"]:
+            kinds.add("block")
+            split = int(arch["splits"])
+            return mbconv(p, f"branches.split{split}.", x, arch, stride, split, hidden_of(arch))
+        if stride == 1 and arch["ins"] == arch["outs"]:
+            kinds.add("identity")
+            return x * 1
+        kinds.add("bypass")
+        (weight,) = [name for name in p if "bypass" in name and "conv.weights" in name]
+        return conv1x1(p, weight.removesuffix(".conv.weights.1"), x, int(arch["outs"]), stride).clamp(min=0)
 
-        assert_as_written_out(net.select(arch), plain, random(3, int(arch["ins"]), 5, 4))
+    assert_as_written_out(searchable_mbconv(INS, OUTS, kernel, stride, EXPANSION, ACT, splits), plain, maps)
     assert kinds == ({"block", "identity", "bypass"} if stride == 1 else {"block", "bypass"})
 
 
@@ -229,11 +202,8 @@ def test_with_expansion_1_alone_there_is_no_expansion_convolution() -> None:
 
 
 def test_conv_norm() -> None:
-    net = lone(conv_norm(INS, OUTS, stride=2, act=ACT)).train()
-    for arch in every_arch(net):
+    def plain(arch: Arch, p: Parameters, x: Tensor) -> Tensor:
+        renamed = {f"own.{name}": value for name, value in p.items()}
+        return act(arch["act"], conv1x1(renamed, "own", x, int(arch["outs"]), stride=2))
 
-        def plain(p: Parameters, x: Tensor, arch: Arch = arch) -> Tensor:
-            renamed = {f"own.{name}": value for name, value in p.items()}
-            return act(arch["act"], conv1x1(renamed, "own", x, int(arch["outs"]), stride=2))
-
-        assert_as_written_out(net.select(arch), plain, random(3, int(arch["ins"]), 5, 4))
+    assert_as_written_out(conv_norm(INS, OUTS, stride=2, act=ACT), plain, maps)

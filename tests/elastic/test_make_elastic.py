@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
+from counting import counted
 from torch import Tensor, nn
 
 from fpnas import Flops, InputError, Params, Supernet
@@ -133,7 +133,7 @@ def test_the_largest_is_the_given_module(name: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_select_equals_extract_and_costs_equal_counting(name: str, count: Callable[..., tuple[int, int]]) -> None:
+def test_select_equals_extract_and_costs_equal_counting(name: str) -> None:
     x = images(name)
     shape = tuple(x.shape[1:])
     net = make_elastic(made(NETWORKS[name]), kernels=(5,), skips=True).eval()
@@ -142,7 +142,7 @@ def test_select_equals_extract_and_costs_equal_counting(name: str, count: Callab
         arch = net.space.decode([rng.randrange(n) for n in net.space.cardinalities])
         plain, ours = net.extract(arch)(x), net.select(arch)(x)
         torch.testing.assert_close(plain, ours, rtol=0, atol=1e-5 * ours.abs().max().item())
-        assert (flops.of(arch), params.of(arch)) == count(net, arch, shape)
+        assert (flops.of(arch), params.of(arch)) == counted(net, arch, shape)
 
 
 def options(net: Supernet) -> dict[str, tuple[object, ...]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -105,6 +107,8 @@ def test_control_flow_on_values_names_module_and_line() -> None:
         SupernetError, match=r"TraceError in 'body\.1' \(Branching, test_mistakes\.py:\d+: if x\.sum\(\)"
     ):
         Supernet(Chain(nn.Sequential(nn.ReLU(), Branching())))
+    with pytest.raises(SupernetError, match=r"TraceError in 'the module itself' \(Branching"):
+        Supernet(Branching())
 
 
 class OverTime(nn.Module):
@@ -128,71 +132,55 @@ def test_a_parameter_of_two_layers_is_refused() -> None:
         Supernet(Chain(nn.ModuleList([one, other])))
 
 
-class Idle(nn.Module):
-    def __init__(self) -> None:
+class Own(nn.Module):
+    """Layers, and a forward that is given as a function of these and x."""
+
+    def __init__(self, run: Callable[[Any, Tensor], Tensor], **layers: nn.Module) -> None:
         super().__init__()
-        self.used, self.idle = Linear(3, W), Linear(3, Choice("idle", (1, 2)))
+        self.run = run
+        for name, layer in layers.items():
+            self.add_module(name, layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)
+        return self.run(self, x)
 
 
 def test_a_choice_that_only_an_idle_layer_reads() -> None:
-    net = Supernet(Chain(Idle()))
+    idle = Linear(3, Choice("idle", (1, 2)))
+    net = Supernet(Chain(Own(lambda net, x: net.used(x), used=Linear(3, W), idle=idle)))
     for kind in (Flops, Params):
         with pytest.raises(SupernetError, match=r"'idle'.* of which body\.idle alone know"):
             kind(net, (3,))
 
 
-class OwnCondition(nn.Module):
-    """Leaves a layer out by itself: the tables couldn't know."""
+@pytest.mark.parametrize("runs_at", [2, 4])
+def test_a_layer_that_a_forward_leaves_out_by_itself(runs_at: int) -> None:
+    """The tables couldn't know."""
 
-    def __init__(self, first: bool) -> None:
-        super().__init__()
-        self.first = first
-        self.inner = Linear(3, 3)
-        self.by = Linear(3, W)
+    def run(net: Any, x: Tensor) -> Tensor:
+        return net.by(net.inner(x) if net.by.values["out_features"] == runs_at else x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        runs = self.by.values["out_features"] == (2 if self.first else 4)
-        return self.by(self.inner(x) if runs else x)
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_a_layer_that_a_forward_leaves_out_by_itself(first: bool) -> None:
     with pytest.raises(SupernetError, match=r"'body\.inner' \(Linear\), left out under"):
-        Flops(Supernet(Chain(OwnCondition(first))), (3,))
-
-
-class OftenAsChosen(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.by = Linear(3, 3), Linear(3, W)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for _ in range(self.by.values["out_features"]):
-            x = self.layer(x)
-        return self.by(x)
+        Flops(Supernet(Chain(Own(run, inner=Linear(3, 3), by=Linear(3, W)))), (3,))
 
 
 def test_a_number_of_calls_that_hangs_on_a_choice() -> None:
+    def run(net: Any, x: Tensor) -> Tensor:
+        for _ in range(net.by.values["out_features"]):
+            x = net.layer(x)
+        return net.by(x)
+
     with pytest.raises(SupernetError, match=r"'body\.layer' \(Linear\) with 4 and 2 positions; .* Repeat"):
-        Flops(Supernet(Chain(OftenAsChosen())), (3,))
-
-
-class Gram(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = Linear(3, W)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layer(x)
-        return y @ y.transpose(-1, -2)
+        Flops(Supernet(Chain(Own(run, layer=Linear(3, 3), by=Linear(3, W)))), (3,))
 
 
 def test_products_of_a_users_own_that_hang_on_choices_are_warned_of() -> None:
+    def run(net: Any, x: Tensor) -> Tensor:
+        y = net.layer(x)
+        return y @ y.transpose(-1, -2)
+
     with pytest.warns(UserWarning, match="that body does itself hang on choices and are not counted"):
-        Flops(Supernet(Chain(Gram())), (5, 3))
+        Flops(Supernet(Chain(Own(run, layer=Linear(3, W)))), (5, 3))
 
 
 def test_a_switch_that_only_a_derived_value_moves_is_no_mistake() -> None:

@@ -29,6 +29,8 @@ for step in range(60):
     expected = torch.einsum("nihw,oi->nohw", x[:, :, ::2, ::2], layer.weights["1"][: y.shape[1], :, 0, 0])
     assert torch.allclose(y, expected, atol=1e-5)
     y.sum().backward()
+    net.mix({"outs": torch.tensor([0.5, 0.5])})
+    layer(x).sum().backward()
     junk = [torch.randn(n) for n in range(1, 400, 7)]
 print("whole")
 """

@@ -20,6 +20,7 @@ from fpnas import Arch, Choice, InputError, Supernet
 from fpnas.elastic import (
     Activation,
     BatchNorm2d,
+    Conv1d,
     Conv2d,
     DepthwiseConv2d,
     Derived,
@@ -186,21 +187,22 @@ def test_a_derived_width_is_mixed_by_the_product_of_weights() -> None:
     assert_mixed(net, weights, y * mask[:, None, None], x)
 
 
-@pytest.mark.parametrize("layer", ["conv", "depthwise", "linear", "norm"])
+@pytest.mark.parametrize("layer", ["conv", "sequence", "depthwise", "linear", "norm"])
 def test_a_lone_layer_has_a_mask_of_its_own(layer: str) -> None:
     width = Choice("width", (2, 6))
     made: dict[str, nn.Module] = {
-        "conv": Conv2d(3, width, bias=False),
+        "conv": Conv2d(3, width),
+        "sequence": Conv1d(3, width, 3),
         "depthwise": DepthwiseConv2d(width, 3, bias=False),
         "linear": Linear(3, width),
         "norm": BatchNorm2d(width),
     }
     net = lone(made[layer]).train()
-    x = random(4, 3) if layer == "linear" else random(4, 3 if layer == "conv" else 6, 5, 5)
+    x = random(4, 6 if layer in ("depthwise", "norm") else 3, *{"linear": (), "sequence": (5,)}.get(layer, (5, 5)))
     weights = some_weights(net)
-    full = layer_of(net.select({"width": 6}))(x)
+    full = layer_of(net.select(net.arch))(x)
     mask = torch.cat([weights["width"].sum().expand(2), weights["width"][1].expand(4)])
-    by_hand = full * (mask if layer == "linear" else mask[:, None, None])
+    by_hand = full * mask.view(-1, *[1] * (x.dim() - 2))
     with batch_statistics(net):
         assert_mixed(net, weights, by_hand, x)
 

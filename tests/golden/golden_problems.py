@@ -137,22 +137,25 @@ METHOD_PROBLEMS: dict[str, Callable[[], fpnas.Search]] = {
 """The other methods, with every number given: defaults move by measurement."""
 
 
+PROBLEMS = {"fpnas_table_20": table_problem, "fpnas_supernet_10": supernet_problem}
+
+
 def method_trajectory(job: fpnas.Search) -> dict[str, Any]:
-    """As `trajectory`, of any strategy: its architectures are those that it tells of."""
+    """Each step's record, its architectures and the logits after it; the answer; the norm of each weight."""
     steps: list[dict[str, Any]] = []
-    told: list[Any] = []
+    done: list[Any] = []
     step = job.strategy.step
 
     def spy(*arguments: Any) -> Any:
-        told.append(step(*arguments))
-        return told[-1]
+        done.append(step(*arguments))
+        return done[-1]
 
     job.strategy.step = spy
     for _ in range(job.steps_total):
         record = job.step().metrics
         distribution = job.distribution
         logits = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
-        steps.append({**record, "codes": told[-1].codes.tolist(), "logits": logits})
+        steps.append({**record, "codes": done[-1].codes.tolist(), "logits": logits})
     supernet = getattr(job.evaluator, "supernet", None)
     weights = {} if supernet is None else {n: p.detach().norm().item() for n, p in supernet.named_parameters()}
     answer = job.answer()
@@ -165,26 +168,14 @@ def method_trajectory(job: fpnas.Search) -> dict[str, Any]:
     }
 
 
-PROBLEMS = {"fpnas_table_20": table_problem, "fpnas_supernet_10": supernet_problem}
-
-
 def trajectory(job: fpnas.Search) -> dict[str, Any]:
-    """Each step's record, its architectures and the logits after it; the answer; the norm of each weight."""
-    steps: list[dict[str, Any]] = []
-    drawn: list[list[list[int]]] = []
-    learn = job.evaluator.train_step
+    """The same without how the answer was found."""
+    return {name: value for name, value in method_trajectory(job).items() if name != "how"}
 
-    def spy(codes: torch.Tensor, progress: float) -> Any:
-        drawn.append(codes.tolist())
-        return learn(codes, progress)
 
-    job.evaluator.train_step = spy
-    for _ in range(job.steps_total):
-        record = job.step().metrics
-        distribution = job.distribution
-        logits = [row[used].tolist() for row, used in zip(distribution.logits, distribution.is_option, strict=True)]
-        steps.append({**record, "codes": drawn[-1], "logits": logits})
-    supernet = getattr(job.evaluator, "supernet", None)
-    weights = {} if supernet is None else {n: p.detach().norm().item() for n, p in supernet.named_parameters()}
-    answer = job.result().best_within()
-    return {"steps": steps, "arch": dict(answer.arch), "log_prob": answer.log_prob, "weights": weights}
+MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
+    "training_8": lambda: training_trajectory(training_problem()),
+    **{name: lambda problem=problem: trajectory(problem()) for name, problem in PROBLEMS.items()},
+    **{name: lambda problem=problem: method_trajectory(problem()) for name, problem in METHOD_PROBLEMS.items()},
+}
+"""File name -> what it must hold."""

@@ -1,7 +1,7 @@
 """Slow and obvious: a distribution over a small space as a plain dict from codes to probability.
 
-Written from the definition (METHOD 1): P(A) is the product over the cells, and each cell is a softmax over the product
-of its choices' options, the last choice varying fastest. No tensors in it.
+Written from the definition: P(A) is the product over the cells, and each cell is a softmax over the product of its
+choices' options, the last choice varying fastest. No tensors in it.
 """
 
 from __future__ import annotations

@@ -120,15 +120,3 @@ def test_no_gradient_flows_through_the_weights() -> None:
     architecture_loss(log_prob, importance_weights(loglik), cost_shares(torch.ones(2)), beta=0.1).backward()
     assert log_prob.grad is not None
     assert loglik.grad is None
-
-
-def loo_by_hand(loglik: list[float], temperature: float) -> list[float]:
-    """VIMCO's eq. 8: log of the mean likelihood, less that with the others' geometric mean in the sample's place."""
-    likelihoods = [math.exp(value / temperature) for value in loglik]
-    found: list[float] = []
-    for k in range(len(likelihoods)):
-        others = [value for j, value in enumerate(likelihoods) if j != k]
-        stand_in = math.prod(others) ** (1 / len(others))
-        without = (sum(others) + stand_in) / len(likelihoods)
-        found.append(math.log(sum(likelihoods) / len(likelihoods)) - math.log(without))
-    return found

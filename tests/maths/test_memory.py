@@ -7,10 +7,10 @@ the greatest density of a multivariate normal. The library keeps sums and one de
 
 from __future__ import annotations
 
-import io
 import math
 from typing import Any
 
+import helpers_run as h
 import numpy as np
 import pytest
 import torch
@@ -121,15 +121,6 @@ def test_the_ridge_is_the_most_probable_one(batch_effect: float, half_life: floa
     assert memory.ridge == RIDGES[int(np.argmax(found))]
 
 
-def test_noise_shrinks_the_effects() -> None:
-    ridges: list[float] = []
-    for noise in (0.1, 1.0, 20.0):
-        memory = Memory(SPACE, batch_effect=4.0)
-        memory.logits(filled(memory, steps=[step_of(seed, 8, noise) for seed in range(8)]))
-        ridges.append(memory.ridge)
-    assert ridges == sorted(set(ridges))
-
-
 def test_what_a_batch_shares_says_nothing_of_the_options() -> None:
     """Of two steps, one of which is a thousand nats better throughout, only the differences within count."""
     memory, shifted = (Memory(SPACE, batch_effect=1e12) for _ in range(2))
@@ -203,9 +194,7 @@ def test_a_state_goes_on_where_it_was_left(partition: str) -> None:
     unbroken, first, second = (Memory(SPACE, half_life=5.0) for _ in range(3))
     distribution = filled(unbroken, partition)
     filled(first, partition, STEPS[:5])
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    second.load_state_dict(h.through_file(first.state_dict()))
     filled(second, partition, STEPS[5:])
     assert torch.equal(second.logits(distribution), unbroken.logits(distribution))
     assert (second.ridge, second.count, second.power) == (unbroken.ridge, unbroken.count, unbroken.power)

@@ -100,23 +100,6 @@ def test_in_every_order_and_at_every_spread(spread: float, order: str) -> None:
     assert_equal(samples)
 
 
-def test_the_order_does_not_matter() -> None:
-    samples = [Sample(seed, 3.0 * math.sin(seed), 1) for seed in range(8)]
-    reference, _ = one_pass(samples)
-    for seed in range(5):
-        shuffled = random.Random(seed).sample(samples, len(samples))
-        for gradient, wanted in zip(one_pass(shuffled)[0], reference, strict=True):
-            if wanted is not None:
-                torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-12)
-
-
-def test_a_count_is_as_many_single_samples() -> None:
-    together, _ = one_pass([Sample(0, 0.3, 3), Sample(1, -0.2, 1)])
-    apart, _ = one_pass([Sample(0, 0.3), Sample(1, -0.2), Sample(0, 0.3), Sample(0, 0.3)])
-    for gradient, wanted in zip(together[:3], apart[:3], strict=True):
-        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-14)
-
-
 def test_gradients_from_before_are_cleared() -> None:
     weights = parameters()
     for weight in weights:

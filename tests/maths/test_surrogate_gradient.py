@@ -1,4 +1,4 @@
-"""The surrogate's expected gradient is the gradient of the loss (METHOD 1; eq. 7), against exact enumeration.
+"""The surrogate's expected gradient is the gradient of the loss (eq. 7), against exact enumeration.
 
 Two proofs. With many samples, the mean over repetitions tends to the gradient of the whole loss
 -log E[P(y|A)] + beta * log(E[C] + floor), which autograd takes from the sum over all architectures. With few, every

@@ -45,21 +45,6 @@ def test_each_answer_meets_its_target_and_looser_ones_are_no_worse() -> None:
     assert job.result().num_samples_total <= 1.5 * alone.result().num_samples_total
 
 
-def test_a_resumed_search_equals_an_unbroken_one() -> None:
-    whole, first = search_of(), search_of()
-    for _ in range(9):
-        whole.step()
-    for _ in range(5):
-        first.step()
-    second = search_of()
-    second.load_state_dict(first.state_dict())
-    for _ in range(4):
-        second.step()
-    for one, other in zip(whole.strategy.targets, second.strategy.targets, strict=True):  # pyright: ignore
-        assert torch.equal(one[1].logits, other[1].logits)
-    assert whole.files() == second.files()
-
-
 def test_the_folder_holds_a_file_for_each_target_and_the_front(tmp_path: Path) -> None:
     job = search_of()
     fpnas.run(job, tmp_path / "run")

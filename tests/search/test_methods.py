@@ -6,6 +6,7 @@ Step by step they are tested in test_score_gradients.py, test_random_and_evoluti
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 import fpnas
 from fpnas.errors import InputError
 from fpnas.memory import Memory
+from fpnas.search import CostTerm
 from fpnas.search.alpha_update import Posterior
 from fpnas.search.strategy import Scores, SearchState
 
@@ -26,12 +28,12 @@ Make = Callable[..., fpnas.Search]
 # ----------------------------------------------------------------------------------------- resuming, settings, refusals
 
 
-def on_table(name: str, **options: Any) -> fpnas.Search:
+def on_table(name: str, budget: Any = None, **options: Any) -> fpnas.Search:
     """Short, with warm-up and a budget that binds; 20 steps."""
     more: dict[str, Any] = {"evolution": {"population": 8, "tournament": 3}}.get(name, {})
     make: Make = fpnas.methods.METHODS[name]
     start = {} if name == "fpnas-thompson" else {"warmup": 0.1}
-    return make(h.TableEvaluator(), budget_of(45.0), **{"epochs": 2, "seed": 5, **start, **more, **options})
+    return make(h.TableEvaluator(), budget or budget_of(45.0), **{"epochs": 2, "seed": 5, **start, **more, **options})
 
 
 def supernet_task() -> fpnas.SupernetEvaluator:
@@ -44,17 +46,19 @@ def on_supernet(name: str, task: fpnas.SupernetEvaluator | None = None, **option
     more: dict[str, Any] = {"evolution": {"population": 8, "tournament": 3}, "darts": {"lr": 0.05}}.get(name, {})
     budget = fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), target=6e3)
     make: Make = fpnas.methods.METHODS[name]
-    return make(task, budget, **{"epochs": 3, "seed": 5, "warmup": 0.2, **more, **options})
+    return make(task, **{"budget": budget, "epochs": 3, "seed": 5, "warmup": 0.2, **more, **options})
 
 
 JOBS: dict[str, Callable[[], fpnas.Search]] = {
     **{f"{n} on the table": lambda n=n: on_table(n) for n in ("parsec", "reinforce", "random", "evolution")},
     "fpnas on the table": lambda: on_table("fpnas", lam=1.0),
     "fpnas within, on the table": lambda: on_table("fpnas", cost_term=None, lam=1.0),
+    "three budgets on the table": lambda: on_table("fpnas-posterior", [budget_of(t) for t in (40, 60, 90)], lam=2.0),
     "fpnas-posterior on the table": lambda: on_table("fpnas-posterior", lam=1.0),
     "fpnas-thompson on the table": lambda: on_table("fpnas-thompson", lam=0.5),
     **{f"{n} on a supernet": lambda n=n: on_supernet(n) for n in ("fpnas", "fpnas-posterior", "darts", "fbnetv2")},
     "fpnas-posterior, distinct networks, on a supernet": lambda: on_supernet("fpnas-posterior", prior="distinct"),
+    "evolution on a frozen supernet": lambda: on_supernet("evolution", frozen=True, warmup=0.4, population=4),
 }
 
 
@@ -70,7 +74,8 @@ def equal(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "share"), [(name, share) for name in JOBS for share in (0.2, 0.6) if share > 0.5 or "table" in name]
+    ("name", "share"),
+    [(name, share) for name in JOBS for share in (0.2, 0.6) if share > 0.5 or "table" in name or "frozen" in name],
 )
 def test_a_resumed_search_is_the_unbroken_one(name: str, share: float) -> None:
     """By a file that holds plain data only; before the join and after it, with an unfinished and a full population."""
@@ -108,6 +113,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "baseline": "mean",
         "cost_term": None,
         "lr": 0.2,
+        "budget": None,
     },
     "fpnas-posterior": {
         "lam": 0.5,
@@ -133,6 +139,10 @@ def test_each_option_is_a_setting(name: str) -> None:
     base = on_supernet(name, task).settings()
     for option, value in {**OPTIONS[name], "epochs": 4, "seed": 6, "warmup": 0.5}.items():
         assert on_supernet(name, task, **{option: value}).settings() != base, option
+    if name == "fpnas":
+        terms = [CostTerm(), CostTerm(0.4), CostTerm(floor=0.1), CostTerm(estimator="many")]
+        texts = {json.dumps(on_supernet(name, task, cost_term=term).settings()) for term in terms}
+        assert len(texts) == len(terms)
 
 
 @pytest.mark.parametrize("name", ["darts", "fbnetv2"])
@@ -150,9 +160,12 @@ def test_methods_that_mix_refuse_a_table(name: str) -> None:
         ("fpnas", {"baseline": "mena"}, "known baseline, got 'mena'"),
         ("fpnas-posterior", {"prior": "unifrom"}, "known prior, got 'unifrom'"),
         ("fpnas-posterior", {"prior": "distinct"}, "an evaluator that knows which codes are one network, got TableEv"),
-        ("fpnas", {"join_at": 1.5}, "join_at as a fraction"),
+        *(("fpnas", {"join_at": join_at}, "join_at as a fraction") for join_at in (-0.1, 1.5, math.nan)),
         ("fpnas", {"temperature": 0.0}, "temperature above 0"),
-        ("fpnas", {"warmup": -0.1}, "warmup as a fraction"),
+        *(("fpnas", {"warmup": warmup}, "warmup as a fraction") for warmup in (-0.1, 2.0)),
+        *(("fpnas", {"lam": lam}, "a lambda of 0 to 100") for lam in (-1.0, math.nan)),
+        ("fpnas", {"lr": math.inf}, "a learning rate of alpha above 0"),
+        ("fpnas", {"at_least": 0}, "1 architecture a step or more"),
         ("fpnas-posterior", {"cooling": 0.0}, "a cooling above 0, at most 1"),
         ("fpnas-posterior", {"cooling": 1.5}, "a cooling above 0, at most 1"),
         ("fpnas-posterior", {"cooling": float("nan")}, "a cooling above 0, at most 1"),
@@ -243,10 +256,11 @@ def on_long(name: str, budget: fpnas.Budget | None, seed: int, **options: Any) -
 @pytest.mark.parametrize("seed", [0, 1])
 def test_given_time_each_finds_the_best_of_the_table(name: str, seed: int) -> None:
     job = FINDERS[name](None, seed)
-    for _ in range(job.steps_total):
-        job.step()
-    answer = job.answer()
+    records = [job.step().metrics for _ in range(job.steps_total)]
+    answer, found = job.answer(), job.result()
     assert h.TABLE_SPACE.encode(answer.arch) == BEST
+    assert found.num_samples_total == sum(record["num_samples"] for record in records)
+    assert job.files()["arch.json"]["choices"] == dict(found.arch) == dict(answer.arch)
     assert answer.how == ("seen" if name in ("fpnas-thompson", "random", "evolution") else "mode")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import helpers_run as h
@@ -40,30 +39,6 @@ def test_the_weights_stay_once_frozen(name: str) -> None:
     again = task.judge(codes) / task.num_judged
     torch.testing.assert_close(again, torch.tensor(list(answer.seen.values()), dtype=torch.float64), rtol=1e-9, atol=0)
     assert answer.seen[task.space.encode(answer.arch)] == max(answer.seen.values())
-
-
-def test_a_resumed_one_shot_search_equals_the_unbroken_one() -> None:
-    """Taken up again before the weights are frozen, and after."""
-    more: dict[str, Any] = {
-        "epochs": 4,
-        "frozen": True,
-        "warmup": 0.5,
-        "num_samples": 3,
-        "population": 6,
-        "tournament": 2,
-    }
-    whole = fpnas.methods.evolution(task_of(), None, **more)
-    states = [whole.state_dict()]
-    for _ in range(whole.steps_total):
-        whole.step()
-        states.append(copy.deepcopy(whole.state_dict()))
-    for at in (whole.steps_total // 4, 3 * whole.steps_total // 4):
-        again = fpnas.methods.evolution(task_of(), None, **more)
-        again.load_state_dict(states[at])
-        for _ in range(again.steps_total - at):
-            again.step()
-        assert again.result().seen == whole.result().seen
-        assert again.result().arch == whole.result().arch
 
 
 def test_frozen_weights_have_had_all_of_their_learning_rate() -> None:

@@ -12,6 +12,7 @@ import helpers_run as h
 import pytest
 import torch
 import torch.nn.functional as F
+from test_supernet_evaluator import gradients_of, greatest_error, two_pass
 from torch import Tensor, nn
 
 import fpnas
@@ -51,43 +52,20 @@ def some_codes(net: fpnas.Supernet, count: int, like: float) -> Tensor:
     return torch.where(same, codes[:1], codes)
 
 
-def one_by_one(task: fpnas.SupernetEvaluator, codes: Tensor, by: float) -> tuple[dict[str, Tensor | None], Tensor]:
-    """Weighted gradients and scores of each architecture alone, from the evaluator's first batches."""
-    net = copy.deepcopy(task.supernet).train()
-    images, labels = task._batch(task._train, task._train_order, step=0)
-    others, theirs = task._batch(task._val, task._val_order, step=0)
-    losses, gradients, scores = [], [], []
-    with batch_statistics(net):
-        for row in codes.tolist():
-            net.zero_grad()
-            loss = F.cross_entropy(net.select(net.space.decode(row))(images), labels)
-            loss.backward()
-            losses.append(float(loss.detach()))
-            gradients.append({name: p.grad for name, p in net.named_parameters()})
-            with torch.no_grad():
-                scores.append(-F.cross_entropy(net(others), theirs, reduction="sum"))
-    q = torch.softmax(torch.tensor(losses, dtype=torch.float64) * (-len(labels) / by), dim=0).tolist()
-    total: dict[str, Tensor | None] = {}
-    for name in gradients[0]:
-        parts = [share * g[name] for share, g in zip(q, gradients, strict=True) if g[name] is not None]
-        total[name] = sum(parts[1:], parts[0]) if parts else None
-    return total, torch.stack(scores)
-
-
 @pytest.mark.parametrize("like", [0.0, 0.7, 0.95])
 @pytest.mark.parametrize("temperature", ["mean", "product", 3.0])
 def test_gradients_and_scores_are_those_of_each_alone(like: float, temperature: Any) -> None:
     task = chain_task(temperature=temperature, negligible=0.0, lr=1e-12, clip=1e9)
     codes = some_codes(task.supernet, 9, like)
-    by = {"mean": 8.0, "product": 1.0}.get(temperature, temperature)
-    wanted, scores = one_by_one(task, codes, by)
+    alone = copy.deepcopy(task.supernet)
+    images, labels = task._batch(task._train, task._train_order, step=0)
+    wanted, _ = two_pass(alone, codes, images, labels, temperature)
+    images, labels = task._batch(task._val, task._val_order, step=0)
+    with batch_statistics(alone), torch.no_grad():
+        logits = [alone.select(alone.space.decode(row))(images) for row in codes.tolist()]
+    scores = torch.stack([-F.cross_entropy(each, labels, reduction="sum") for each in logits])
     task.train_step(codes, 0.0)
-    scale = max(float(g.abs().max()) for g in wanted.values() if g is not None)
-    for name, parameter in task.supernet.named_parameters():
-        gradient = wanted[name]
-        assert (parameter.grad is None) == (gradient is None), name
-        if gradient is not None and parameter.grad is not None:
-            assert float((parameter.grad - gradient).abs().max()) < 1e-8 * scale, name
+    assert greatest_error(gradients_of(task.supernet), wanted) < 1e-8
     torch.testing.assert_close(task.score(codes), scores, rtol=1e-8, atol=1e-8)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import helpers_run as h
 import pytest
 import torch
-from table_problem import Codes, budget_of, rows_of
+from table_problem import SlowGradient, budget_of, rows_of
 
 import fpnas
 from fpnas.distribution import groups
@@ -16,35 +15,6 @@ from fpnas.search import CostTerm
 from fpnas.search.alpha_update import Gradient
 from fpnas.search.sampling import Sampling
 from fpnas.streams import generator
-
-
-class SlowGradient:
-    """Softmax tables, the gradient of sum_k w_k log P(A_k) and Adam (.5, .999), in dictionaries."""
-
-    def __init__(self, cells: list[tuple[int, ...]], lr: float) -> None:
-        self.cells, self.lr, self.count = cells, lr, 0
-        sizes = h.TABLE_SPACE.cardinalities
-        options = [itertools.product(*(range(sizes[v]) for v in cell)) for cell in cells]
-        self.logits = [dict.fromkeys(each, 0.0) for each in options]
-        self.first = [dict.fromkeys(table, 0.0) for table in self.logits]
-        self.second = [dict.fromkeys(table, 0.0) for table in self.logits]
-
-    def move(self, codes: list[Codes], weights: list[float]) -> None:
-        self.count += 1
-        for cell, logits, first, second in zip(self.cells, self.logits, self.first, self.second, strict=True):
-            total = sum(math.exp(value) for value in logits.values())
-            p = {option: math.exp(value) / total for option, value in logits.items()}
-            taken = [tuple(code[v] for v in cell) for code in codes]
-            for o in logits:
-                g = -sum(w * ((o == t) - p[o]) for w, t in zip(weights, taken, strict=True))
-                first[o] = 0.5 * first[o] + 0.5 * g
-                second[o] = 0.999 * second[o] + 0.001 * g * g
-                mean, square = first[o] / (1 - 0.5**self.count), second[o] / (1 - 0.999**self.count)
-                logits[o] -= self.lr * mean / (math.sqrt(square) + 1e-8)
-
-    def assert_as(self, distribution: fpnas.ArchDistribution) -> None:
-        for row, table in zip(distribution.logits.tolist(), self.logits, strict=True):
-            assert row[: len(table)] == pytest.approx(list(table.values()), abs=1e-9)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])

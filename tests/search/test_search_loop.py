@@ -14,12 +14,10 @@ from typing import Any
 import helpers_run as h
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from table_problem import Codes, SlowGradient, Table, options_of
 
 import fpnas
 from fpnas.errors import InputError
-from fpnas.estimators import SampleSize
 from fpnas.search import CostTerm
 
 KEYS = ["step", "epoch", "entropy", "num_samples", "train_loss", "val_loss", "cost_mean", "joined"]
@@ -35,30 +33,15 @@ def all_steps(job: fpnas.Search) -> list[dict[str, Any]]:
     return [job.step().metrics for _ in range(job.steps_done, job.steps_total)]
 
 
-class SlowSearch:
+class SlowSearch(SlowGradient):
     """Eq. 7 in dictionaries."""
 
     def __init__(self, lr: float, temperature: float, target: float, term: CostTerm) -> None:
-        self.lr, self.temperature, self.target = lr, temperature, target
+        super().__init__([(v,) for v in range(5)], lr)
+        self.temperature, self.target = temperature, target
         self.beta, self.floor, self.exact = term.beta, term.floor, term.estimator == "exact"
-        sizes = h.TABLE_SPACE.cardinalities
-        self.cells: list[tuple[int, ...]] = [(v,) for v in range(len(sizes))]
-        self.logits: list[dict[tuple[int, ...], float]] = [dict.fromkeys([(o,) for o in range(n)], 0.0) for n in sizes]
-        self.fresh_adam()
 
-    def fresh_adam(self) -> None:
-        self.count = 0
-        self.first = [dict.fromkeys(table, 0.0) for table in self.logits]
-        self.second = [dict.fromkeys(table, 0.0) for table in self.logits]
-
-    def probabilities(self) -> list[dict[tuple[int, ...], float]]:
-        found = []
-        for table in self.logits:
-            total = sum(math.exp(value) for value in table.values())
-            found.append({option: math.exp(value) / total for option, value in table.items()})
-        return found
-
-    def probability(self, code: tuple[int, ...]) -> float:
+    def probability(self, code: Codes) -> float:
         tables = self.probabilities()
         return math.prod(p[tuple(code[v] for v in cell)] for cell, p in zip(self.cells, tables, strict=True))
 
@@ -68,20 +51,17 @@ class SlowSearch:
         return -sum(p * math.log(p) for p in found)
 
     def join(self) -> None:
-        sizes, p = h.TABLE_SPACE.cardinalities, self.probabilities()
-        cells = [(0, 1), (2, 3), (4,)]
-        self.logits = [
-            {option: sum(math.log(p[v][(o,)]) for v, o in zip(cell, option, strict=True)) for option in options}
+        p, cells = self.probabilities(), [(0, 1), (2, 3), (4,)]
+        joint = [
+            {o: sum(math.log(p[v][(part,)]) for v, part in zip(cell, o, strict=True)) for o in options_of(cell)}
             for cell in cells
-            for options in [list(itertools.product(*(range(sizes[v]) for v in cell)))]
         ]
-        self.cells = cells
-        self.fresh_adam()
+        self.put(joint, cells)
 
-    def excess(self, code: tuple[int, ...]) -> float:
+    def excess(self, code: Codes) -> float:
         return max(0.0, h.table_cost(code) / self.target - 1)
 
-    def add_exact_cost(self, gradients: list[dict[tuple[int, ...], float]]) -> None:
+    def add_exact_cost(self, gradients: list[Table]) -> None:
         """The gradient of beta * log(E[C] + floor) over all 144 architectures: P(A) C(A) (onehot - p) for each."""
         shares = {code: self.probability(code) * self.excess(code) for code in h.ALL_CODES}
         mean = sum(shares.values())
@@ -92,7 +72,7 @@ class SlowSearch:
                 inside = sum(share for code, share in shares.items() if tuple(code[v] for v in cell) == o)
                 gradient[o] += self.beta * (inside - mean * p[o]) / (mean + self.floor)
 
-    def move(self, codes: list[tuple[int, ...]]) -> None:
+    def learn(self, codes: list[Codes]) -> None:
         scaled = [-16 * h.table_loss(code) / self.temperature for code in codes]
         likely = [math.exp(value - max(scaled)) for value in scaled]
         excess = [self.excess(code) for code in codes]
@@ -102,20 +82,10 @@ class SlowSearch:
         m = [
             q / sum(likely) - (self.beta * c / total if total > 0 else 0.0) for q, c in zip(likely, excess, strict=True)
         ]
-        m = [value - sum(m) / len(m) for value in m]
-        gradients = []
-        for cell, p in zip(self.cells, self.probabilities(), strict=True):
-            taken = [tuple(code[v] for v in cell) for code in codes]
-            gradients.append({o: sum(w * (p[o] - (o == t)) for w, t in zip(m, taken, strict=True)) for o in p})
+        gradients = self.gradients(codes, [value - sum(m) / len(m) for value in m])
         if self.exact:
             self.add_exact_cost(gradients)
-        self.count += 1
-        for logits, first, second, gradient in zip(self.logits, self.first, self.second, gradients, strict=True):
-            for o, g in gradient.items():
-                first[o] = 0.5 * first[o] + 0.5 * g
-                second[o] = 0.999 * second[o] + 0.001 * g * g
-                mean, square = first[o] / (1 - 0.5**self.count), second[o] / (1 - 0.999**self.count)
-                logits[o] -= self.lr * mean / (math.sqrt(square) + 1e-8)
+        self.adam(gradients)
 
 
 @pytest.mark.parametrize(
@@ -147,27 +117,8 @@ def test_each_step_is_the_slow_one(beta: float, floor: float, estimator: Any) ->
         else:
             assert record["val_loss"] == pytest.approx(sum(losses) / len(losses))
             assert torch.equal(task.scored[-1], task.learned[-1])
-            slow.move(codes)
-        rows = [
-            row[used].tolist() for row, used in zip(job.distribution.logits, job.distribution.is_option, strict=True)
-        ]
-        assert job.distribution.partition == tuple(slow.cells)
-        for row, table in zip(rows, slow.logits, strict=True):
-            assert row == pytest.approx([table[option] for option in sorted(table)], abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_it_finds_the_best_architecture(seed: int) -> None:
-    job = table_search(seed=seed, epochs=30)
-    best = min(h.ALL_CODES, key=h.table_loss)
-    records = all_steps(job)
-    found = job.result()
-    assert h.TABLE_SPACE.encode(found.arch) == best
-    assert math.exp(found.log_prob) > 0.5
-    assert records[0]["entropy"] == pytest.approx(math.log(len(h.ALL_CODES)))
-    assert found.entropy < 0.5 * records[0]["entropy"]
-    assert found.num_samples_total == sum(record["num_samples"] for record in records)
-    assert job.files()["arch.json"]["choices"] == dict(found.arch)
+            slow.learn(codes)
+        slow.assert_as(job.distribution)
 
 
 def test_a_result_stays_as_it_was_and_its_answer_is_worked_out_when_asked_for() -> None:
@@ -322,29 +273,6 @@ def test_a_restored_search_goes_on_bit_for_bit(at: int) -> None:
     assert torch.equal(second.distribution.logits, unbroken.distribution.logits)
 
 
-@pytest.fixture(scope="module")
-def unbroken_small() -> tuple[fpnas.Search, list[Any]]:
-    job = h.small_search(seed=2)
-    return job, [job.step() for _ in range(12)]
-
-
-@pytest.mark.parametrize("at", [1, 5, 6, 11])
-def test_a_restored_search_on_a_supernet_goes_on_bit_for_bit(
-    at: int, unbroken_small: tuple[fpnas.Search, list[Any]]
-) -> None:
-    """12 steps, 4 an epoch, theta at 5."""
-    unbroken, wanted = unbroken_small
-    first, second = h.small_search(seed=2), h.small_search(seed=2)
-    found = [first.step() for _ in range(at)]
-    second.load_state_dict(h.through_file(first.state_dict()))
-    found += [second.step() for _ in range(12 - at)]
-    assert found == wanted
-    assert second.files() == unbroken.files()
-    state = second.evaluator.supernet.state_dict()
-    for name, value in unbroken.evaluator.supernet.state_dict().items():
-        assert torch.equal(value, state[name]), name
-
-
 def test_a_search_neither_reads_nor_moves_the_global_random_state() -> None:
     records = []
     for seed in (0, 1):
@@ -361,59 +289,3 @@ def test_seeds_differ() -> None:
     for job in jobs:
         job.step()
     assert not torch.equal(jobs[0].evaluator.learned[0], jobs[1].evaluator.learned[0])
-
-
-def test_settings_tell_searches_apart() -> None:
-    """Whatever changes the course is in the settings, in words that JSON keeps."""
-    base = table_search().settings()
-    changes: list[dict[str, Any]] = [
-        {"lam": 0.5},
-        {"join_at": 0.5},
-        {"epochs": 5},
-        {"seed": 1},
-        {"at_least": 3},
-        {"temperature": "mean"},
-        {"baseline": "none"},
-        {"cost_term": None},
-        {"cost_term": CostTerm(0.4, 0.05, "many")},
-        {"cost_term": CostTerm(0.3, 0.1, "many")},
-        {"cost_term": CostTerm(0.3, 0.05, "samples")},
-        {"lr": 0.2},
-        {"warmup": 0.2},
-        {"budget": fpnas.Budget(h.TableCost(), 60.0)},
-    ]
-    seen = [base, *(table_search(**change).settings() for change in changes)]
-    seen.append(table_search(fpnas.Budget(h.TableCost(), 61.0)).settings())
-    assert all(a != b for a, b in itertools.combinations(seen, 2))
-    assert seen[1].keys() == base.keys()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"epochs": 0},
-        {"join_at": -0.1},
-        {"join_at": 1.1},
-        {"join_at": math.nan},
-        {"warmup": 2.0},
-        {"lr": 0.0},
-        {"lr": math.inf},
-        {"lam": -1.0},
-        {"lam": math.nan},
-        {"at_least": 0},
-        {"temperature": 0.0},
-    ],
-)
-def test_it_refuses_numbers_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"expected .*, got .*; "):
-        table_search(**wrong)
-
-
-@given(st.floats(0, 200), st.floats(0, 4), st.integers(1, 5))
-def test_sample_size_is_clamped_and_rounded(entropy: float, lam: float, least: int) -> None:
-    found = SampleSize.adaptive(lam, least)(entropy)
-    assert isinstance(found, int)
-    nearest = lam * entropy
-    assert abs(found - nearest) == min(abs(k - nearest) for k in range(least, 900))
-    assert found >= least
-    assert SampleSize.fixed(14)(entropy) == 14

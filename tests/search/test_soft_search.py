@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fpnas
-from fpnas.evaluators import SoftEvaluator
 from fpnas.search import CostTerm
 from fpnas.search.soft import Gumbel, Soft, softmax_weights
 from fpnas.streams import generator
@@ -255,10 +254,6 @@ def test_a_soft_step_of_the_weights_is_a_hard_one_at_one_hot() -> None:
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 
 
-def test_darts_mixes_by_the_probabilities() -> None:
-    torch.testing.assert_close(softmax_weights(P.log(), 0.5, generator(0)), P)
-
-
 @pytest.mark.parametrize(("progress", "temperature"), [(0.0, 5.0), (0.5, math.sqrt(0.5)), (1.0, 0.1)])
 def test_a_gumbel_draw_by_its_formula(progress: float, temperature: float) -> None:
     """softmax((log p + g) / t), g = -log(-log u); t falls evenly on a log scale."""
@@ -280,19 +275,6 @@ def test_cold_gumbel_draws_are_nearly_one_hot_and_their_argmax_follows_p() -> No
     assert ((shares - P).abs() < 4 * (P * (1 - P) / num).sqrt()).all()
 
 
-def test_hot_gumbel_draws_are_nearly_equal() -> None:
-    found = torch.stack([Gumbel(500.0, 0.1)(P.log(), 0.0, generator(0, "test", k)) for k in range(50)])
-    torch.testing.assert_close(found, torch.full_like(found, 0.25), rtol=0, atol=0.01)
-
-
-def test_gumbel_weights_have_a_gradient_in_alpha() -> None:
-    logits = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    Gumbel(5.0, 0.1)(logits.log_softmax(0), 0.3, generator(0))[1].backward()
-    assert logits.grad is not None
-    assert logits.grad[1] > 0
-    assert (logits.grad[[0, 2, 3]] < 0).all()
-
-
 def test_alphas_draws_and_the_weights_draws_are_different_streams() -> None:
     task = task_of()
     spy = Spy(task)
@@ -304,11 +286,6 @@ def test_alphas_draws_and_the_weights_draws_are_different_streams() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ the rest
-
-
-def test_which_evaluators_can_mix() -> None:
-    assert isinstance(task_of(), SoftEvaluator)
-    assert not isinstance(h.TableEvaluator(), SoftEvaluator)
 
 
 @pytest.mark.parametrize("method", ["darts", "fbnetv2"])
@@ -330,18 +307,3 @@ def test_a_cost_without_tables_is_refused(method: str) -> None:
     with pytest.raises(fpnas.InputError, match="a cost whose expectation is known, got coins") as caught:
         fpnas.methods.METHODS[method](task, budget, epochs=1, warmup=0.0, cost_term=TERM)
     assert "\n" not in str(caught.value)
-
-
-def test_a_budget_moves_darts_towards_cheap_networks() -> None:
-    """All else equal, the expected cost falls beside that of a search without a budget."""
-    costs: list[float] = []
-    for with_budget in (False, True):
-        task = task_of()
-        budget = fpnas.Budget(fpnas.Flops(task.supernet, (1, 8, 8)), 5e3) if with_budget else None
-        job = fpnas.methods.darts(task, budget, epochs=3, lr=0.3, warmup=0.0, cost_term=CostTerm(3.0, 0.05))
-        for _ in range(job.steps_total):
-            job.step()
-        assert isinstance(job.strategy, Soft)
-        weights = list(mixture(job.distribution.logits.detach(), job.distribution).values())
-        costs.append(float(fpnas.Flops(task.supernet, (1, 8, 8)).table.expected(weights)))
-    assert costs[1] < 0.8 * costs[0]

@@ -11,6 +11,7 @@ from collections import Counter
 import helpers_run as h
 import pytest
 import torch
+from table_problem import Codes, rows_of
 from torch import Tensor
 
 import fpnas
@@ -19,7 +20,6 @@ from fpnas.distribution import groups
 from fpnas.search.within import SHARE, Within, feasible
 from fpnas.streams import generator
 
-Codes = tuple[int, ...]
 COSTS = sorted(h.table_cost(code) for code in h.ALL_CODES)
 
 
@@ -46,10 +46,6 @@ def share_within(distribution: ArchDistribution, target: float, mu: float = 0.0)
     everything = probabilities(distribution, math.inf)
     tilted = {code: p * math.exp(-mu * h.table_cost(code) / target) for code, p in everything.items()}
     return sum(w for code, w in tilted.items() if h.table_cost(code) <= target) / sum(tilted.values())
-
-
-def rows_of(codes: Tensor) -> list[Codes]:
-    return [tuple(row) for row in codes.tolist()]
 
 
 def assert_drawn_from(drawn: list[Codes], expected: dict[Codes, float]) -> None:

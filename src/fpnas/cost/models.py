@@ -99,7 +99,7 @@ class _LayerSum(SummedCost):
 class Flops(_LayerSum):
     """Multiply-adds of one example of `input_shape`, such as (C, H, W).
 
-    Convolutions, linear layers, recurrent cells and both products of attention count, and matrix products in a module's
+    Convolutions, linear and recurrent layers and both products of attention count, and matrix products in a module's
     own forward; norms, activations, pooling, embeddings and biases count nothing. `torch.utils.flop_counter` counts two
     for each. Products in a module's own forward that hang on choices can't be tabled: a warning says where they are.
 

@@ -88,7 +88,7 @@ def recording(
         InputError: the supernet can't take the input, or its layers don't fit one another.
         SupernetError: a module runs where its conditions forbid it, or its calls can't be told apart.
     """
-    parts = list(parts_of(Part("", supernet.module)))
+    parts = list(parts_of(supernet.module))
 
     def passes(recorder: _Recorder) -> Iterator[tuple[Mapping[str, Option], Part, list[Call]]]:
         example = supernet.example(input_shape, input_dtype)

@@ -18,7 +18,7 @@ from fpnas.cost.recorder import recording
 from fpnas.elastic import ElasticModule, Supernet
 from fpnas.elastic.checks import choices_of, stays_whole
 from fpnas.elastic.dims import Dim, choices_in
-from fpnas.elastic.submodules import Condition, Part, holds, is_leaf, parts_of
+from fpnas.elastic.submodules import Condition, holds, is_leaf, parts_of
 from fpnas.errors import SupernetError
 from fpnas.space import Choice, Option
 
@@ -81,7 +81,7 @@ def trace_sites(
             switch it.
     """
     # A layer that no forward pass calls is no part of any network.
-    seen: dict[str, LayerSite | None] = {part.path: None for part in parts_of(Part("", supernet.module))}
+    seen: dict[str, LayerSite | None] = {part.path: None for part in parts_of(supernet.module)}
     idle: dict[str, Mapping[str, Option]] = {}
     alike = attrgetter("positions", "flops")
     with recording(supernet, input_shape, input_dtype, arch, alike=alike) as passes:

@@ -8,7 +8,6 @@ from fpnas.elastic.dims import Derived, Dim, scaled
 from fpnas.elastic.init import initialise
 from fpnas.elastic.mbconv import MBConv, conv_norm, searchable_mbconv
 from fpnas.elastic.norm import Activation, BatchNorm1d, BatchNorm2d, LayerNorm, batch_statistics
-from fpnas.elastic.recurrent import GRUCell, LSTMCell, RNNCell
 from fpnas.elastic.supernet import Stage, Staged, Supernet
 from fpnas.elastic.switch import Repeat, Switch
 from fpnas.elastic.tokens import DotProductAttention, Embedding, MultiHeadAttention
@@ -27,13 +26,10 @@ __all__ = [
     "ElasticModule",
     "ElasticStructure",
     "Embedding",
-    "GRUCell",
-    "LSTMCell",
     "LayerNorm",
     "Linear",
     "MBConv",
     "MultiHeadAttention",
-    "RNNCell",
     "Repeat",
     "SplitAttention",
     "SqueezeExcite",

@@ -6,7 +6,9 @@ pick (`soft`) the masks themselves are laid over the output, unless `mask` is of
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from fpnas.elastic.base import ElasticLayer, Values, plain_layer
 from fpnas.elastic.dims import Dim, largest, values_of
+from fpnas.elastic.soft import Mixture
 
 NARROW = 16
 """Input channels below which a strided 1x1 convolution on a CPU takes its input already strided.
@@ -23,46 +26,84 @@ fewer channels than a vector register of the processor holds (8 with AVX2, 16 wi
 """
 
 
-def _weights(kernel_size: Dim, axes: int, *channels: int) -> nn.ParameterDict:
-    """A weight for each kernel size above 0; size 0 stands for a bypass, which a Switch takes instead."""
-    sizes = sorted(size for size in values_of(kernel_size) if size > 0)
-    return nn.ParameterDict({str(k): nn.Parameter(torch.empty(*channels, *[k] * axes)) for k in sizes})
+class _Convolution(ElasticLayer):
+    """What convolutions share: a weight for each kernel size above 0, of which the first channels run.
 
-
-def _bias(wanted: bool, channels: Dim) -> nn.Parameter | None:
-    return nn.Parameter(torch.zeros(largest(channels))) if wanted else None
-
-
-def _mixed(
-    kernels: Mapping[int, Tensor], weights: nn.ParameterDict, x: Tensor, stride: int, padding: int | None, groups: int
-) -> Tensor:
-    """The convolutions of all kernel sizes above 0, at their largest width, summed by the kernels' weights.
-
-    Size 0 is a bypass that runs elsewhere, so the weights are those given that it doesn't.
-    """
-    run = {k: weight for k, weight in kernels.items() if k > 0}
-    total = torch.stack(list(run.values())).sum().clamp_min(1e-12)
-    pads = {k: k // 2 if padding is None else padding for k in run}
-    outputs = [F.conv2d(x, weights[str(k)], None, stride, pads[k], 1, groups) for k in run]
-    if len(outputs) == 1:
-        return outputs[0]
-    return torch.stack([y * (w / total).to(y) for y, w in zip(outputs, run.values(), strict=True)]).sum(dim=0)
-
-
-class Conv2d(ElasticLayer):
-    """A convolution: (N, in, H, W) -> (N, out, H/s, W/s), padded to keep the size at stride 1.
-
-    Args:
-        in_channels: width of the input.
-        out_channels: width of the output.
-        kernel_size: odd; a weight of its own for each.
-        stride: in both directions.
-        padding: of each side; kernel_size // 2 by default, which keeps the size at stride 1.
-        bias: whether it has one.
-        mask: whether a soft pick's mask is laid over the output; not needed where the layer behind does so.
+    Under a soft pick these sizes also have the weight of size 0, whose bypass runs elsewhere.
     """
 
     mixes = True
+    axes = 2
+    depthwise = False
+
+    def __init__(self, stride: int, padding: int | None, bias: bool, mask: bool, **dims: Dim) -> None:
+        super().__init__(**dims)
+        self.stride, self.padding, self.mask = stride, padding, mask
+        outs, ins = self._channels({name: largest(dim) for name, dim in dims.items() if name != "kernel_size"})
+        sizes = sorted(size for size in values_of(dims["kernel_size"]) if size > 0)
+        self.weights = nn.ParameterDict({str(k): nn.Parameter(torch.empty(outs, ins, *[k] * self.axes)) for k in sizes})
+        self.bias = nn.Parameter(torch.zeros(outs)) if bias else None
+
+    @abstractmethod
+    def _channels(self, of: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Of named channels those out, and those in that an output channel reads."""
+
+    def _slices(self) -> dict[str, Tensor]:
+        outs, ins = self._channels(self.values)
+        slices = {"weight": self.slice_of(self.weights[str(self.values["kernel_size"])], outs, ins)}
+        return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, outs)}
+
+    def _padding(self, kernel_size: int) -> int:
+        return kernel_size // 2 if self.padding is None else self.padding
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        stride, padding = self.stride, self._padding(weight.shape[-1])
+        groups = len(weight) if self.depthwise else 1
+        if self.axes == 1:
+            return F.conv1d(x, weight, bias, stride, padding, 1, groups)
+        if (
+            stride > 1
+            and weight.shape[-1] == 1
+            and groups == 1
+            and not padding
+            and weight.shape[1] < NARROW
+            and x.is_cpu
+        ):
+            x, stride = x[:, :, ::stride, ::stride], 1
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._convolved(x, **self._slices()) if self.mixture is None else self._mixed(x, self.mixture)
+
+    def _mixed(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """All kernel sizes at their largest width, summed by the sizes' weights."""
+        run = {k: weight for k, weight in mixture.of(self.dims["kernel_size"]).items() if k > 0}
+        total = torch.stack(list(run.values())).sum().clamp_min(1e-12)
+        outputs = [self._convolved(x, self.weights[str(k)]) for k in run]
+        y = outputs[0]
+        if len(outputs) > 1:
+            y = torch.stack([y * (w / total).to(y) for y, w in zip(outputs, run.values(), strict=True)]).sum(dim=0)
+        if self.bias is not None:
+            y = y + self.bias.view(-1, *[1] * self.axes)
+        return y * mixture.mask(self._channels(self.dims)[0], y, 1) if self.mask else y
+
+    def extract(self) -> nn.Module:
+        slices = self._slices()
+        outs, ins, k = slices["weight"].shape[:3]
+        kind, groups = nn.Conv1d if self.axes == 1 else nn.Conv2d, outs if self.depthwise else 1
+        options = {"groups": groups, "bias": "bias" in slices}
+        return plain_layer(kind, slices, ins * groups, outs, k, self.stride, self._padding(k), **options)
+
+    def num_params(self, values: Values) -> int:
+        return self.flops(values, 1) + (0 if self.bias is None else self._channels(values)[0])
+
+    def flops(self, values: Values, positions: int) -> int:
+        outs, ins = self._channels(values)
+        return ins * outs * values["kernel_size"] ** self.axes * positions
+
+
+class _Full(_Convolution):
+    """Each output channel reads all input channels."""
 
     def __init__(
         self,
@@ -74,47 +115,37 @@ class Conv2d(ElasticLayer):
         bias: bool = True,
         mask: bool = True,
     ) -> None:
-        super().__init__(in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size)
-        self.stride, self.padding, self.mask = stride, padding, mask
-        self.weights = _weights(kernel_size, 2, largest(out_channels), largest(in_channels))
-        self.bias = _bias(bias, out_channels)
+        dims = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size}
+        super().__init__(stride, padding, bias, mask, **dims)
 
-    def _slices(self) -> dict[str, Tensor]:
-        value = self.values
-        weight = self.weights[str(value["kernel_size"])]
-        slices = {"weight": self.slice_of(weight, value["out_channels"], value["in_channels"])}
-        return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, value["out_channels"])}
-
-    def _padding(self) -> int:
-        return self.values["kernel_size"] // 2 if self.padding is None else self.padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mixture is not None:
-            y = _mixed(self.mixture.of(self.dims["kernel_size"]), self.weights, x, self.stride, self.padding, 1)
-            y = y if self.bias is None else y + self.bias[:, None, None]
-            return y * self.mixture.mask(self.dims["out_channels"], y, 1) if self.mask else y
-        slices, stride, padding = self._slices(), self.stride, self._padding()
-        weight = slices["weight"]
-        if stride > 1 and weight.shape[-1] == 1 and not padding and weight.shape[1] < NARROW and x.is_cpu:
-            x, stride = x[:, :, ::stride, ::stride], 1
-        return F.conv2d(x, weight, slices.get("bias"), stride, padding)
-
-    def extract(self) -> nn.Module:
-        slices, padding = self._slices(), self._padding()
-        outs, ins, k, _ = slices["weight"].shape
-        return plain_layer(nn.Conv2d, slices, ins, outs, k, self.stride, padding, bias="bias" in slices)
-
-    def num_params(self, values: Values) -> int:
-        return self.flops(values, 1) + (0 if self.bias is None else values["out_channels"])
-
-    def flops(self, values: Values, positions: int) -> int:
-        return values["in_channels"] * values["out_channels"] * values["kernel_size"] ** 2 * positions
+    def _channels(self, of: Mapping[str, Any]) -> tuple[Any, Any]:
+        return of["out_channels"], of["in_channels"]
 
 
-class DepthwiseConv2d(ElasticLayer):
-    """A depthwise convolution: (N, C, H, W) -> (N, C, H/stride, W/stride); arguments as those of `Conv2d`."""
+class Conv2d(_Full):
+    """A convolution: (N, in, H, W) -> (N, out, H / stride, W / stride).
 
-    mixes = True
+    Args:
+        in_channels: width of the input.
+        out_channels: width of the output.
+        kernel_size: odd; a weight of its own for each. 0 stands for a bypass, which a Switch takes instead.
+        stride: in both directions.
+        padding: of each side; kernel_size // 2 by default, which keeps the size at stride 1.
+        bias: whether it has one.
+        mask: whether a soft pick's mask is laid over the output; not needed where the layer behind does so.
+    """
+
+
+class Conv1d(_Full):
+    """A convolution over a sequence: (N, in, L) -> (N, out, L / stride); arguments as those of `Conv2d`."""
+
+    axes = 1
+
+
+class DepthwiseConv2d(_Convolution):
+    """A depthwise convolution: (N, C, H, W) -> (N, C, H / stride, W / stride); arguments as those of `Conv2d`."""
+
+    depthwise = True
 
     def __init__(
         self,
@@ -125,71 +156,10 @@ class DepthwiseConv2d(ElasticLayer):
         bias: bool = True,
         mask: bool = True,
     ) -> None:
-        super().__init__(channels=channels, kernel_size=kernel_size)
-        self.stride, self.padding, self.mask = stride, padding, mask
-        self.weights = _weights(kernel_size, 2, largest(channels), 1)
-        self.bias = _bias(bias, channels)
+        super().__init__(stride, padding, bias, mask, channels=channels, kernel_size=kernel_size)
 
-    def _slices(self) -> dict[str, Tensor]:
-        channels = self.values["channels"]
-        slices = {"weight": self.slice_of(self.weights[str(self.values["kernel_size"])], channels)}
-        return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, channels)}
-
-    def _padding(self) -> int:
-        return self.values["kernel_size"] // 2 if self.padding is None else self.padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mixture is not None:
-            kernels = self.mixture.of(self.dims["kernel_size"])
-            y = _mixed(kernels, self.weights, x, self.stride, self.padding, x.shape[1])
-            y = y if self.bias is None else y + self.bias[:, None, None]
-            return y * self.mixture.mask(self.dims["channels"], y, 1) if self.mask else y
-        slices = self._slices()
-        return F.conv2d(
-            x, slices["weight"], slices.get("bias"), self.stride, self._padding(), 1, self.values["channels"]
-        )
-
-    def extract(self) -> nn.Module:
-        slices, padding = self._slices(), self._padding()
-        channels, _, k, _ = slices["weight"].shape
-        options = {"groups": channels, "bias": "bias" in slices}
-        return plain_layer(nn.Conv2d, slices, channels, channels, k, self.stride, padding, **options)
-
-    def num_params(self, values: Values) -> int:
-        return self.flops(values, 1) + (0 if self.bias is None else values["channels"])
-
-    def flops(self, values: Values, positions: int) -> int:
-        return values["channels"] * values["kernel_size"] ** 2 * positions
-
-
-class Conv1d(ElasticLayer):
-    """A convolution over a sequence with bias: (N, in, L) -> (N, out, L / stride), padded to keep the length at 1."""
-
-    def __init__(self, in_channels: Dim, out_channels: Dim, kernel_size: Dim = 1, stride: int = 1) -> None:
-        super().__init__(in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size)
-        self.stride = stride
-        self.weights = _weights(kernel_size, 1, largest(out_channels), largest(in_channels))
-        self.bias = nn.Parameter(torch.zeros(largest(out_channels)))
-
-    def _slices(self) -> dict[str, Tensor]:
-        value = self.values
-        outs, weight = value["out_channels"], self.weights[str(value["kernel_size"])]
-        return {"weight": self.slice_of(weight, outs, value["in_channels"]), "bias": self.slice_of(self.bias, outs)}
-
-    def forward(self, x: Tensor) -> Tensor:
-        slices = self._slices()
-        return F.conv1d(x, slices["weight"], slices["bias"], self.stride, self.values["kernel_size"] // 2)
-
-    def extract(self) -> nn.Module:
-        slices = self._slices()
-        outs, ins, k = slices["weight"].shape
-        return plain_layer(nn.Conv1d, slices, ins, outs, k, self.stride, k // 2)
-
-    def num_params(self, values: Values) -> int:
-        return self.flops(values, 1) + values["out_channels"]
-
-    def flops(self, values: Values, positions: int) -> int:
-        return values["in_channels"] * values["out_channels"] * values["kernel_size"] * positions
+    def _channels(self, of: Mapping[str, Any]) -> tuple[Any, Any]:
+        return of["channels"], 1
 
 
 class Linear(ElasticLayer):

@@ -12,19 +12,18 @@ from torch import Tensor, nn
 from fpnas.elastic.base import ElasticLayer
 from fpnas.elastic.conv import DepthwiseConv2d
 from fpnas.elastic.norm import BatchNorm, LayerNorm
-from fpnas.elastic.recurrent import RecurrentCell
 
 _NORMS = (
     BatchNorm | LayerNorm | nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
 )
-_CELLS = RecurrentCell | nn.RNNCellBase | nn.RNNBase
+_RECURRENT = nn.RNNCellBase | nn.RNNBase
 _BY_FAN = ElasticLayer | nn.modules.conv._ConvNd | nn.Linear | nn.Embedding  # pyright: ignore[reportPrivateUsage]
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator, elastic_only: bool = False) -> None:
     """Draws every weight anew: Kaiming normal (fan out) for convolutions, N(0, 0.01) for linear layers and embeddings,
-    uniform within 1 / sqrt(hidden width) for recurrent cells; norms become the identity, biases 0.
+    uniform within 1 / sqrt(hidden size) for torch's recurrent layers; norms become the identity, biases 0.
 
     Args:
         module: anything; changed in place. Layers of kinds not named above, and parameters that a module holds itself,
@@ -37,10 +36,9 @@ def initialise(module: nn.Module, generator: torch.Generator, elastic_only: bool
             continue
         if isinstance(layer, _NORMS):
             _reset(layer)
-        elif isinstance(layer, _CELLS):
-            hidden = layer.weight_hh.shape[1] if isinstance(layer, RecurrentCell) else layer.hidden_size
+        elif isinstance(layer, _RECURRENT):
             for parameter in layer.parameters(recurse=False):
-                _fill_uniform(parameter, hidden**-0.5, generator)
+                _fill_uniform(parameter, layer.hidden_size**-0.5, generator)
         elif isinstance(layer, _BY_FAN):
             _initialise_by_fan(layer, generator)
 

@@ -6,7 +6,6 @@ running ones alone: the running statistics of a slice would average over archite
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -19,7 +18,7 @@ from fpnas.elastic.dims import Dim, largest, values_of
 from fpnas.errors import unknown_name
 
 
-class BatchNorm(ElasticLayer, ABC):
+class BatchNorm(ElasticLayer):
     """Batch norm over the first `channels` of its weights; momentum and epsilon as in `torch.nn.BatchNorm2d`."""
 
     running_mean: Tensor
@@ -27,6 +26,8 @@ class BatchNorm(ElasticLayer, ABC):
     num_batches_tracked: Tensor
 
     mixes = True
+    plain: type[nn.Module]
+    """torch's own class."""
 
     def __init__(self, num_features: Dim, eps: float = 1e-5, momentum: float = 0.1, mask: bool = True) -> None:
         super().__init__(num_features=num_features)
@@ -38,11 +39,6 @@ class BatchNorm(ElasticLayer, ABC):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
-
-    @property
-    @abstractmethod
-    def plain(self) -> type[nn.Module]:
-        """torch's own class."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self._normed(x)
@@ -72,17 +68,13 @@ class BatchNorm(ElasticLayer, ABC):
 class BatchNorm1d(BatchNorm):
     """On features (N, C) or sequences (N, C, L)."""
 
-    @property
-    def plain(self) -> type[nn.Module]:
-        return nn.BatchNorm1d
+    plain = nn.BatchNorm1d
 
 
 class BatchNorm2d(BatchNorm):
     """On maps (N, C, H, W)."""
 
-    @property
-    def plain(self) -> type[nn.Module]:
-        return nn.BatchNorm2d
+    plain = nn.BatchNorm2d
 
 
 @contextmanager

@@ -53,12 +53,16 @@ def is_leaf(module: nn.Module) -> bool:
     return stays_whole(module) or next(module.children(), None) is None
 
 
-def parts_of(part: Part, whole: Callable[[nn.Module], bool] = is_leaf) -> Iterator[Part]:
-    """The part itself and those within, each before what it holds; `whole` says into which not to look."""
+def parts_of(module: nn.Module, whole: Callable[[nn.Module], bool] = is_leaf) -> Iterator[Part]:
+    """The module itself and all within, each before what it holds; `whole` says into which not to look."""
+    return _walk(Part("", module), whole)
+
+
+def _walk(part: Part, whole: Callable[[nn.Module], bool]) -> Iterator[Part]:
     yield part
     if not whole(part.module):
         for child in children(part):
-            yield from parts_of(child, whole)
+            yield from _walk(child, whole)
 
 
 def children(part: Part) -> Iterator[Part]:

@@ -7,6 +7,7 @@ from fpnas.evaluators.base import (
     HasLayers,
     KnowsNetworks,
     Learned,
+    OnDevice,
     Rehearses,
     SoftEvaluator,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "HasLayers",
     "KnowsNetworks",
     "Learned",
+    "OnDevice",
     "ProxyEvaluator",
     "Rehearses",
     "SoftEvaluator",

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from fpnas.job import Stateful
 from fpnas.space import Arch, SearchSpace
 
 
@@ -25,11 +26,16 @@ class Learned:
     skipped: bool = False
 
 
-class Evaluator(Protocol):
+class Evaluator(Stateful, Protocol):
     """Judges architectures given as codes (K, V). A supernet with data is one; a table of known results is another.
 
-    What else some can do is said by the protocols below; a search asks with `isinstance`. Codes are on the CPU, and may
-    hold a row twice. docs/own-judge.md shows how to write one.
+    * Codes are on the CPU, K changes from step to step, and a row may come twice.
+    * Each step calls `train_step` and then `score` with the same codes; a warm-up `train_step` alone.
+    * Two of equal settings and state answer alike, in whatever order they are asked. The search's settings and the
+      method's replace those of the same name.
+    * What else some can do is said by the protocols below; a search asks with `isinstance`.
+
+    docs/own-judge.md shows how to write one.
     """
 
     @property
@@ -53,37 +59,22 @@ class Evaluator(Protocol):
         ...
 
     def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
-        """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search.
-
-        Called in each step, until a search freezes the weights.
-        """
+        """Trains the shared weights one step on these; `progress` in [0, 1) is the share of the search."""
         ...
 
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihood of a validation batch under each architecture, in nats, on the CPU, without a graph.
 
-        Called after `train_step` with the same codes, where a look ends; never in a warm-up. One that isn't finite says
-        that the architecture has diverged.
+        One that isn't finite says that the architecture has diverged.
         """
         ...
 
     def describe(self, arch: Arch) -> dict[str, Any]:
-        """The facts of an architecture that go into arch.json: "space", its name, and "choices" at least."""
-        ...
+        """The facts of an architecture that go into arch.json, plain JSON.
 
-    def settings(self) -> dict[str, Any]:
-        """The resolved settings, as plain JSON: two evaluators with equal ones do the same.
-
-        The search's and the method's replace those of the same name; see `Search.settings`.
+        "space", the space's name, and "choices" at least, from which the network is built again; "flops" and "params",
+        where they are there, go into result.json too.
         """
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that changes while it learns, loadable with `weights_only=True`."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
         ...
 
 
@@ -137,6 +128,16 @@ class FixedJudge(Evaluator, Protocol):
 
     def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """As `score`, on those images."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """An evaluator whose networks run on a device."""
+
+    @property
+    def device(self) -> str:
+        """Such as "cpu" or "cuda"."""
         ...
 
 

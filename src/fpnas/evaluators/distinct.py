@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float64, Int64
@@ -20,7 +21,7 @@ from torch import Tensor
 from fpnas.elastic import Supernet
 from fpnas.elastic.base import ElasticModule
 from fpnas.elastic.dims import Dim, choices_in, resolve
-from fpnas.elastic.submodules import Condition, Part, parts_of, satisfy
+from fpnas.elastic.submodules import Condition, parts_of, satisfy
 from fpnas.space import Choice, Option
 
 
@@ -60,7 +61,7 @@ def canonical(supernet: Supernet) -> Callable[[Int64[Tensor, "K V"]], Int64[Tens
     readers = _readers(supernet)
     # Whether a choice has an effect depends on those that its readers read, and on those that say whether they run.
     concerned = [
-        [v for v, other in enumerate(choices) if other != choice and any(r.reads(other) for r in readers[choice])]
+        [v for v, other in enumerate(choices) if other != choice and any(other in r.choices for r in readers[choice])]
         for choice in choices
     ]
 
@@ -87,9 +88,11 @@ class _Reader:
     dim: Dim
     conditions: tuple[Condition, ...]
 
-    def reads(self, choice: Choice) -> bool:
-        """Whether `choice` has a say in its value or in whether it runs."""
-        return any(choice in choices_in(dim) for dim in (self.dim, *(dim for dim, _ in self.conditions)))
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """Those that have a say in its value or in whether it runs."""
+        dims = self.dim, *(dim for dim, _ in self.conditions)
+        return tuple(dict.fromkeys(choice for dim in dims for choice in choices_in(dim)))
 
     def idle(self, choice: Choice, fixed: Mapping[str, Option]) -> bool:
         """Whether `choice` has no effect here under `fixed`: it doesn't run, or its argument doesn't change."""
@@ -102,7 +105,7 @@ class _Reader:
 def _readers(supernet: Supernet) -> dict[Choice, list[_Reader]]:
     """Of each choice, the different arguments that read it."""
     found: dict[Choice, dict[_Reader, None]] = {choice: {} for choice in supernet.space.choices}
-    for part in parts_of(Part("", supernet.module)):
+    for part in parts_of(supernet.module):
         if isinstance(part.module, ElasticModule):
             for dim in part.module.dims.values():
                 for choice in choices_in(dim):
@@ -112,13 +115,7 @@ def _readers(supernet: Supernet) -> dict[Choice, list[_Reader]]:
 
 def _everywhere(readers: Sequence[_Reader]) -> list[Choice]:
     """The choices that have a say at each of the readers: no other can idle what these read."""
-    said = [
-        dict.fromkeys(
-            choice for dim in (reader.dim, *(dim for dim, _ in reader.conditions)) for choice in choices_in(dim)
-        )
-        for reader in readers
-    ]
-    return [choice for choice in said[0] if all(choice in own for own in said[1:])]
+    return [choice for choice in readers[0].choices if all(choice in reader.choices for reader in readers[1:])]
 
 
 def _picks(choices: Sequence[Choice], fixed: Mapping[str, Option]) -> Iterator[dict[str, Option]]:

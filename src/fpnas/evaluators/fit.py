@@ -57,10 +57,10 @@ def facts_of(supernet: Supernet, data: Data, costs: tuple[Flops, Params], arch: 
     }
 
 
-def check_classes(supernet: Supernet, data: Data, images: Tensor) -> None:
+def check_classes(supernet: Supernet, data: Data, inputs: Tensor) -> None:
     """`InputError` where the supernet's classes aren't the data's."""
     with torch.no_grad(), batch_statistics(supernet):
-        outputs = supernet(images).shape[-1]
+        outputs = supernet(inputs).shape[-1]
     if outputs != data.num_classes:
         expected = f"a supernet of {data.num_classes} classes, as in {data.name!r}"
         raise InputError(expected, f"one of {outputs}", "give it num_classes")

@@ -1,7 +1,7 @@
 """Sampled networks that begin alike are run together as far as they do (ours).
 
 A supernet whose module is a chain of stages runs the K networks of a step as a tree: what the next network shares with
-the present one, from the images on, is kept rather than run again. Batch statistics included, its output is the same;
+the present one, from the inputs on, is kept rather than run again. Batch statistics included, its output is the same;
 its gradient is the sum of those that come back from all networks behind it, so it runs backwards once, after the last
 of them. One network at a time is in memory, since what is kept is a part of the present one. In a young search this
 saves the stem and some first blocks, the parts with the largest maps; in an old one, all but the blocks still open.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fpnas.elastic import ElasticModule, Stage, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.elastic.gathered import Gathered, Piece
-from fpnas.elastic.submodules import Condition, Part, holds, parts_of
+from fpnas.elastic.submodules import Condition, holds, parts_of
 from fpnas.space import Option
 
 Choices = Mapping[str, Option]
@@ -64,7 +64,7 @@ class _Reads:
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._dims: list[tuple[tuple[Condition, ...], tuple[Dim, ...]]] = []
         for module in modules:
-            for part in parts_of(Part("", module), whole=lambda _: False):
+            for part in parts_of(module, whole=lambda _: False):
                 if isinstance(part.module, ElasticModule):
                     dims = tuple(dim for dim in part.module.dims.values() if choices_in(dim))
                     self._dims += [(part.conditions, dims)] if dims else []
@@ -98,7 +98,7 @@ class Walk:
     Args:
         chain: of the supernet.
         archs: what to run.
-        images: a batch.
+        inputs: a batch.
         gathered: of the gradients of slices, where gradients are wanted; None runs without a graph.
         context: entered around each run, such as an autocast.
 
@@ -110,11 +110,11 @@ class Walk:
         self,
         chain: Chain,
         archs: Sequence[Choices],
-        images: Tensor,
+        inputs: Tensor,
         gathered: Gathered | None,
         context: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        self.chain, self.archs, self.images = chain, archs, images
+        self.chain, self.archs, self.inputs = chain, archs, inputs
         self.gathered, self.context = gathered, context
         self.visits = chain.visits(archs)
         self.leaves: list[Tensor] = []
@@ -132,7 +132,7 @@ class Walk:
     def _run(self, index: int) -> Tensor:
         self.chain.supernet.select(self.archs[self.visits[index].numbers[0]])
         start = self._cuts[-1].depth if self._cuts else 0
-        x = self._cuts[-1].leaf if self._cuts else self.images
+        x = self._cuts[-1].leaf if self._cuts else self.inputs
         ends = self._ends(index)
         with self.context():
             for depth, stage in enumerate(self.chain.stages[start:], start=start + 1):

@@ -49,8 +49,8 @@ def combine(weights: OnlineWeights, split: Split) -> None:
 
 def own_rows(costs: Float64[Tensor, " K"]) -> list[int]:
     """Which of K architectures this rank runs: the dearest first, each to the rank that has the least to do."""
-    load, dealt = [0.0] * parallel.world_size(), [0] * len(costs)
+    work, dealt = [0.0] * parallel.world_size(), [0] * len(costs)
     for number in sorted(range(len(costs)), key=lambda k: (-float(costs[k]), k)):
-        dealt[number] = min(range(len(load)), key=lambda rank: load[rank])
-        load[dealt[number]] += float(costs[number])
+        dealt[number] = min(range(len(work)), key=lambda rank: work[rank])
+        work[dealt[number]] += float(costs[number])
     return [number for number, rank in enumerate(dealt) if rank == parallel.rank()]

@@ -118,14 +118,14 @@ class SupernetEvaluator(OfSupernet):
 
     def train_step(self, codes: Int64[Tensor, "K V"], progress: float) -> Learned:
         """One SGD step on the next batch of the weights' half; repeated architectures are run once."""
-        images, labels = self._next_batch(progress)
+        inputs, labels = self._next_batch(progress)
         whole = len(self._train_order.batch(self._steps - 1))
         scale = whole / divisor(self.temperature, whole)
         rows, counts = codes.unique(dim=0, return_counts=True)
         own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
-            walk, repeats = self._walk(rows[own], images, gathered), counts[own]
+            walk, repeats = self._walk(rows[own], inputs, gathered), counts[own]
             weights = OnlineWeights(self._parameters, self.negligible, walk.leaves)
             for numbers, logits in walk:
                 loss = F.cross_entropy(self._full(logits), labels)
@@ -141,28 +141,28 @@ class SupernetEvaluator(OfSupernet):
 
     def mixed_train_step(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
         """One step on the next batch of the weights' half, under a mixture of all architectures."""
-        images, labels = self._next_batch(progress)
+        inputs, labels = self._next_batch(progress)
         self._weights.zero_grad()
-        loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, images, labels)
+        loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, inputs, labels)
         loss.backward()
         moved = self._weights.step()
         return Learned(float(loss.detach()), skipped=not moved)
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the alpha half's batch that goes with the last step; differentiable in `weights`."""
-        images, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        inputs, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
         for parameter in self._parameters:  # the graph is for alpha alone
             parameter.requires_grad_(False)
         try:
-            return self._soft_loss(weights, images, labels)
+            return self._soft_loss(weights, inputs, labels)
         finally:
             for parameter in self._parameters:
                 parameter.requires_grad_(True)
 
-    def _soft_loss(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def _soft_loss(self, weights: Mapping[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
         self.supernet.train()
         with batch_statistics(self.supernet), self._autocast():
-            logits = self.supernet.mix(weights)(images)
+            logits = self.supernet.mix(weights)(inputs)
         return F.cross_entropy(self._full(logits), labels)
 
     def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
@@ -174,13 +174,13 @@ class SupernetEvaluator(OfSupernet):
     @torch.no_grad()
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihoods of the batch of the alpha half that goes with the last step, summed over its images."""
-        images, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        inputs, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
         rows, back = codes.unique(dim=0, return_inverse=True)
         own = self._own(rows)
         self.supernet.train()
         with batch_statistics(self.supernet):
             losses = torch.zeros(len(rows), dtype=torch.float64)
-            losses[own] = self._losses(rows[own], images, labels)
+            losses[own] = self._losses(rows[own], inputs, labels)
         return -parallel.all_reduce_sum(losses)[back]
 
     @property
@@ -199,14 +199,14 @@ class SupernetEvaluator(OfSupernet):
         self.supernet.train()
         with batch_statistics(self.supernet):
             for part in self._judged.tensor_split(max(1, round(len(self._judged) / JUDGED_AT_ONCE))):
-                images, labels = self._batches.at(part)
-                losses += self._losses(rows, self.data.normalize(images), labels)
+                inputs, labels = self._batches.at(part)
+                losses += self._losses(rows, self.data.normalize(inputs), labels)
         return -losses[back]
 
-    def _losses(self, rows: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def _losses(self, rows: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropies of distinct architectures, summed over the images."""
         losses = torch.zeros(len(rows), dtype=torch.float64)
-        for numbers, logits in self._walk(rows, images):
+        for numbers, logits in self._walk(rows, inputs):
             losses[list(numbers)] = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
         return losses
 
@@ -223,12 +223,12 @@ class SupernetEvaluator(OfSupernet):
         Raises:
             InputError: the memory will not do.
         """
-        images, labels = self._batch(self._train, self._train_order, step=0)
+        inputs, labels = self._batch(self._train, self._train_order, step=0)
         largest = list(self._costs[0].table.extreme(-1)[1])
         even = {c.name: torch.full((len(c.options),), 1 / len(c.options)) for c in self.space.choices}
 
         def loss_of(num: int) -> Tensor:
-            some, right = images[:num].clone(), labels[:num].clone()  # with storage of their own, whose size counts
+            some, right = inputs[:num].clone(), labels[:num].clone()  # with storage of their own, whose size counts
             if mixed:
                 weights = {name: weight.to(self.device) for name, weight in even.items()}
                 return self._soft_loss(weights, some, right)
@@ -271,17 +271,17 @@ class SupernetEvaluator(OfSupernet):
             return list(range(len(rows)))
         return own_rows(self._costs[0](rows).double())
 
-    def _walk(self, rows: Tensor, images: Tensor, gathered: Gathered | None = None) -> Walk:
-        return Walk(self._chain, [self.space.decode(row) for row in rows.tolist()], images, gathered, self._autocast)
+    def _walk(self, rows: Tensor, inputs: Tensor, gathered: Gathered | None = None) -> Walk:
+        return Walk(self._chain, [self.space.decode(row) for row in rows.tolist()], inputs, gathered, self._autocast)
 
     def _of_batch(self, loss: Tensor) -> float:
         """The whole batch's loss, from this rank's part of it."""
         value = loss.detach().cpu().double()
         return float(parallel.all_reduce_sum(value) if self.split == "data" else value)
 
-    def _logits(self, row: list[int], images: Tensor) -> Tensor:
+    def _logits(self, row: list[int], inputs: Tensor) -> Tensor:
         with self._autocast():
-            return self._full(self.supernet.select(self.space.decode(row))(images))
+            return self._full(self.supernet.select(self.space.decode(row))(inputs))
 
     def _full(self, logits: Tensor) -> Tensor:
         """In the precision that losses are taken in."""
@@ -289,5 +289,5 @@ class SupernetEvaluator(OfSupernet):
 
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
         chosen = order.batch(self._steps if step is None else step)
-        images, labels = self._batches.at(half[parallel.share(chosen) if self.split == "data" else chosen])
-        return self.data.normalize(images), labels
+        inputs, labels = self._batches.at(half[parallel.share(chosen) if self.split == "data" else chosen])
+        return self.data.normalize(inputs), labels

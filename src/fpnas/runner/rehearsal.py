@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from fpnas.job import Job
+from fpnas.evaluators import OnDevice
+from fpnas.job import Job, Rehearsed
 from fpnas.search.loop import Search
 
 _MEMINFO = Path("/proc/meminfo")
@@ -51,8 +52,12 @@ def rehearse(job: Job[object]) -> int:
     Raises:
         InputError: the memory will not do.
     """
-    play = getattr(job, "rehearse", None)
-    return 0 if play is None else play(free_memory(getattr(getattr(job, "evaluator", None), "device", "cpu")))
+    return job.rehearse(free_memory(_device(job))) if isinstance(job, Rehearsed) else 0
+
+
+def _device(job: Job) -> str:
+    evaluator = job.evaluator if isinstance(job, Search) else None
+    return evaluator.device if isinstance(evaluator, OnDevice) else "cpu"
 
 
 def forecast(job: Search, max_steps: int | None = None) -> Forecast:
@@ -73,7 +78,7 @@ def forecast(job: Search, max_steps: int | None = None) -> Forecast:
         steps=steps,
         seconds_per_step=whole,
         seconds=warm_up * only_weights + (steps - warm_up) * whole,
-        memory_mb=peak_memory_mb(getattr(job.evaluator, "device", "cpu")),
+        memory_mb=peak_memory_mb(_device(job)),
         largest_mb=round(largest / MIB, 1),
     )
 

@@ -12,12 +12,13 @@ from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError, unknown_name
 from fpnas.estimators import Temperature, architecture_loss, divisor, importance_weights
+from fpnas.job import Stateful
 from fpnas.memory import Memory
 from fpnas.search.cost_term import CostTerm
 from fpnas.search.strategy import Scores
 
 
-class AlphaUpdate(ABC):
+class AlphaUpdate(Stateful, ABC):
     """What becomes of the scores of K architectures.
 
     `cost_term` is the budget's part in it. Without one, all that are scored must be drawn within the budget.
@@ -40,18 +41,6 @@ class AlphaUpdate(ABC):
         self, distribution: ArchDistribution, scores: Scores, budget: Budget | None, generator: torch.Generator
     ) -> None:
         """Moves alpha; the generator is for costs that are averaged over samples."""
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What decides its course, plain JSON."""
-
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """What changes."""
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
 
 
 class Gradient(AlphaUpdate):

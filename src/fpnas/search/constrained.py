@@ -75,8 +75,8 @@ def best_within(
         best = tuple(samples[distribution.log_prob(samples).argmax()].tolist())
         how = "mode" if best == tuple(mode[0].tolist()) else how
     if how != "mode" and table is not None:
-        floor = -np.inf if best is None else float(distribution.log_prob(torch.tensor([best])).detach())
-        found = _exact(distribution, table, target, floor)
+        least = -np.inf if best is None else float(distribution.log_prob(torch.tensor([best])).detach())
+        found = _exact(distribution, table, target, least)
         if found is not None:
             best, how = found, "exact"
     if how == "sampled" and target > 0 and target >= cost.bounds()[0]:
@@ -114,10 +114,10 @@ def best_seen(
     return WithinBudget(distribution.space.decode(codes[best].tolist()), log_prob, float(costs[best]), "seen")
 
 
-def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, floor: float) -> tuple[int, ...] | None:
+def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, least: float) -> tuple[int, ...] | None:
     """The codes of the answer; None where no architecture meets the target or there are too many labels.
 
-    `floor` is the log-probability of a feasible architecture: what can't reach it is dropped.
+    `least` is the log-probability of a feasible architecture: what can't reach it is dropped.
     """
     plan = _Plan(distribution, table)
     log_table = distribution.log_table().detach().numpy()
@@ -127,7 +127,7 @@ def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, f
     costs, log_probs = np.full(1, table.constant), np.zeros(1)
     for number, cell in enumerate(distribution.partition):
         options = np.array(list(np.ndindex(*(table.space.cardinalities[v] for v in cell))))
-        useful = np.flatnonzero(log_table[number, : len(options)] + log_probs.max() + gains[number + 1] >= floor - 1e-9)
+        useful = np.flatnonzero(log_table[number, : len(options)] + log_probs.max() + gains[number + 1] >= least - 1e-9)
         if len(codes) * len(useful) > MAX_LABELS:
             return None
         codes = np.repeat(codes, len(useful), axis=0)
@@ -138,7 +138,7 @@ def _exact(distribution: ArchDistribution, table: AdditiveCost, target: float, f
             costs = costs + factor.table[tuple(codes[:, v] for v in factor.scope)]
         frontier, rest = plan.frontiers[number], plan.rests[number]
         cheapest = costs + rest[tuple(codes[:, v] for v in frontier)]
-        keep = (cheapest <= target + slack) & (log_probs + gains[number + 1] >= floor - 1e-9)
+        keep = (cheapest <= target + slack) & (log_probs + gains[number + 1] >= least - 1e-9)
         codes, costs, log_probs = codes[keep], costs[keep], log_probs[keep]
         if not len(codes):
             return None
@@ -187,6 +187,6 @@ def _undominated(
     # Within a state, by falling probability: a label stays if it is cheaper than all before it.
     starts = np.flatnonzero(np.r_[True, state[1:] != state[:-1]])
     for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-        least = np.minimum.accumulate(costs[start:stop])
-        keep[start + 1 : stop] = costs[start + 1 : stop] < least[:-1]
+        cheapest = np.minimum.accumulate(costs[start:stop])
+        keep[start + 1 : stop] = costs[start + 1 : stop] < cheapest[:-1]
     return order[keep]

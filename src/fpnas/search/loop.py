@@ -89,30 +89,30 @@ class Search:
         number = self.steps_done
         warmup = round(self.warmup * self.steps_total)
         state = SearchState(number, self.steps_total, warmup, self.seed, self.before_scores)
-        told = self.strategy.step(self.evaluator, self.budget, state)
-        self.skips.note(told.skipped, number)
-        finite = None if told.score is None else told.score[told.score.isfinite()]
-        diverged = 0 if told.score is None or finite is None else len(told.score) - len(finite)
+        done = self.strategy.step(self.evaluator, self.budget, state)
+        self.skips.note(done.skipped, number)
+        finite = None if done.score is None else done.score[done.score.isfinite()]
+        diverged = 0 if done.score is None or finite is None else len(done.score) - len(finite)
         self._diverged += diverged
-        cost = None if self.budget is None else self.budget.cost(told.codes)
+        cost = None if self.budget is None else self.budget.cost(done.codes)
         self.steps_done += 1
-        if not told.looking:
-            self._num_samples_total += len(told.codes)
-            self._remember(told.codes, told.score, cost)
+        if not done.looking:
+            self._num_samples_total += len(done.codes)
+            self._remember(done.codes, done.score, cost)
         metrics = {
             "step": number,
             "epoch": number // self.evaluator.steps_per_epoch,
-            "entropy": told.entropy,
-            "num_samples": len(told.codes),
-            "train_loss": told.loss,
+            "entropy": done.entropy,
+            "num_samples": len(done.codes),
+            "train_loss": done.loss,
             "val_loss": None if finite is None or not len(finite) else -float(finite.mean()),
             "cost_mean": None if cost is None else float(cost.mean()),
             "joined": self.joined,
         }
-        if told.looking:
+        if done.looking:
             metrics["drawn"] = 0  # the K networks count when the look at them ends
-        if diverged or told.skipped:
-            metrics |= {"diverged": diverged, "skipped": told.skipped}
+        if diverged or done.skipped:
+            metrics |= {"diverged": diverged, "skipped": done.skipped}
         epoch, into_epoch = divmod(self.steps_done, self.evaluator.steps_per_epoch)
         return Step(metrics, {} if into_epoch else {"distribution.jsonl": self._epoch_line(epoch - 1)})
 
@@ -190,20 +190,17 @@ class Search:
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""
         budget = self.budget
-        # A folder's run is one of the same numbers.
-        measured = (
-            {} if budget is None or not isinstance(budget.cost, Measured) else {"cost_digest": budget.cost.digest}
-        )
         return {
-            **measured,
+            # A folder's run is one of the same numbers.
+            **({"cost_digest": budget.cost.digest} if budget and isinstance(budget.cost, Measured) else {}),
             **self.evaluator.settings(),
             "method": self.method,
             "epochs": self.epochs,
             "seed": self.seed,
             "warmup": self.warmup,
             **self.strategy.settings(),
-            "cost": None if budget is None else budget.cost.name,
-            "target": None if budget is None else budget.target,
+            "cost": budget and budget.cost.name,
+            "target": budget and budget.target,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -223,8 +220,8 @@ class Search:
         self.strategy.load_state_dict(state["strategy"])
         self.steps_done = state["steps_done"]
         self._num_samples_total = state["num_samples_total"]
-        self._diverged = state.get("diverged", 0)
-        self.skips.load_state_dict(state.get("skips", {}))
+        self._diverged = state["diverged"]
+        self.skips.load_state_dict(state["skips"])
         self._epoch_samples = {name: list(values) for name, values in state["epoch_samples"].items()}
         self._seen = {tuple(codes): (total, count) for codes, total, count in state["seen"]}
 

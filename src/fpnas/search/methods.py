@@ -1,4 +1,9 @@
-"""The published methods, a function each on the one loop. Ours are in `ours`."""
+"""The published methods, a function each on the one loop. Ours are in `ours`.
+
+All take an evaluator, which judges architectures; a budget, what these may cost, or None to search without; `epochs`,
+the length of the search; `seed`, of what is drawn; and `warmup`, the fraction of the epochs in which weights alone
+learn (ours). They raise `InputError` where a name is unknown, a number out of range, or arguments don't go together.
+"""
 
 from __future__ import annotations
 
@@ -43,22 +48,14 @@ def fpnas(
     the most probable architecture within the budget.
 
     Args:
-        evaluator: judges architectures.
-        budget: what they may cost; None searches without.
         lam: lambda, architectures for each nat of entropy.
         join_at: theta, as a fraction of the epochs; 1 is never.
-        epochs: length of the search.
-        seed: of the sampled architectures.
         at_least: the least K (open in the paper): with 1 nothing is learnt.
         temperature: of the likelihood (open in the paper); see `estimators.divisor`.
         baseline: "none" is the paper's, "mean" subtracts 1/K from the weights (ours).
         cost_term: of the loss; by default the paper's. None draws within the budget instead (ours): alpha then follows
             the gradient of log P(A|alpha, cost <= target).
         lr: of alpha (open in the paper).
-        warmup: fraction of the epochs with weights only (ours).
-
-    Raises:
-        InputError: an unknown name, a number out of range, or arguments that don't go together.
 
     Example:
         >>> from fpnas import Flops, SupernetEvaluator, data, spaces

@@ -2,6 +2,7 @@
 
 `fpnas_posterior` learns from all past scores, also where they age as those of shared weights do. `fpnas_thompson` is
 for scores that never age, such as those of short trainings and of tables, and makes the most of each.
+Evaluator, budget, `epochs`, `seed` and `warmup` are as in `methods`.
 """
 
 from __future__ import annotations
@@ -51,14 +52,9 @@ def fpnas_posterior(
     See `fpnas.memory` for the regression. The answer is the most probable architecture within the budget.
 
     Args:
-        evaluator: judges architectures.
-        budget: what they may cost; None searches without. Several, of one cost and rising targets, make one search
-            with a distribution for each, see `fpnas.search.multi_budget`.
-        lam: lambda, architectures for each nat of entropy.
-        join_at: theta, as a fraction of the epochs: there the variables of a group are joined. 1 is never.
-        epochs: length of the search.
-        seed: of the sampled architectures.
-        at_least: the least K.
+        budget: several, of one cost and rising targets, make one search with a distribution for each; see
+            `fpnas.search.multi_budget`.
+        lam, join_at, at_least: as of `methods.fpnas`.
         temperature: of the likelihood; see `estimators.divisor`.
         cooling: what the temperature is multiplied by over the search, evenly on a log scale. Below 1 the entropy
             falls further, so fewer are sampled, and what is found is worse.
@@ -66,11 +62,7 @@ def fpnas_posterior(
             "distinct" each distinct network, so that those with bypassed blocks, which go by many codes, aren't
             favoured: it needs an evaluator that knows its networks, as those of supernets do.
         memory: of scores; by default one that suits the evaluator.
-        warmup: fraction of the epochs with weights only.
-        warm_samples: the most architectures of a step there; by default 2 on supernets, else as many as later.
-
-    Raises:
-        InputError: an unknown name, a number out of range, or arguments that don't go together.
+        warm_samples: the most architectures of a step of the warm-up; by default 2 on supernets, else as many as later.
     """
     if prior not in get_args(Prior):
         raise unknown_name("prior", prior, get_args(Prior))
@@ -107,13 +99,8 @@ def fpnas_thompson(
     probable as another before any score. The answer is the best network scored, by what the process expects of it.
 
     Args:
-        evaluator: judges architectures.
-        budget: what they may cost; None searches without.
-        lam: lambda, architectures for each nat of entropy.
-        join_at: theta, as a fraction of the epochs: from there on alpha is of joint tables. 1 is never.
-        epochs: length of the search; of short trainings the number of looks at K networks.
-        seed: of the drawn architectures.
-        at_least: the least K.
+        lam, join_at, at_least: as of `methods.fpnas`.
+        epochs: of short trainings the number of looks at K networks.
 
     Raises:
         InputError: an evaluator whose scores age, several budgets, or a number out of range.

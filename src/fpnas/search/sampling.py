@@ -1,6 +1,6 @@
 """`Sampling`: methods that learn P(A|alpha) from K sampled architectures a step (FP-NAS sections 3.2 to 3.4, PARSEC).
 
-What they do with the scores is a `AlphaUpdate`; see `moves`.
+What they do with the scores is an `AlphaUpdate`.
 """
 
 from __future__ import annotations

@@ -97,32 +97,26 @@ class Soft(Strategy):
         skipped = False
         if not state.warming_up and state.number % self.alpha_every == 0:
             weights = self._weights(state, "alpha")
-            names = [choice.name for choice in self.distribution.space.choices]
-            loss = evaluator.soft_loss(dict(zip(names, weights, strict=True)))
+            loss = evaluator.soft_loss(weights)
             total = loss.double()
             if self.cost_term is not None and budget is not None and budget.binds:
-                total = total + self.cost_term.mixed(budget, weights)
+                total = total + self.cost_term.mixed(budget, list(weights.values()))
             self._optimizer.zero_grad()
             total.backward()
-            skipped = not all(
-                bool(p.grad.isfinite().all()) for p in self.distribution.parameters() if p.grad is not None
-            )
+            gradient = self.distribution.logits.grad
+            skipped = gradient is not None and not bool(gradient.isfinite().all())
             if not skipped:
                 self._optimizer.step()
-        names = [choice.name for choice in self.distribution.space.choices]
-        learned = evaluator.mixed_train_step(
-            dict(zip(names, self._weights(state, "weights"), strict=True)), state.progress
-        )
+        learned = evaluator.mixed_train_step(self._weights(state, "weights"), state.progress)
         mode = torch.tensor([self.distribution.space.encode(self.distribution.mode())])
         score = None if loss is None else likelihood(-loss.detach().double().cpu().reshape(1))
         return StepResult(mode, score, learned.loss, entropy, learned.skipped or skipped)
 
-    def _weights(self, state: SearchState, purpose: str) -> list[Tensor]:
-        """One weight vector a choice, by the distribution's rows."""
+    def _weights(self, state: SearchState, purpose: str) -> dict[str, Tensor]:
+        """The mixture's: choice -> weights of its options."""
         draws = generator(state.seed, "mixtures", purpose, state.number)
-        table = self.distribution.log_table()
-        sizes = self.distribution.space.cardinalities
-        return [self.relax(row[:size], state.annealed, draws) for row, size in zip(table, sizes, strict=True)]
+        rows = zip(self.distribution.space.choices, self.distribution.log_table(), strict=True)
+        return {c.name: self.relax(row[: len(c.options)], state.annealed, draws) for c, row in rows}
 
     def settings(self) -> dict[str, Any]:
         relax = self.relax

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from fpnas.cost import Budget
 from fpnas.distribution import ArchDistribution
 from fpnas.evaluators import Evaluator, Gradual, Learned
+from fpnas.job import Stateful
 from fpnas.space import SearchSpace
 
 
@@ -56,7 +56,7 @@ class SearchState:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step did.
+    """What a step did, from which the search makes its line of metrics.jsonl.
 
     Args:
         codes: the K architectures, (K, V).
@@ -111,13 +111,22 @@ class Scores:
         return self if bool(kept.all()) else replace(self, codes=self.codes[kept], loglik=self.loglik[kept])
 
 
-class Strategy(ABC):
-    """Has architectures learn and scored, and draws its conclusions.
+class Strategy(Stateful, ABC):
+    """Has architectures trained and scored, and learns from the scores.
 
-    `distribution` is what the strategy has learnt. Where it learns none (random search, evolution) that stays uniform,
-    and `answers_from_seen` says that the answer is the best architecture scored. `mixes` says that it runs mixtures of
-    all architectures, `waits` that its looks may take many steps, as those of a `Gradual` judge do: `draw` then gives
-    the same codes until the look ends. docs/own-method.md shows how to write one.
+    * Its course is a function of seed, settings, state and scores alone: random numbers come from `streams.generator`,
+      with the search's seed and the step's number.
+    * Its settings replace the evaluator's of the same name.
+    * An architecture's score that isn't finite says that it has diverged, maybe all have; see `Scores.finite`.
+
+    docs/own-method.md shows how to write one.
+
+    Attributes:
+        distribution: what it has learnt; uniform where it learns none (random search, evolution).
+        answers_from_seen: the answer is the best architecture scored, not the distribution's.
+        mixes: it runs mixtures of all architectures.
+        waits: its looks may take many steps, as those of a `Gradual` judge do: `draw` then gives the same codes until
+            the look ends.
     """
 
     answers_from_seen = False
@@ -130,18 +139,6 @@ class Strategy(ABC):
     @abstractmethod
     def step(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> StepResult:
         """One step of the search."""
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What decides its course, plain JSON; a name that the evaluator's settings have too replaces it there."""
-
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """What changes while it runs, loadable with `weights_only=True`; copies of tensors that change in place."""
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
 
     @property
     def targets(self) -> Sequence[tuple[Budget, ArchDistribution]]:
@@ -180,8 +177,7 @@ class DrawingStrategy(Strategy):
     def draw(self, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> tuple[Tensor, float]:
         """The step's architectures, (K, V) on the CPU, and the entropy in nats of what these are drawn from.
 
-        Called in each step, those of the warm-up too. A function of the strategy's state, `state.seed` and
-        `state.number` alone: random numbers come from `streams.generator`.
+        Called in each step, those of the warm-up too.
         """
 
     def train_step(self, evaluator: Evaluator, codes: Tensor, state: SearchState) -> Learned:

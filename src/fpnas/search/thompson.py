@@ -83,7 +83,7 @@ class Thompson(DrawingStrategy):
     def tell(self, scores: Scores, evaluator: Evaluator, budget: Budget | None, state: SearchState) -> None:
         """Alpha by all scores so far, and the K to be next."""
         codes = scores.codes
-        new = ~_among(codes, self.process.codes) & ~_repeated(codes)
+        new = _unseen(codes, self.process.codes)
         self.process.add(codes[new], (scores.loglik / scores.num_images)[new])
         due = self.join_at < 1 and state.number + 1 >= round(self.join_at * state.total)
         if due and self.distribution.partition != groups(self.distribution.space):
@@ -116,7 +116,7 @@ class Thompson(DrawingStrategy):
 
     def _pick(self, choice: Tensor, opinions: Tensor) -> Tensor:
         """(K, V), none twice: each opinion's best of those not yet scored; where none is left, of all."""
-        unseen = ~_among(choice, self.process.codes)
+        unseen = _unseen(choice, self.process.codes)
         choice, opinions = (choice[unseen], opinions[:, unseen]) if bool(unseen.any()) else (choice, opinions)
         opinions = opinions[: len(choice)].clone()
         for number, opinion in enumerate(opinions):
@@ -164,13 +164,10 @@ def _simplest(evaluator: Evaluator, codes: Tensor) -> Tensor:
     return evaluator.canonical(codes) if isinstance(evaluator, KnowsNetworks) else codes
 
 
-def _among(codes: Tensor, others: Tensor) -> Tensor:
-    """(M,), which of the codes (M, V) are among the others."""
-    known = set(map(tuple, others.tolist()))
-    return torch.tensor([tuple(row) in known for row in codes.tolist()], dtype=torch.bool)
-
-
-def _repeated(codes: Tensor) -> Tensor:
-    """(K,), which of the codes (K, V) have come before."""
-    rows = list(map(tuple, codes.tolist()))
-    return torch.tensor([row in rows[:number] for number, row in enumerate(rows)], dtype=torch.bool)
+def _unseen(codes: Tensor, others: Tensor) -> Tensor:
+    """(M,), which of the codes (M, V) are neither among the others nor came before."""
+    known, unseen = set(map(tuple, others.tolist())), list[bool]()
+    for row in map(tuple, codes.tolist()):
+        unseen.append(row not in known)
+        known.add(row)
+    return torch.tensor(unseen, dtype=torch.bool)

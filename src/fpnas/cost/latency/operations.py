@@ -110,7 +110,7 @@ def operation_sites(supernet: Supernet, input_shape: tuple[int, ...]) -> tuple[O
             if calls:
                 seen.setdefault(part.path, _Seen(calls)).by_arch.append((arch, calls[0]))
     sites = [OperationSite(*standalone.of_empty_network())]
-    for part in parts_of(Part("", supernet.module), _whole):
+    for part in parts_of(supernet.module, _whole):
         sites += _sites_of(part, seen, supernet)
     return tuple(sites)
 
