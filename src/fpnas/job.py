@@ -51,11 +51,7 @@ class Stateful(Protocol):
 
 
 class Job(Stateful, Protocol[Found_co]):
-    """A resumable sequence of steps.
-
-    It may also have `rehearse(room)`, see `Search`, which is called before the first step, and `origin`: plain JSON
-    that a new run.json says beside the settings, such as where the data came from.
-    """
+    """A resumable sequence of steps. It may also be `Rehearsed` or `FromData`."""
 
     @property
     def kind(self) -> str:
@@ -92,6 +88,14 @@ class Rehearsed(Protocol):
     def rehearse(self, room: int | None = None) -> int:
         """Bytes that a step is expected to need; `InputError` where `room` bytes will not do."""
         ...
+
+
+@runtime_checkable
+class FromData(Protocol):
+    """A job that knows where its data came from."""
+
+    origin: dict[str, Any]
+    """Plain JSON, which a new run.json holds beside the settings."""
 
 
 @final

@@ -55,7 +55,7 @@ def rehearse(job: Job[object]) -> int:
     return job.rehearse(free_memory(_device(job))) if isinstance(job, Rehearsed) else 0
 
 
-def _device(job: Job) -> str:
+def _device(job: Job[object]) -> str:
     evaluator = job.evaluator if isinstance(job, Search) else None
     return evaluator.device if isinstance(evaluator, OnDevice) else "cpu"
 

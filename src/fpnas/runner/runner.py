@@ -20,7 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from fpnas import parallel
 from fpnas.errors import InputError, RunFolderError, reason
-from fpnas.job import Found_co, Job
+from fpnas.job import Found_co, FromData, Job
 from fpnas.runner.callbacks import Callback, GuardedCallbacks, steps_logged
 from fpnas.runner.checkpoint import LOGS, has_checkpoint, load_checkpoint, save_checkpoint
 from fpnas.runner.folder import RunFolder
@@ -136,7 +136,7 @@ def _claimed(
     """The run's folder; None on other ranks than 0, which write nothing."""
     if parallel.rank() > 0:
         return nullcontext()
-    told = {**_facts(), **getattr(job, "origin", {}), **facts, "steps_total": job.steps_total}
+    told = {**_facts(), **(job.origin if isinstance(job, FromData) else {}), **facts, "steps_total": job.steps_total}
     return RunFolder(folder, job.kind, settings, told)
 
 
