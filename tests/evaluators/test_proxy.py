@@ -80,17 +80,17 @@ def test_an_architecture_has_one_score_whatever_it_is_looked_at_with() -> None:
 
 def test_images_are_shrunk_but_not_below_what_the_space_takes() -> None:
     tiny = fpnas.spaces.tiny(in_channels=1, num_classes=h.CLASSES)
-    assert [ProxyEvaluator(tiny, h.made_up(size=size)).image_size for size in (16, 20, 28, 32, 64)] == [
-        16,
-        16,
-        20,
-        20,
-        40,
-    ]
+    sizes = {size: ProxyEvaluator(tiny, h.made_up(size=size)).image_size for size in (16, 20, 28, 32, 36, 64)}
+    assert sizes == {16: 16, 20: 16, 28: 16, 32: 16, 36: 20, 64: 32}
     assert judge().image_size == 8
     evaluator = ProxyEvaluator(tiny, h.made_up(size=32), image_size=24, steps=1)
     assert evaluator.describe(tiny.space.decode([0] * len(tiny.space)))["image_size"] == 32
     assert evaluator.settings()["proxy_size"] == 24
+
+
+def test_the_rate_is_in_proportion_to_the_batch() -> None:
+    rates = {size: judge(batch_size=size, lr=None).settings()["lr"] for size in (16, 64, 128)}
+    assert rates == pytest.approx({16: 0.1, 64: 0.4, 128: 0.8})
 
 
 def test_other_data_than_images_are_taken_as_they_are() -> None:

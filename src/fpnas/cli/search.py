@@ -62,9 +62,7 @@ def search(
             "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (4), or epochs of shared weights (10)."
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=2, help="Images a step; by default 64, of short trainings 128.")
-    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 64,
     split: Annotated[
         str | None,
         typer.Option(
@@ -114,10 +112,10 @@ def search(
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
         where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
         if method == SHORT:
-            task = ProxyEvaluator(supernet, images, batch_size=batch_size or 128, **where)
+            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **where)
         else:
             way = cast("Split", split or "data")
-            task = SupernetEvaluator(supernet, images, batch_size=batch_size or 64, split=way, **where)
+            task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
         budgets: list[Budget] = []
         keep = None
         for flag, values in given.items():

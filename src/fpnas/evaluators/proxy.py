@@ -1,7 +1,7 @@
 """`ProxyEvaluator`: judges an architecture by a short training of its own, from scratch and on small images (ours).
 
 Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
-know the better ones; a few hundred steps of a network's own, at five eighths of the image size, do (docs/methods.md).
+know the better ones; a few hundred steps of a network's own, at half of the image size, do (docs/methods.md).
 
 A look at K architectures takes `steps_per_look` steps: `train_step` has each of the K take one step on the same batch,
 and `score` says how likely each makes held-back training images in the end. All begin at one seed and see the same
@@ -31,12 +31,18 @@ from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.streams import as_global, generator
 
-STEPS = 300
-"""Of a look, at least: after half as many, networks of one cost are ranked by chance."""
+BATCH_SIZE = 64
+"""Images of a step. A network learns by steps: with twice the images in half of the steps, at the same cost, the ranks
+of networks of one cost are less those of the truth."""
 
-SHRUNK = 5 / 8
-"""To what share of its side an image is shrunk. At a half the ranks of networks of one cost are far less those of the
-truth, above it dearer."""
+STEPS = 600
+"""Of a look, at least: after a quarter of them, networks of one cost are ranked by chance."""
+
+LR = 0.4
+"""For steps of `BATCH_SIZE` images, and in proportion to them."""
+
+SHRUNK = 1 / 2
+"""To what share of its side an image is shrunk."""
 
 LEAST_SIZE = 16
 """Pixels a side below which images aren't shrunk."""
@@ -66,6 +72,7 @@ class ProxyEvaluator(OfSupernet):
         steps: of a training; by default one epoch, at least `STEPS`.
         batch_size: images of a step.
         lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
+            By default 0.4 for batches of 64, and in proportion to the batch (Goyal et al. 2017).
         weight_decay: of SGD.
         label_smoothing: of the training's loss.
         clip: the gradient's greatest norm.
@@ -93,8 +100,8 @@ class ProxyEvaluator(OfSupernet):
         *,
         image_size: int | None = None,
         steps: int | None = None,
-        batch_size: int = 128,
-        lr: float = 0.8,
+        batch_size: int = BATCH_SIZE,
+        lr: float | None = None,
         weight_decay: float = 1e-4,
         label_smoothing: float = 0.05,
         clip: float = 5.0,
@@ -108,6 +115,7 @@ class ProxyEvaluator(OfSupernet):
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if steps is not None and steps < 1:
             raise InputError("1 step or more", str(steps), "use the default")
+        lr = LR * batch_size / BATCH_SIZE if lr is None else lr
         if not (math.isfinite(lr) and lr > 0):
             raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
         self.image_size = _size(supernet, data, image_size)
