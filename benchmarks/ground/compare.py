@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ from fpnas import InputError
 
 RUNS_AT = Path(__file__).parent / "runs"
 DRAWS = 2000
+TIMED = 3
+"""Networks of the pool whose training is timed here too."""
+
 RULE, RIDGE, RANDOM, HALVING = "rule: depth, splits, width", "ridge on a few", "best of random", "successive halving"
 OTHERS = (RULE, RIDGE, RANDOM, HALVING)
 SEARCHES_WITH = (
@@ -55,7 +59,8 @@ class Outcome:
         arch: the answer.
         flops: of the answer.
         val, test: its accuracy in per cent, held-back and test images.
-        search_seconds, train_seconds: of processor time.
+        search_seconds, train_seconds: of processor time, as they would be where the pool was made.
+        speed: how many of these seconds passed in one second of the run, see `speed_here`.
         steps, samples, entropy, first_k, last_k: of the search, see `arms.Found`; 0 without one.
         source: the digest of the code.
     """
@@ -69,6 +74,7 @@ class Outcome:
     search_seconds: float
     train_seconds: float
     source: str
+    speed: float = 1.0
     steps: int = 0
     samples: int = 0
     entropy: float = 0.0
@@ -80,11 +86,12 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
     """One run of an arm that searches, or of one that trains by a rule."""
     pool = ground.POOLS[name]
     digest = source(pool, arm)  # of the code as it is when the run begins
+    speed = speed_here(pool)
     if arm in arms.SEARCHES:
         found = arms.searched(pool, arm, seed, steps)
         row = ground.trained(pool, found.arch, seed)
         more = {key: getattr(found, key) for key in ("steps", "samples", "entropy", "first_k", "last_k")}
-        seconds = found.seconds
+        seconds, trained = speed * found.seconds, row.seconds
     else:
         rows = first_seeds(pool)
         rng = np.random.default_rng(seed)
@@ -92,9 +99,23 @@ def run(name: str, arm: str, seed: int, steps: int) -> Outcome:
         last = ground.trained(pool, arms.by_ridge(pool, few, seed) if few else arms.by_rule(pool), seed)
         # What was trained to fit the ridge is there to be chosen too.
         row = max([*few, last], key=lambda row: row.val[-1])
-        more, seconds = {}, len(few) * training_seconds(pool) if few else 0.0
-    trained = row.seconds or training_seconds(pool)
-    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, trained, digest, **more)
+        more, seconds, trained = {}, len(few) * training_seconds(pool) if few else 0.0, last.seconds
+    trained = training_seconds(pool) if trained is None else speed * trained
+    return Outcome(arm, seed, dict(row.arch), row.flops, row.val[-1], row.test, seconds, trained, digest, speed, **more)
+
+
+@lru_cache
+def speed_here(pool: ground.Pool) -> float:
+    """How many times as fast as where the pool was made this process is; 1 where the pool doesn't say its seconds.
+
+    Machines differ, and the pool's seconds are what a random network costs. So an epoch of each of the pool's first
+    networks is trained here, and compared with what the pool says of it.
+    """
+    timed = [row for row in first_seeds(pool) if row.seconds is not None][:TIMED]
+    short = pool.recipe.with_fields({"epochs": 1})
+    here = [ground.train(pool, row.arch, row.seed, short).seconds or 0.0 for row in timed]
+    there = [(row.seconds or 0.0) / pool.recipe.epochs for row in timed]
+    return sum(there) / sum(here) if timed else 1.0
 
 
 def source(pool: ground.Pool, arm: str) -> str:
@@ -154,7 +175,7 @@ def steps_of(pool: ground.Pool, names: Sequence[str]) -> dict[str, int]:
     return {
         name: arms.default_steps(pool)
         if name == arms.DEFAULT
-        else max(2, round(default_seconds(pool) / arms.seconds_a_step(pool, name)))
+        else max(2, round(default_seconds(pool) / (speed_here(pool) * arms.seconds_a_step(pool, name))))
         for name in names
     }
 
@@ -299,7 +320,8 @@ def main(given: Sequence[str] | None = None) -> int:
             f"Methods on the pool {pool.name}, at equal processor time",
             f"The pool: {len(tests)} random networks of {pool.count}, test accuracy {statistics.fmean(tests):.2f} ± "
             f"{_deviation(tests):.2f} %, {min(tests):.2f} to {max(tests):.2f} %",
-            "A process of one thread a run; processor seconds. Means ± standard deviation over seeds; percentiles and "
+            "A process of one thread a run; processor seconds, by the speed of the machine that made the pool",
+            "Means ± standard deviation over seeds; percentiles and "
             "best-of-N by test accuracy; verdicts by Student's t, 95 %, margin 0.3 points",
         ),
         *lines(pool, asked.arms, asked.seeds),
