@@ -1,8 +1,8 @@
 """Ranks: several processes that share one job under torchrun, each with its part of the data; one process without it.
 
 `torchrun --nproc-per-node N -m fpnas ...` starts N ranks. Code above calls these few words whatever N is; with one rank
-each of them is the identity and touches no process group. Rank 0 alone writes files; deciding what is averaged, and
-when, is left to the callers. All ranks must call those that exchange anything in the same order. A rank that ends or
+each of them is the identity and touches no process group. Rank 0 alone writes files; the callers decide what is
+averaged, and when. All ranks must call those that exchange anything in the same order. A rank that ends or
 hangs is named by the others; starting all of them again is torchrun's work.
 """
 

@@ -18,10 +18,11 @@ def short(value: float) -> str:
     """A number in four digits: 1.946 M, 85.83 k, 9,216, 0.6084."""
     if not math.isfinite(value):
         return NONE
+    value = float(f"{value:.4g}") + 0.0  # rounded first, so that 999,999 is 1 M; and no -0
     for suffix, unit, least in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e4)):
         if abs(value) >= least:
             return f"{value / unit:.4g} {suffix}"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -33,7 +33,7 @@ DOCUMENTED += ["image_size", "blocks", "median_flops", "published"]
 
 
 def test_python_m_fpnas_spaces_prints_one_json_document_and_nothing_else() -> None:
-    """In a process of its own. The figures of fbnetv2-f are METHOD's."""
+    """In a process of its own. The figures of fbnetv2-f are the paper's."""
     done = subprocess.run(
         [sys.executable, "-m", "fpnas", "spaces", "--json"], capture_output=True, text=True, check=False
     )

@@ -104,7 +104,7 @@ def test_layer_by_layer(name: str) -> None:
 
 
 def test_the_papers_largest_f_plus_plus_model_at_128_pixels() -> None:
-    """The paper prints 122 MFLOPs; 2 splits everywhere, 100 classes and c = mid / 4 give 121,999,100 (METHOD 3.3)."""
+    """The paper prints 122 MFLOPs; 2 splits everywhere, 100 classes and c = mid / 4 give 121,999,100."""
     net = macro_supernet("fbnetv2-fpp", TABLE_1, FP_NAS, 100, 3, 0)
     largest = dict(net.space.decode([n - 1 for n in net.space.cardinalities]))
     flops = Flops(net, (3, 128, 128))

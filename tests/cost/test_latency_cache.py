@@ -215,6 +215,11 @@ def test_medians_of_rounds_in_turn() -> None:
     assert found == pytest.approx({"op0": 4000.0, "op1": 4100.0, "op2": 4200.0})
 
 
+def test_one_slow_round_leaves_no_trace() -> None:
+    slow = Clock(lambda call: 50.0 if call // 2 == 3 else 1.0)
+    assert measure(dummies(2, []), slow, batch_size=1, device=CPU, rounds=3) == {"op0": 1000.0, "op1": 1000.0}
+
+
 def test_few_operations_are_in_memory_at_a_time() -> None:
     told: list[int] = []
     count = 2 * CHUNK + 1

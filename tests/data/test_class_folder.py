@@ -76,7 +76,10 @@ def test_a_class_in_val_that_training_lacks(tmp_path: Path) -> None:
     (tmp_path / "val" / "dog").rename(tmp_path / "dog")
     assert load(tmp_path).heldout.labels.tolist() == [0, 0]  # it may lack one, and an empty folder says nothing
     (tmp_path / "val" / "fox" / "1.png").write_bytes(encoded(picture(0)))
-    refused(tmp_path, "training images of every class that is held out, got none of 'fox' in")
+    told = r"classes that training has, got 'fox' in '.*/val'; add training images"
+    refused(tmp_path, told)
+    pets(tmp_path / "test", 4)  # by which is judged then: a class of val alone would be an output that nothing trains
+    refused(tmp_path, told)
 
 
 @pytest.mark.parametrize(

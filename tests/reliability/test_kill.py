@@ -126,6 +126,17 @@ def test_a_name_and_what_a_checkpoint_counts_on_are_on_disk_first(
     assert told[second - 2 : second] == ["sync metrics.jsonl", "sync distribution.jsonl"]
 
 
+def test_between_the_renames_the_newest_checkpoint_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is repeated, though checkpoint.pt isn't there."""
+    run(on_table(), tmp_path / "run", max_steps=9)
+    (tmp_path / "run" / "checkpoint.pt").rename(tmp_path / "run" / ".checkpoint-next.pt")
+    job = on_table()
+    monkeypatch.setattr(job, "step", lambda: pytest.fail("an older checkpoint was loaded"))
+    run(job, tmp_path / "run", max_steps=9)
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["job"]["steps_done"] == 9
+    assert not (tmp_path / "run" / ".checkpoint-next.pt").exists()
+
+
 @pytest.mark.parametrize("at", [8, 9, 10])
 def test_killed_at_theta(at: int, unbroken: Any, tmp_path: Path) -> None:
     """In the steps before, at and after the one in which the distribution is joined."""

@@ -1,4 +1,4 @@
-"""The spaces are those of METHOD 3: sizes, entropies, counts of logits and blocks, by the tables and not by the code.
+"""The spaces are those of the paper: sizes, entropies, counts of logits and blocks, by the tables and not by the code.
 
 And the speed that the house promises: sampling, log-probability and entropy of K = 14 under 1 ms each on one core.
 """
@@ -20,7 +20,7 @@ from fpnas.elastic import MBConv, Switch
 from fpnas.spaces import SPACES, by_name
 from fpnas.streams import generator
 
-# METHOD 3.1: expansions, options of the channels, repeat, stride, for each group.
+# Table 1 of the paper: expansions, options of the channels, repeat, stride, for each group.
 TABLE_1 = [
     (1, 2, 1, 1),
     (6, 3, 1, 2),
@@ -76,7 +76,7 @@ def test_fbnetv2_f_option_by_option() -> None:
 
 
 def test_fbnetv2_f_shapes_at_224_pixels() -> None:
-    """METHOD 3.1's column of input sizes, of the largest network, on the way through."""
+    """Table 1's column of input sizes, of the largest network, on the way through."""
     net = spaces.fbnetv2_f(num_classes=10).eval()
     shapes: list[tuple[int, ...]] = []
     for block in blocks_of(net):

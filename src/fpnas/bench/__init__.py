@@ -1,7 +1,7 @@
 """Methods on a table of known results: simple regret against queries, over seeds and rotations.
 
 `contest` runs one search and says what its answers are worth, `pool` many on all cores, `results` and `picture` make
-Markdown and SVG of what came out. Flags and printing are left to the command line.
+Markdown and SVG of what came out. The command line has flags and printing.
 """
 
 from fpnas.bench.contest import METHODS, Contest, Outcome, Task, method, regret_of

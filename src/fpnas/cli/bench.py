@@ -40,7 +40,7 @@ def bench(
     methods: Annotated[str, typer.Option("--methods", help=f"By commas: {', '.join(METHODS)}.")] = ",".join(METHODS),
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each method and rotation.")] = 20,
     queries: Annotated[
-        int, typer.Option("--queries", min=1, max=1_000_000, help="First looks at an architecture that a run may make.")
+        int, typer.Option("--queries", min=1, max=1_000_000, help="How many different architectures a run may look up.")
     ] = 400,
     target: Annotated[
         str | None, typer.Option("--target-flops", "--target", help="The budget: at most so much, such as 50M.")
@@ -51,10 +51,10 @@ def bench(
     ] = None,
     truth: Annotated[
         str | None,
-        typer.Option("--truth", help="Of your own table: the accuracies that judge, if others than --metric."),
+        typer.Option("--truth", help="Of your own table: the column of true accuracies, if it isn't --metric."),
     ] = None,
     cost_column: Annotated[
-        str | None, typer.Option("--cost-column", help="The column that the target is of; by default FLOPs.")
+        str | None, typer.Option("--cost-column", help="The column that --target limits; by default FLOPs.")
     ] = None,
     ignore_column: Annotated[
         list[str] | None, typer.Option("--ignore-column", help="Of your own table: a column to leave out.")
@@ -66,7 +66,9 @@ def bench(
     partial: Annotated[
         bool, typer.Option("--partial", help="Your own table holds a sample of its space: fit a surrogate.")
     ] = False,
-    scale: Annotated[float, typer.Option("--scale", help="Log-likelihood of an accuracy of 100 %, in nats.")] = 200.0,
+    scale: Annotated[
+        float, typer.Option("--scale", help="Log-likelihood, in nats, that stands for an accuracy of 100 %.")
+    ] = 200.0,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="Processes; one for each core by default.")
     ] = None,

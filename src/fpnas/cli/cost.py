@@ -20,7 +20,10 @@ def cost(
     arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A run's folder, or an arch.json.")],
     image_size: ImageSize = None,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Also the milliseconds of a forward pass, measured where not known.")
+        bool,
+        typer.Option(
+            "--latency", help="Also the milliseconds of a forward pass; measures what the cache doesn't hold."
+        ),
     ] = False,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,

@@ -23,7 +23,7 @@ RUN_TABLE = "latency.json"
 """The table of a search with a target in ms, in its folder."""
 
 LatencyBatch = Annotated[
-    int | None, typer.Option("--latency-batch", min=1, help="Images a forward pass whose latency counts; 1 by default.")
+    int | None, typer.Option("--latency-batch", min=1, help="Batch size that latencies are measured at; 1 by default.")
 ]
 LatencyFile = Annotated[
     Path | None, typer.Option("--latency-table", help="A table of another device; see docs/budgets.md.")

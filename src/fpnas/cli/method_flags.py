@@ -36,25 +36,30 @@ class MethodFlags:
         str | None,
         typer.Option(
             "--temperature",
-            help="What log-likelihoods are divided by: a number, product (1) or mean (images); 4, or product.",
+            help="Divides the log-likelihoods: a number, product (1) or mean (the images). fpnas: 4; others: product.",
         ),
     ] = None
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", help="none, as eq. 7 is printed, or mean: 1/K is taken off its weights."),
+        typer.Option(
+            "--baseline",
+            help="none: eq. 7 as the paper prints it. mean: with 1/K subtracted from each importance weight.",
+        ),
     ] = None
     beta: Annotated[
         float | None,
         typer.Option(
             "--beta",
             min=0,
-            help="Weight of the cost term; 0.3. fpnas has one; parsec, reinforce, darts and fbnetv2 where asked.",
+            help="Weight of the cost term; 0.3. Only fpnas has one unless you give this.",
         ),
     ] = None
     cost_floor: Annotated[
         float | None,
         typer.Option(
-            "--cost-floor", min=0, help="Mean excess over the target below which the cost term fades; 0, never."
+            "--cost-floor",
+            min=0,
+            help="The cost term fades where the mean excess over the target is below this; 0: it never fades.",
         ),
     ] = None
     cost_estimator: Annotated[

@@ -41,7 +41,7 @@ class Reading:
     """Flags of commands that read images."""
 
     classes: Annotated[
-        int | None, typer.Option("--classes", min=2, help="Take so many of the data's classes, at random.")
+        int | None, typer.Option("--classes", min=2, help="Use only this many of the data's classes, chosen at random.")
     ] = None
     classes_seed: Annotated[
         int | None, typer.Option("--classes-seed", min=0, max=2**31 - 1, help="Decides which classes.")
@@ -78,7 +78,7 @@ class Images(Reading):
     image_size: ImageSize = None
     fit: Annotated[
         str | None,
-        typer.Option("--fit", help="crop (the default) or stretch: what becomes of images that aren't square."),
+        typer.Option("--fit", help="crop (the default) or stretch: how images become square."),
     ] = None
 
     def of_run(self, run: Path, data: str | None, image_size: int | None) -> DataRecord:
@@ -101,10 +101,10 @@ class Machine:
 class Running(Machine):
     """Flags of a search and of a training."""
 
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of everything random.")] = 0
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of all random numbers.")] = 0
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16; auto is bf16 on a GPU.")] = "auto"
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", min=1, help="End after so many steps, counted from the run's first.")
+        int | None, typer.Option("--max-steps", min=1, help="Stop when the run has taken this many steps in all.")
     ] = None
     checkpoint_every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 100
     rank_timeout: Annotated[
@@ -117,7 +117,7 @@ class Running(Machine):
         list[str] | None,
         typer.Option(
             "--log",
-            help="tensorboard, wandb, mlflow, trackio or none; may be repeated. By default tensorboard, if there.",
+            help="tensorboard, wandb, mlflow, trackio or none; may be repeated. By default tensorboard, if installed.",
         ),
     ] = None
 

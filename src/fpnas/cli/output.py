@@ -56,4 +56,4 @@ def say_found(folder: Path) -> None:
         for row in read_json(folder / "pareto.json")["front"]:
             print(f"within {short(row['target'])}: {short(row['cost'])} in {folder / row['arch']}")
     program = "fpnas" if arch["space"] in SPACES else "fpnas --import ..."
-    print(f"next: {program} train {folder} --data ...")
+    print(f"next: {program} train {folder}")

@@ -45,21 +45,25 @@ def search(
     target_flops: Annotated[
         str | None,
         typer.Option(
-            "--target-flops", help="Multiply-adds wanted, such as 3M or 2.5e6; several by commas make a front."
+            "--target-flops",
+            help="The most multiply-adds, such as 3M or 2.5e6; several, as 1M,2M,3M, give a network for each.",
         ),
     ] = None,
     target_params: Annotated[
-        str | None, typer.Option("--target-params", help="Parameters wanted, such as 200k.")
+        str | None, typer.Option("--target-params", help="The most parameters, such as 200k.")
     ] = None,
     target_ms: Annotated[
-        str | None, typer.Option("--target-ms", help="Milliseconds wanted for a forward pass on --device, such as 3.5.")
+        str | None,
+        typer.Option("--target-ms", help="The most milliseconds of a forward pass on --device, such as 3.5."),
     ] = None,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", min=1, help=f"Length of the search: looks of {SHORT} (4), or epochs of shared weights (10)."
+            "--epochs",
+            min=1,
+            help=f"Length of the search: rounds of short trainings ({SHORT}; 4), or epochs of shared weights (10).",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 64,
@@ -97,7 +101,7 @@ def search(
     if several and method != SEVERAL:
         raise InputError(f"one target, or --method {SEVERAL}", f"several with {method}", "give it one target")
     if len(given) > 1:
-        raise InputError("one target", " and ".join(given), "give the one that matters most")
+        raise InputError("one kind of target", " and ".join(given), "leave out all but one")
     if target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
     wanted = reading.record(data, reading.image_size, reading.fit)
@@ -186,9 +190,9 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
         facts = {"space": settings["space"], "method": job.method, "size": space.size, "device": settings["device"]}
         print_json({**facts, **asdict(found)})
         return
-    print(f"{space.size:.4g} architectures, entropy {found.entropy:.2f} nats, K0 {found.k0}")
+    print(f"{space.size:.4g} architectures; the first step looks at K0 = {found.k0} (entropy {found.entropy:.2f} nats)")
     per_step = f"{found.seconds_per_step:.3g} s a step at K0"
-    print(f"{found.steps} steps, {per_step}, {duration(found.seconds)} in all if K stayed there; nothing was written")
+    print(f"{found.steps} steps, {per_step}, {duration(found.seconds)} in all if K stays there; nothing was written")
     print(
         f"{found.memory_mb:.0f} MiB; a step of the largest network needs {found.largest_mb:.0f} MiB beside its weights"
     )

@@ -1,4 +1,4 @@
-"""`fpnas spaces`: what can be searched, and what the papers print of it beside our own figures."""
+"""`fpnas spaces`: what can be searched, and the figures here beside those that the papers print."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLE = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 
 
 def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
-    """List the search spaces: choices, size, entropy, K0, the size of alpha, and published figures beside ours."""
+    """List the search spaces: choices, size, entropy, K0, the size of alpha, and the figures their papers print."""
     records = [describe(name, with_flops) for name in (*SPACES, *OWN)]
     if as_json:
         print_json(records)
@@ -46,10 +46,11 @@ def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
         for record in records
     ]
     print_table("Search spaces", columns, rows)
+    print("H0: entropy before the search. K0: architectures of the first step at lambda = 1/4. alpha: learnt numbers.")
     columns = ["space", "input in px", "blocks", "architectures", "median FLOPs"]
-    print_table("Ours / as its paper prints it (- where it prints nothing)", columns, [_beside(r) for r in records])
+    print_table("Here / in the paper (-: not printed)", columns, [_beside(r) for r in records])
     if not with_flops:
-        print("--flops measures the median FLOPs of our networks")
+        print("--flops measures the median FLOPs here")
 
 
 def describe(name: str, with_flops: bool = False) -> dict[str, Any]:

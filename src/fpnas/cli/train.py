@@ -19,13 +19,17 @@ RECIPE: dict[str, Any] = {
     "epochs": typer.Option(min=1, help="Length of the training."),
     "batch_size": typer.Option(min=2, help="Images a step."),
     "teacher_weight": typer.Option(help="The teacher's share of the loss, 0 to 1."),
-    "teacher_temperature": typer.Option(help="By which both networks' logits are divided there."),
+    "teacher_temperature": typer.Option(
+        help="Temperature of the distillation loss: divides the logits of both networks."
+    ),
     "optimizer": typer.Option("--opt", help="sgd or adamw."),
-    "lr": typer.Option(help="Greatest learning rate; by default what suits the optimizer."),
-    "weight_decay": typer.Option(help="Not on norms and biases; by default as suits the optimizer."),
+    "lr": typer.Option(help="Maximal learning rate; by default 0.2 for sgd, 0.004 for adamw."),
+    "weight_decay": typer.Option(
+        help="Weight decay, not applied to norms and biases; by default 1e-4 for sgd, 0.05 for adamw."
+    ),
     "warmup": typer.Option(help="Share of the steps in which the learning rate rises."),
     "warmup_epochs": typer.Option(help="The same in epochs, instead of --warmup."),
-    "label_smoothing": typer.Option(help="Share of the target that all classes get alike."),
+    "label_smoothing": typer.Option(help="Share of the label that is spread over all classes."),
     "ema": typer.Option(help="Decay of averaged weights, such as 0.999; 0: none."),
     "crop": typer.Option(help="none, pad, or resized (needs kornia)."),
     "crop_area": typer.Option(help="Least share of the image that --crop resized leaves."),

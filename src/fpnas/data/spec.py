@@ -66,7 +66,7 @@ class ImageSpec:
         except ValidationError as error:
             first = error.errors()[0]
             what = ".".join(map(str, first["loc"])) or "description"
-            got = f"{first['input']!r:.40} ({first['msg']})"
+            got = f"{first['input']!r:.40} ({first['msg']})" if first["loc"] else first["msg"]
             raise InputError(f"a sound {what} of the images", got, "correct it") from None
 
     def to_json(self) -> dict[str, Any]:

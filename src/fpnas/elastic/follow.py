@@ -2,7 +2,7 @@
 
 Each tensor's channel axis has a width. Convolutions and linear layers make new ones; norms, activations, pooling and
 depthwise convolutions hand theirs on; sums and products tie those that meet. Some widths are held: those of the input
-and the output, and of what a slice of the first channels can't express. What becomes elastic is left to `convert`.
+and the output, and of what a slice of the first channels can't express. `convert` decides what becomes elastic.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The submodules of a supernet, each in its place: under which conditions it runs, and architectures that show it.
 
-There is one walk for whatever counts or compares something; what is seen at a place is left to those who look.
+One walk serves whatever counts or compares something; the caller says what to do at each place.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 later when such an architecture is drawn.
 
 First two images are run and what the backward pass holds of them is counted; if as much for each image of a batch is
-more than there is room for, the batch isn't tried, since a machine without memory may kill the process unasked. Which
-network and which images is left to the evaluator, how much room there is to the shell.
+more than there is room for, the batch isn't tried, since a machine without memory may kill the process unasked.
+The evaluator chooses network and images, the shell says how much room there is.
 """
 
 from __future__ import annotations

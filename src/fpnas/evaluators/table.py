@@ -2,7 +2,7 @@
 
 A log-likelihood is scale * accuracy, as if `scale` images had each given `accuracy` nats: so the temperature "product"
 weighs architectures by exp(scale * accuracy), "mean" by exp(accuracy), nearly alike, and a number t lies between them.
-What searches do with it, and what they are worth, is left to `fpnas.bench`.
+`fpnas.bench` runs searches on it.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def read_json(path: Path, limit: int = 64 * 2**20) -> dict[str, Any]:
             raise RunFolderError(f"a file of at most {limit} bytes", f"{path}, which is larger", "check what it is")
         value: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise RunFolderError("a file that is there", str(path), "check the path") from None
+        raise RunFolderError("a file", f"{path}, which doesn't exist", "check the path") from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunFolderError("a readable JSON file", f"{path} ({error})", "repair it") from None
     if not isinstance(value, dict):

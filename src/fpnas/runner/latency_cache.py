@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from fpnas import parallel
 from fpnas.cost.latency import LatencyTable, Timer, distinct_operations, measure, operation_sites
+from fpnas.cost.latency.latency_table import LARGEST_BATCH
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError
 from fpnas.files import cache_folder, write_whole
@@ -64,8 +65,9 @@ def latency_table(
     Raises:
         InputError: the supernet can't take `input_shape`, or the batch or the threads are none.
     """
-    if batch_size < 1 or (threads is not None and threads < 1):
-        raise InputError("a batch and threads of 1 or more", f"{batch_size} and {threads}", "correct them")
+    if not 1 <= batch_size <= LARGEST_BATCH or (threads is not None and threads < 1):
+        expected = f"a batch of 1 to {LARGEST_BATCH:,}, and threads of 1 or more"
+        raise InputError(expected, f"{batch_size} and {threads}", "correct them")
     operations = distinct_operations(supernet, operation_sites(supernet, input_shape), arch)
     with parallel.threads(threads):
         version = torch.__version__.partition("+")[0]

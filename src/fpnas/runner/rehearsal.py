@@ -50,7 +50,7 @@ def rehearse(job: Job[object]) -> int:
     """Runs the largest network of a job that has networks; bytes that a step of it needs.
 
     Raises:
-        InputError: the memory will not do.
+        InputError: the largest network doesn't fit into the memory.
     """
     return job.rehearse(free_memory(_device(job))) if isinstance(job, Rehearsed) else 0
 
@@ -64,7 +64,7 @@ def forecast(job: Search, max_steps: int | None = None) -> Forecast:
     """The figures of a search, new, that won't be run afterwards: its first steps are taken here.
 
     Raises:
-        InputError: the memory will not do for the largest network.
+        InputError: the largest network doesn't fit into the memory.
     """
     largest = rehearse(job)
     steps = job.steps_total if max_steps is None else min(max_steps, job.steps_total)

@@ -1,6 +1,6 @@
 """`export`: a run's trained network as a file for deployment, with its facts and a model card beside it.
 
-Making and checking the file is left to `fpnas.shipping`, accuracy and time to `measure`; here is what surrounds them:
+`fpnas.shipping` makes and checks the file, `measure` its accuracy and time. Here is what surrounds them:
 what a run's folder tells, and files that appear whole or not at all.
 """
 
@@ -145,7 +145,7 @@ def _refuse_to_replace(files: tuple[Path, ...], overwrite: bool) -> None:
         raise InputError("a folder that is no run's, for an arch.json", str(files[0].parent), "choose another --out")
     for file in files:
         if os.path.lexists(file) and (not overwrite or file.is_dir()):
-            raise InputError("files that aren't there yet", f"{file}, which is", "choose another --out or --overwrite")
+            raise InputError("a new file", f"{file}, which exists", "choose another --out, or give --overwrite")
 
 
 def _spec(record: ArchRecord, data: ImageData | None, folder: Path) -> ImageSpec:

@@ -1,6 +1,6 @@
 """A plain network as a file for deployment: ONNX, torch.export, safetensors, each checked against torch; int8; a card.
 
-Here are functions from networks to bytes and text. Run folders, files and clocks are left to `fpnas.export`.
+Here are functions from networks to bytes and text. `fpnas.export` has the run folders, files and clocks.
 """
 
 from fpnas.shipping.card import model_card

@@ -53,7 +53,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, _Markdown) else escaped("" if value is None else value),
+        finalize=lambda value: value if isinstance(value, _Markdown) else escaped(value),
     )
     filters: dict[str, Any] = {
         "raw": _Markdown,

@@ -2,7 +2,7 @@
 
 Weights have a scale for each output channel, activations one for each tensor, from the range that calibration images
 give. Weights use 7 of the 8 bits: CPUs without VNNI instructions add products of 8 bits in 16, which overflows, and the
-accuracy falls. Measuring what it costs and gains is left to the runner.
+accuracy falls. The runner measures what it costs and gains.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def read(path: Path) -> Rows:
     with torch.device("meta"):
         space = nasbench_macro().space
     count = len(space)
-    rows = (len(arch),)
+    rows = arch.shape[:1]
     if [a.shape for a in (arch, runs, params, flops)] != [(*rows, count), (*rows, RUNS), rows, rows]:
         got = f"shapes {arch.shape}, {runs.shape}, {params.shape} and {flops.shape} in {path}"
         expected = f"{count} operations, {RUNS} runs, one number of parameters and of FLOPs in each row"

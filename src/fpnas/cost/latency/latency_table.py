@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from fpnas.errors import InputError
 
+LARGEST_BATCH = 1_000_000
 FORMAT = "fpnas-latency-1"
 
 
@@ -35,7 +36,7 @@ class LatencyTable:
     """
 
     operations: Mapping[StrictStr, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
-    batch_size: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
+    batch_size: Annotated[StrictInt, Field(ge=1, le=LARGEST_BATCH)] = 1
     device: Annotated[StrictStr, Field(max_length=200)] = "unnamed"
     threads: Annotated[StrictInt, Field(ge=1)] | None = None
     dtype: StrictStr = "float32"
@@ -77,5 +78,6 @@ class LatencyTable:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            got = f"{origin}: {where} {first['input']!r:.40}: {first['msg']}"
-            raise InputError("a latency table", got, "see docs/budgets.md") from None
+            given = "" if first["type"] == "missing" else f" {first['input']!r:.40}"
+            got = f"{origin}: {where}{given}: {first['msg']}"
+            raise InputError("a latency table", got, "correct the table, see docs/budgets.md") from None

@@ -53,6 +53,12 @@ def read(request: Request) -> Parts:
         if not files:
             got = f"none in '{places['train'] / name}'"
             raise InputError("images in every class folder", got, "add some, or remove the folder")
+    # Parts that aren't used are checked too: a class of theirs would be an output that nothing trains.
+    for part, by_class in found.items():
+        for name, files in by_class.items():
+            if files and name not in found.get("train", by_class):
+                got = f"'{name}' in '{places[part]}'"
+                raise InputError("classes that training has", got, "add training images of it, or remove the class")
     classes = tuple(sorted({name for by_class in found.values() for name, files in by_class.items() if files}))
     return Parts.of(folder.resolve().name, classes, {part: _encoded(files, classes) for part, files in found.items()})
 
