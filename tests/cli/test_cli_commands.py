@@ -126,7 +126,7 @@ def test_search_by_short_trainings_goes_on_in_the_middle_of_a_look(tmp_path: Pat
     assert {line["num_samples"] for line in metrics} == {5}
     assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
     settings = h.read(tmp_path / "run" / "run.json")["settings"]
-    assert (settings["judge"], settings["proxy_steps"], settings["batch_size"]) == ("proxy", 300, 32)
+    assert (settings["judge"], settings["proxy_steps"], settings["batch_size"]) == ("proxy", 600, 32)
 
 
 def test_train_judges_the_network_on_held_out_images(found: Found) -> None:
@@ -338,8 +338,8 @@ SHARED_STEPS = 10 * math.ceil(1437 / 2 / 32)
 @pytest.mark.parametrize(
     ("more", "steps"),
     [
-        ((), 4 * 300),
-        (("--epochs", "2"), 2 * 300),
+        ((), 4 * 600),
+        (("--epochs", "2"), 2 * 600),
         (("--target-flops", "200k,400k"), SHARED_STEPS),
         (("--method", "parsec"), SHARED_STEPS),
     ],

@@ -29,7 +29,7 @@ def test_it_prints_what_the_search_would_take_and_writes_nothing(method: str, sm
     assert found["largest_mb"] > 0
     assert found["memory_mb"] > 50
     assert "nothing was written" in plain.out
-    assert f"K0 {found['k0']}" in plain.out
+    assert f"K0 = {found['k0']} " in plain.out
 
 
 def test_json_alone_is_refused(small: Found, tmp_path: Path) -> None:

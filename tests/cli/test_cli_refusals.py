@@ -54,7 +54,7 @@ SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     "infinite target": (("--target-flops", "inf", *OUT), "inf"),
     "target in words": (("--target-flops", "three", *OUT), "three"),
     "negative target of parameters": (("--target-params", "-1", *OUT), "--target-params"),
-    "two targets": (("--target-flops", "1M", "--target-params", "1M", *OUT), "one target"),
+    "two targets": (("--target-flops", "1M", "--target-params", "1M", *OUT), "one kind of target"),
     "target below the smallest network": (("--target-flops", "1.5k", *OUT), "FLOPs"),
     "target of parameters below it": (("--target-params", "500", *OUT), "parameters"),
     "image too small for the space": (("--image-size", "8", *OUT), "16 to 128"),
@@ -173,7 +173,7 @@ BESIDE_A_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     },
     "another search by its space": (
         (*GO_ON, "--space", "fbnetv2-f", "--image-size", "32", "--target-flops", "1G"),
-        "fbnetv2-f",
+        "run in run has",
     ),
     **{
         f"another training by {flags[0]}": ((*TRAIN_ON, *flags), "choose another --out")

@@ -46,13 +46,6 @@ def test_the_forest_says_what_scikit_learn_says(monkeypatch: pytest.MonkeyPatch)
     assert forest(torch.zeros((0, 6), dtype=torch.long)).shape == (0,)
 
 
-def test_rank_correlation_is_spearman() -> None:
-    from scipy.stats import spearmanr
-
-    a, b = RNG.integers(0, 9, 50), RNG.normal(size=50)
-    assert surrogate._rank_correlation(a, b) == pytest.approx(spearmanr(a, b)[0])
-
-
 def test_a_fitted_cost_is_the_sum_it_was_made_of_and_others_are_refused() -> None:
     def grouped(codes: np.ndarray) -> np.ndarray:
         return 5.0 + codes[:, 0] * codes[:, 1] + codes[:, 2] + (codes[:, 4] + 1) * codes[:, 5]

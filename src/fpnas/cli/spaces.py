@@ -46,7 +46,8 @@ def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
         for record in records
     ]
     print_table("Search spaces", columns, rows)
-    print("H0: entropy before the search. K0: architectures of the first step at lambda = 1/4. alpha: learnt numbers.")
+    print("H0: the entropy before the search. K0: how many architectures the first step")
+    print("samples, at lambda = 1/4. alpha: how many numbers the distribution learns.")
     columns = ["space", "input in px", "blocks", "architectures", "median FLOPs"]
     print_table("Here / in the paper (-: not printed)", columns, [_beside(r) for r in records])
     if not with_flops:
