@@ -23,7 +23,7 @@ import torch
 
 import fpnas
 from fpnas.data import ImageData, stratified_split
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 from fpnas.runner.folder import read_json
 
 PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05, "optimizer": "sgd"}
@@ -95,7 +95,7 @@ def trained(data: ImageData, name: str, epochs: int, seed: int, out: Path) -> tu
     network, _ = network_for(data, seed)
     job = fpnas.Training(network, data, seed=seed, epochs=epochs, **{**PLAIN, **RECIPES[name]})
     folder = out / f"{name.replace(' ', '-').replace(',', '').replace(':', '')}-seed{seed}"
-    found = fpnas.run(job, folder, progress=Silent())
+    found = fpnas.run(job, folder, progress=Progress())
     return found.accuracy, found.loss, read_json(folder / "result.json")["seconds"]
 
 

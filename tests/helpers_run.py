@@ -21,7 +21,7 @@ import fpnas
 from fpnas.data import ImageData, ImageSet
 from fpnas.elastic import Linear, conv_norm, searchable_mbconv
 from fpnas.evaluators.base import Learned
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 from fpnas.search import CostTerm
 
 CLASSES = 4
@@ -231,7 +231,7 @@ def table_search(**options: Any) -> fpnas.Search:
 
 def run(job: Any, folder: Path, **options: Any) -> Any:
     """`fpnas.run` that shows nothing."""
-    return fpnas.run(job, folder, progress=Silent(), **options)
+    return fpnas.run(job, folder, progress=Progress(), **options)
 
 
 def read(path: Path) -> Any:

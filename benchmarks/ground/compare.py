@@ -321,8 +321,8 @@ def main(given: Sequence[str] | None = None) -> int:
             f"The pool: {len(tests)} random networks of {pool.count}, test accuracy {statistics.fmean(tests):.2f} ± "
             f"{_deviation(tests):.2f} %, {min(tests):.2f} to {max(tests):.2f} %",
             "A process of one thread a run; processor seconds, by the speed of the machine that made the pool",
-            "Means ± standard deviation over seeds; percentiles and "
-            "best-of-N by test accuracy; verdicts by Student's t, 95 %, margin 0.3 points",
+            "Means ± standard deviation over seeds; percentiles and best-of-N by test accuracy",
+            "Verdicts by Student's t, 95 %, margin 0.3 points",
         ),
         *lines(pool, asked.arms, asked.seeds),
     ]

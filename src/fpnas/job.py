@@ -86,7 +86,7 @@ class Rehearsed(Protocol):
     """A job that can try its largest step before the first."""
 
     def rehearse(self, room: int | None = None) -> int:
-        """Bytes that a step is expected to need; `InputError` where `room` bytes will not do."""
+        """Bytes that a step is expected to need; `InputError` where `room` bytes are too few."""
         ...
 
 

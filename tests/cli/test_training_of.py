@@ -10,7 +10,7 @@ from calling import Found, assert_inherited, call, write_npz
 
 import fpnas
 from fpnas.errors import InputError, RunFolderError
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 
 FIELDS = {"batch_size": 32, "epochs": 1}
 
@@ -19,7 +19,7 @@ def test_it_is_the_training_of_the_command_line(copied: Path, tmp_path: Path) ->
     flags = ("--epochs", "1", "--batch-size", "32", "--max-steps", "3", "--threads", "1", "--precision", "fp32")
     assert call("train", copied, *flags, "--teacher", copied, "--out", tmp_path / "flags").code == 0
     job = fpnas.training_of(copied, teacher=copied, **FIELDS)
-    found = fpnas.run(job, tmp_path / "python", max_steps=3, progress=Silent())
+    found = fpnas.run(job, tmp_path / "python", max_steps=3, progress=Progress())
     assert found.num_images == 359
     one, other = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("flags", "python"))
     assert (one["settings"], one["data"]) == (other["settings"], other["data"])

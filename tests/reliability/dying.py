@@ -18,7 +18,7 @@ import helpers_run as h
 import torch
 
 import fpnas
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 
 EVERY = 3
 """Steps between checkpoints."""
@@ -44,7 +44,7 @@ def on_training() -> fpnas.Training:
 
 
 def run(job: Any, folder: Path, **options: Any) -> Any:
-    return fpnas.run(job, folder, progress=Silent(), **{"checkpoint_every": EVERY, **options})
+    return fpnas.run(job, folder, progress=Progress(), **{"checkpoint_every": EVERY, **options})
 
 
 def forked(work: Callable[[], object]) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import fpnas
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 from fpnas.runner.folder import FORMAT
 from fpnas.search import CostTerm
 
@@ -47,9 +47,9 @@ def main() -> None:
     if place.exists():
         raise SystemExit(f"{place} is there; a released format's fixture stays as it is")
     sys.argv = ["fpnas", "search"]  # run.json records the command
-    fpnas.run(search(), place / "search", progress=Silent(), max_steps=STEPS, checkpoint_every=4)
-    fpnas.run(training(), place / "train", progress=Silent(), max_steps=5, checkpoint_every=5)
-    fpnas.run(search(), place / "ended", progress=Silent(), checkpoint_every=100)
+    fpnas.run(search(), place / "search", progress=Progress(), max_steps=STEPS, checkpoint_every=4)
+    fpnas.run(training(), place / "train", progress=Progress(), max_steps=5, checkpoint_every=5)
+    fpnas.run(search(), place / "ended", progress=Progress(), checkpoint_every=100)
     for kind in ("search", "train", "ended"):
         (place / kind / ".lock").unlink(missing_ok=True)
         (place / kind / "checkpoint-before.pt").unlink(missing_ok=True)

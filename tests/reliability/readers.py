@@ -33,7 +33,7 @@ from fpnas.data.request import Request
 from fpnas.data.spec import ImageSpec
 from fpnas.errors import FpnasError
 from fpnas.report.reading import read_run
-from fpnas.runner import Silent, read_arch, read_latency_table, run_settings
+from fpnas.runner import Progress, read_arch, read_latency_table, run_settings
 from fpnas.runner.callbacks import steps_logged
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.files import read_weights
@@ -178,7 +178,7 @@ def read_arch_quickly(folder: Path) -> None:
 
 def table_run(folder: Path) -> None:
     job = fpnas.methods.fpnas(h.TableEvaluator(2), fpnas.Budget(h.TableCost(), 60.0), **h.PINNED, epochs=2)
-    fpnas.run(job, folder, progress=Silent(), checkpoint_every=2)
+    fpnas.run(job, folder, progress=Progress(), checkpoint_every=2)
 
 
 def read_logs(folder: Path) -> None:

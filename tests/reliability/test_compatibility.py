@@ -20,7 +20,7 @@ from make_fixture import FIXTURES, STEPS, search, training
 import fpnas
 from fpnas.errors import RunFolderError
 from fpnas.report.reading import read_run
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 from fpnas.runner.folder import FORMAT
 
 FORMATS = range(2, FORMAT + 1)
@@ -32,7 +32,7 @@ def test_a_search_of_an_earlier_release_goes_on(version: int, tmp_path: Path) ->
     kept = FIXTURES / f"run-format-{version}"
     shutil.copytree(kept / "search", tmp_path / "run")
     job = search()
-    fpnas.run(job, tmp_path / "run", progress=Silent())
+    fpnas.run(job, tmp_path / "run", progress=Progress())
     assert len(h.json_lines(tmp_path / "run" / "metrics.jsonl")) == 20
     then, now = (h.read(folder / "arch.json") for folder in (kept / "ended", tmp_path / "run"))
     assert now["choices"] == then["choices"]
@@ -47,7 +47,7 @@ def test_a_search_of_an_earlier_release_goes_on(version: int, tmp_path: Path) ->
 @pytest.mark.parametrize("version", FORMATS)
 def test_a_training_of_an_earlier_release_goes_on(version: int, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / f"run-format-{version}" / "train", tmp_path / "run")
-    found = fpnas.run(training(), tmp_path / "run", progress=Silent())
+    found = fpnas.run(training(), tmp_path / "run", progress=Progress())
     assert len(h.json_lines(tmp_path / "run" / "metrics.jsonl")) == 8
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert 0 <= found.accuracy <= 100
@@ -70,7 +70,7 @@ def test_a_folder_of_another_format_is_refused(other: int, tmp_path: Path) -> No
     with pytest.raises(
         RunFolderError, match=rf"of format {FORMAT}, got format {other} .*use the version of fpnas that wrote it"
     ):
-        fpnas.run(search(), tmp_path / "run", progress=Silent())
+        fpnas.run(search(), tmp_path / "run", progress=Progress())
     assert h.contents(tmp_path) == before
 
 

@@ -11,7 +11,7 @@ import helpers_run as h
 import pytest
 
 import fpnas
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 
 STEPS = 50_000
 
@@ -40,7 +40,7 @@ def test_fifty_thousand_steps(name: str, tmp_path: Path) -> None:
     budget = fpnas.Budget(h.TableCost(), 60.0)
     options = h.PINNED if name == "fpnas" else {"warmup": 0.1, "temperature": "mean"}
     job = Watched(getattr(fpnas.methods, name)(Forgetful(100), budget, **options, epochs=STEPS // 100))
-    found = fpnas.run(job, tmp_path / "run", progress=Silent(), checkpoint_every=1000)
+    found = fpnas.run(job, tmp_path / "run", progress=Progress(), checkpoint_every=1000)
     lines = h.json_lines(tmp_path / "run" / "metrics.jsonl")
     assert len(lines) == STEPS
     assert all(math.isfinite(size) for size in job.sizes)

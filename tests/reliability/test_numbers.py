@@ -17,7 +17,7 @@ from torch import Tensor
 import fpnas
 from fpnas.errors import DivergedError, InputError
 from fpnas.job import PATIENCE
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 from fpnas.runner.rehearsal import free_memory
 from fpnas.search import CostTerm
 
@@ -67,7 +67,7 @@ def test_where_all_diverged_alpha_stays_and_the_search_stops(name: str, tmp_path
     before = job.distribution.logits.detach().clone()
     job.epochs = 40
     with pytest.raises(DivergedError, match=r"expected a finite loss.*lower learning rate"):
-        fpnas.run(job, tmp_path / "run", progress=Silent(), checkpoint_every=3)
+        fpnas.run(job, tmp_path / "run", progress=Progress(), checkpoint_every=3)
     assert job.skips.total == PATIENCE
     assert torch.equal(job.distribution.logits.detach(), before)
     lines = h.json_lines(tmp_path / "run" / "metrics.jsonl")
@@ -195,7 +195,7 @@ def test_a_training_that_diverged_stops_with_advice(tmp_path: Path, monkeypatch:
     loss_of = job._loss  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(job, "_loss", lambda *given: loss_of(*given) * (1.0 if job.steps_done < 5 else math.inf))
     with pytest.raises(DivergedError, match="lower learning rate"):
-        fpnas.run(job, tmp_path / "run", progress=Silent(), checkpoint_every=4)
+        fpnas.run(job, tmp_path / "run", progress=Progress(), checkpoint_every=4)
     again = training()
     again.load_state_dict(torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["job"])
     assert all(bool(value.isfinite().all()) for value in again.network.state_dict().values())
@@ -293,7 +293,7 @@ def test_a_network_without_room_stops_before_there_is_a_folder(
 
     monkeypatch.setattr("fpnas.runner.rehearsal.free_memory", lambda device: 1000)
     with pytest.raises(InputError, match=r"largest network at a batch of 6, got .* MiB needed where 0 MiB are free"):
-        fpnas.run(supernet_job(name), tmp_path / "run", progress=Silent())
+        fpnas.run(supernet_job(name), tmp_path / "run", progress=Progress())
     assert not (tmp_path / "run").exists()
 
 

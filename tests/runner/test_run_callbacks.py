@@ -17,7 +17,7 @@ from helpers_run import run, table_search
 
 import fpnas
 from fpnas.errors import InputError
-from fpnas.runner import RunInfo, Silent, trackers_by_name
+from fpnas.runner import Progress, RunInfo, trackers_by_name
 from fpnas.runner.callbacks import steps_logged
 from fpnas.runner.trackers import TRACKERS, MLflow, TensorBoard, WeightsAndBiases, scalars
 
@@ -40,7 +40,7 @@ class Heard(fpnas.Callback):
         self.ends.append(result)
 
 
-class Crash(Silent):
+class Crash(Progress):
     """Power fails after a step's line was logged."""
 
     def __init__(self, step: int) -> None:

@@ -19,7 +19,7 @@ import helpers_run as h
 import fpnas
 from fpnas import parallel
 from fpnas.errors import InputError
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 
 KINDS = ("data", "architectures")
 
@@ -51,8 +51,8 @@ def main() -> None:
         check_refusals()
         for kind in KINDS:
             job = search(kind)
-            fpnas.run(search(kind), folder / kind, max_steps=2, progress=Silent())
-            fpnas.run(job, folder / kind, progress=Silent())  # a new one, as after a restart
+            fpnas.run(search(kind), folder / kind, max_steps=2, progress=Progress())
+            fpnas.run(job, folder / kind, progress=Progress())  # a new one, as after a restart
             weights = torch.cat([p.detach().flatten() for p in job.evaluator.supernet.parameters()])
             assert torch.equal(parallel.mean(weights), weights), "ranks hold the same weights, bit for bit"
             logits = job.distribution.logits.detach()

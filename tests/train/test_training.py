@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import fpnas
 from fpnas.errors import InputError
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 from fpnas.train import accuracy
 
 # Defaults move by measurement; what the tests say of single steps holds for these.
@@ -234,9 +234,9 @@ def tiny_training(data: fpnas.data.ImageData) -> fpnas.Training:
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_and_loads_as_it_was_judged(tmp_path: Path) -> None:
     data = h.made_up(train=64, heldout=40, size=16, noise=100)
-    fpnas.run(tiny_training(data), tmp_path / "unbroken", progress=Silent())
+    fpnas.run(tiny_training(data), tmp_path / "unbroken", progress=Progress())
     for stop in (1, 4, 6, None):
-        fpnas.run(tiny_training(data), tmp_path / "run", max_steps=stop, checkpoint_every=2, progress=Silent())
+        fpnas.run(tiny_training(data), tmp_path / "run", max_steps=stop, checkpoint_every=2, progress=Progress())
         result = json.loads((tmp_path / "run" / "result.json").read_text())
         model = fpnas.load(tmp_path / "run")
         assert not model.training

@@ -13,7 +13,7 @@ import fpnas
 from fpnas.data import TensorData
 from fpnas.elastic import Linear
 from fpnas.errors import InputError
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 
 ROWS = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)) * 4 + 1
 LABELS = (ROWS[:, 0] > 1).long() + (ROWS[:, 1] > 1).long()
@@ -35,9 +35,9 @@ def test_it_learns() -> None:
 
 
 def test_a_resumed_run_is_the_unbroken_one_and_its_files_have_the_shape(tmp_path: Path) -> None:
-    whole = fpnas.run(training(), tmp_path / "whole", progress=Silent())
-    fpnas.run(training(), tmp_path / "parts", max_steps=3, progress=Silent())
-    assert fpnas.run(training(), tmp_path / "parts", progress=Silent()) == whole
+    whole = fpnas.run(training(), tmp_path / "whole", progress=Progress())
+    fpnas.run(training(), tmp_path / "parts", max_steps=3, progress=Progress())
+    assert fpnas.run(training(), tmp_path / "parts", progress=Progress()) == whole
     arch = training().files()["arch.json"]
     known = {"space": "custom", "choices": {"width": 8}, "flops": 3 * 8 + 8 * 3, "params": 4 * 8 + 9 * 3}
     assert arch == {**known, "input_shape": [3], "num_classes": 3}

@@ -19,7 +19,7 @@ import helpers_run as h
 import fpnas
 from fpnas import parallel
 from fpnas.errors import InputError
-from fpnas.runner import Silent
+from fpnas.runner import Progress
 
 FIELDS: dict[str, Any] = {
     "epochs": 2,
@@ -64,10 +64,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with parallel.ranks():
         check_words()
-        fpnas.run(training(), folder / "unbroken", progress=Silent())
+        fpnas.run(training(), folder / "unbroken", progress=Progress())
         for stop in (1, 3, None):
-            found = fpnas.run(training(), folder / "stopped", max_steps=stop, checkpoint_every=2, progress=Silent())
-        found = fpnas.run(training(), folder / "stopped", progress=Silent())  # has ended: nothing to do
+            found = fpnas.run(training(), folder / "stopped", max_steps=stop, checkpoint_every=2, progress=Progress())
+        found = fpnas.run(training(), folder / "stopped", progress=Progress())  # has ended: nothing to do
         assert parallel.mean(torch.tensor(found.accuracy)).item() == found.accuracy
     assert parallel.world_size() == 1
     assert not h.gloo_threads(), "left behind they abort processes that end, now and then"

@@ -63,7 +63,7 @@ def search(
         typer.Option(
             "--epochs",
             min=1,
-            help=f"Length of the search: rounds of short trainings ({SHORT}; 4), or epochs of shared weights (10).",
+            help=f"Length of the search: looks at K networks each ({SHORT}; 4), or epochs of shared weights (10).",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 64,

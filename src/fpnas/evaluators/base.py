@@ -155,5 +155,5 @@ class Rehearses(Protocol):
     """An evaluator whose networks need memory: it tries a step of the largest before a search begins."""
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
-        """Bytes that a step is expected to need; `InputError` where `room` bytes will not do. `mixed`: of mixtures."""
+        """Bytes that a step is expected to need; `InputError` where `room` bytes are too few. `mixed`: of mixtures."""
         ...

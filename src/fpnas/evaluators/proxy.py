@@ -36,7 +36,7 @@ BATCH_SIZE = 64
 of networks of one cost are less those of the truth."""
 
 STEPS = 600
-"""Of a look, at least: after a quarter of them, networks of one cost are ranked by chance."""
+"""Of a look, at least: two thirds of them rank networks of one cost less well."""
 
 LR = 0.4
 """For steps of `BATCH_SIZE` images, and in proportion to them."""

@@ -1,4 +1,4 @@
-"""A training step of the largest network, before a search begins: memory that will not do is found out then, not hours
+"""A training step of the largest network, before a search begins: where memory is too small that shows then, not hours
 later when such an architecture is drawn.
 
 First two images are run and what the backward pass holds of them is counted; if as much for each image of a batch is

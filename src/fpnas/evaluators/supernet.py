@@ -221,7 +221,7 @@ class SupernetEvaluator(OfSupernet):
             Bytes that a step is expected to need beside the weights.
 
         Raises:
-            InputError: the memory will not do.
+            InputError: the largest network doesn't fit into the memory.
         """
         inputs, labels = self._batch(self._train, self._train_order, step=0)
         largest = list(self._costs[0].table.extreme(-1)[1])

@@ -5,7 +5,7 @@ from fpnas.runner.files import ArchRecord, inherit_weights, load, read_arch, run
 from fpnas.runner.latency_cache import latency_table, read_latency_table
 from fpnas.runner.of_run import training_of
 from fpnas.runner.prediction import Prediction, predict
-from fpnas.runner.progress import Progress, Silent
+from fpnas.runner.progress import Progress
 from fpnas.runner.rehearsal import Forecast, forecast
 from fpnas.runner.runner import run
 from fpnas.runner.ship import Exported, export
@@ -19,7 +19,6 @@ __all__ = [
     "Prediction",
     "Progress",
     "RunInfo",
-    "Silent",
     "export",
     "forecast",
     "latency_table",

@@ -37,10 +37,6 @@ class Progress:
         """The folder's run had ended before."""
 
 
-class Silent(Progress):
-    """Shows nothing."""
-
-
 class Screen:
     """A run's steps on a console; a context manager.
 

@@ -123,7 +123,7 @@ class Search:
             room: bytes that are free, or None where that isn't known.
 
         Raises:
-            InputError: the memory will not do.
+            InputError: the largest network doesn't fit into the memory.
         """
         return self.evaluator.rehearse(self.strategy.mixes, room) if isinstance(self.evaluator, Rehearses) else 0
 
