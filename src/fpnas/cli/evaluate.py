@@ -33,6 +33,8 @@ def evaluate(
     refuse_other_images(loaded, record, folder)
     images.warn(loaded)
     check_fit(record.supernet(), loaded)
+    if record.images is not None:  # as the network knows its images, whatever these have for a mean
+        loaded = loaded.normalized_by((record.images.mean, record.images.std))
     found = accuracy(load(run).to(device), loaded, device=device)
     if as_json:
         print_json({**asdict(found), "data": loaded.name, "heldout_from": loaded.heldout_from})

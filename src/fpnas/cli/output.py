@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fpnas.runner.folder import finite, read_json
-from fpnas.spaces import SPACES
+from fpnas.spaces import is_own
 from fpnas.text import by_group, duration, short
 
 
@@ -55,5 +55,5 @@ def say_found(folder: Path) -> None:
     if (folder / "pareto.json").exists():
         for row in read_json(folder / "pareto.json")["front"]:
             print(f"within {short(row['target'])}: {short(row['cost'])} in {folder / row['arch']}")
-    program = "fpnas" if arch["space"] in SPACES else "fpnas --import ..."
+    program = "fpnas --import ..." if is_own(arch["space"]) else "fpnas"
     print(f"next: {program} train {folder}")

@@ -13,6 +13,7 @@ import typer
 from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
+from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, say_found
 from fpnas.cli.quantity import parse_targets
@@ -21,7 +22,6 @@ from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.search import Search, methods
-from fpnas.spaces import by_name
 from fpnas.text import duration, short
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
@@ -33,7 +33,6 @@ LOOKS, EPOCHS = 4, 10
 def search(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; where it holds this run already, it goes on.")],
-    space: Annotated[str, typer.Option("--space", help="See fpnas spaces; your own by fpnas --import.")] = "tiny",
     method: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +78,7 @@ def search(
     ] = False,
     as_json: Json = False,
     *,
+    space_flags: SpaceFlags,
     method_flags: MethodFlags,
     reading: Images,
     running: Running,
@@ -104,12 +104,12 @@ def search(
         raise InputError("one kind of target", " and ".join(given), "leave out all but one")
     if target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
-    wanted = reading.record(data, reading.image_size, reading.fit)
+    source = space_flags.model()
+    size = source.image_size if source is not None and reading.image_size is None else reading.image_size
+    wanted = reading.record(data, size, reading.fit)
     images = wanted.load(reading.workers)
     shape = (images.in_channels, images.image_size, images.image_size)
-    supernet = by_name(space)(
-        num_classes=images.num_classes, in_channels=images.in_channels, image_size=images.image_size, seed=seed
-    )
+    supernet = space_flags.supernet(source, images, seed)
     with ranks(device, running.rank_timeout):
         if split is not None and (parallel.world_size() == 1 or method == SHORT):
             idle_for = f"--method {SHORT}" if method == SHORT else "one process"

@@ -47,7 +47,12 @@ def train(
     arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A search's folder, or an arch.json.")],
     data: DataOfRun = None,
     out: Annotated[Path | None, typer.Option("--out", help="The training's folder; RUN/train by default.")] = None,
-    inherit: Annotated[bool, typer.Option("--inherit", help="Start from the search's weights.")] = False,
+    inherit: Annotated[
+        bool | None,
+        typer.Option(
+            "--inherit/--no-inherit", help="Start from the search's weights; the default after a search with --from."
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option("--teacher", metavar="RUN", help="Learn from this trained network beside the labels.")
     ] = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from fpnas.data.assemble import assemble
 from fpnas.data.from_torch import from_dataset
 from fpnas.data.images import Fit, ImageData, ImageSet, known_fit
-from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet
+from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, Normalization
 from fpnas.data.readers import READERS
 from fpnas.data.request import Request
 from fpnas.data.resident import Batches
@@ -31,6 +31,7 @@ __all__ = [
     "ImageSet",
     "ImageSpec",
     "LabelledSet",
+    "Normalization",
     "TensorData",
     "TensorSet",
     "from_dataset",

@@ -6,7 +6,7 @@ Images stay uint8 until a batch is normalized, so that 60,000 small images take 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, check_labels
+from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, Normalization, check_labels
 from fpnas.errors import InputError, unknown_name
 
 Fit = Literal["crop", "stretch"]
@@ -183,6 +183,13 @@ class ImageData(Data):
 
     def describe(self) -> dict[str, Any]:
         return {"image_size": self.image_size, "in_channels": self.in_channels}
+
+    def normalized_by(self, normalization: Normalization | None) -> ImageData:
+        """The same images, brought to a network's own mean and standard deviation instead of those of the images."""
+        if normalization is None:
+            return self
+        mean, std = normalization
+        return replace(self, mean=tuple(mean), std=tuple(std))
 
     def normalize(self, inputs: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """(inputs / 255 - mean) / std, in channels-last memory, on the images' device."""

@@ -18,6 +18,9 @@ from fpnas.errors import InputError
 HeldoutFrom = Literal["test", "val", "split"]
 """Where the held-out examples come from: the data's own test or validation part, or a seeded split of the rest."""
 
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel."""
+
 S = TypeVar("S", bound="LabelledSet")
 
 
@@ -99,6 +102,12 @@ class Data(ABC):
     @abstractmethod
     def normalize(self, inputs: Tensor) -> Tensor:
         """What a network takes, from inputs of a set."""
+
+    def normalized_by(self, normalization: Normalization | None) -> Data:
+        """The same data for a network that wants its inputs brought to a mean and a standard deviation of its own; the
+        data themselves where there are none to want, or they are no images."""
+        del normalization
+        return self
 
     def check_classes(self, what: str) -> None:
         """Raises `InputError` where there are fewer than two classes, or a label beyond them; `what` are examples."""

@@ -57,6 +57,12 @@ class Supernet(nn.Module):
         input_dtype: of such an example; by default that of the parameters. Tokens are torch.int64.
         aligned: whether branches and kernels that a choice exchanges begin with the same weights (ours, see `align`).
 
+    Attributes:
+        facts: what arch.json says of the space beside its name, plain JSON: enough to build it anew.
+        normalization: mean and standard deviation of each channel that its images should be brought to; None for those
+            of the data.
+        pretrained: whether its weights are worth keeping, as those of a network that was trained elsewhere.
+
     Raises:
         SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
             layers share a parameter, `torch.fx` can't follow `forward`, or an architecture doesn't run.
@@ -78,6 +84,9 @@ class Supernet(nn.Module):
         self.module = nn.Sequential(module) if isinstance(module, ElasticLayer) else module
         self.name = name
         self.image_sizes = image_sizes
+        self.facts: dict[str, Any] = {}
+        self.normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self.pretrained = False
         elastic = [m for m in module.modules() if isinstance(m, ElasticModule)]
         read = checks.choices_read(module)
         checks.refuse_shared_parameters(module)
@@ -186,7 +195,9 @@ class Supernet(nn.Module):
         before = self.arch
         try:
             network = _plain(self.module, self.select(before if arch is None else arch).training)
-            network.meta |= {"space": self.name, "choices": dict(self.arch)}
+            network.meta |= {"space": self.name, **self.facts, "choices": dict(self.arch)}
+            if self.normalization is not None:
+                network.meta["normalization"] = self.normalization
             return network
         finally:
             self.select(before)

@@ -49,6 +49,7 @@ def facts_of(supernet: Supernet, data: Data, costs: tuple[Flops, Params], arch: 
     """Of an architecture: space, input, choices, FLOPs and parameters."""
     return {
         "space": supernet.name,
+        **supernet.facts,
         **data.describe(),
         "num_classes": data.num_classes,
         "choices": dict(arch),

@@ -34,7 +34,8 @@ class OfSupernet:
     def __init__(self, supernet: Supernet, data: Data, device: str, precision: str) -> None:
         check_fit(supernet, data)
         keep_memory()
-        self.supernet, self.data, self.device, self.precision = supernet, data, device, precision
+        self.supernet, self.device, self.precision = supernet, device, precision
+        self.data = data.normalized_by(supernet.normalization)
         example = data.input_shape, data.input_dtype
         self._costs = Flops(supernet, *example), Params(supernet, *example)
         self._canonical: Callable[[Tensor], Tensor] | None = None

@@ -1,7 +1,7 @@
-"""`ProxyEvaluator`: judges an architecture by a short training of its own, from scratch and on small images (ours).
+"""`ProxyEvaluator`: judges an architecture by a short training of its own, on small images (ours).
 
 Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
-know the better ones; a few hundred steps of a network's own, at half of the image size, do (docs/methods.md).
+know the better ones; a few hundred steps of a network's own, at half of the image size, do.
 
 A look at K architectures takes `steps_per_look` steps: `train_step` has each of the K take one step on the same batch,
 and `score` says how likely each makes held-back training images in the end. All begin at one seed and see the same
@@ -28,6 +28,7 @@ from fpnas.errors import InputError
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.fit import check_classes
 from fpnas.evaluators.of_supernet import OfSupernet
+from fpnas.evaluators.ranks import sum_over_ranks
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.streams import as_global, generator
 
@@ -40,6 +41,8 @@ STEPS = 600
 
 LR = 0.4
 """For steps of `BATCH_SIZE` images, and in proportion to them."""
+
+LR_INHERITED = 0.05  # for weights that were trained before
 
 SHRUNK = 1 / 2
 """To what share of its side an image is shrunk."""
@@ -60,19 +63,21 @@ class _Run:
 
 
 class ProxyEvaluator(OfSupernet):
-    """Judges architectures by short trainings from scratch.
+    """Judges architectures by short trainings, from scratch or from weights that were trained before.
 
     Letters: K architectures, V choices.
 
     Args:
-        supernet: whose space it is; its own weights are never used.
+        supernet: whose space it is; its own weights stay as they are.
         data: what it has for training is cut, class by class, into images to train on and images to judge by.
         image_size: that networks are trained at; by default `SHRUNK` of the data's, the next multiple of 4, but at
             least `LEAST_SIZE` and what the space takes. Other data than images stay as they are.
+        inherit: whether trainings start from the network's part of the supernet's weights; by default where these are
+            those of a network that was trained before (`Supernet.pretrained`).
         steps: of a training; by default one epoch, at least `STEPS`.
         batch_size: images of a step.
         lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
-            By default 0.4 for batches of 64, and in proportion to the batch (Goyal et al. 2017).
+            By default 0.4 for batches of 64 (0.05 for inherited weights), in proportion to them (Goyal et al. 2017).
         weight_decay: of SGD.
         label_smoothing: of the training's loss.
         clip: the gradient's greatest norm.
@@ -99,6 +104,7 @@ class ProxyEvaluator(OfSupernet):
         data: Data,
         *,
         image_size: int | None = None,
+        inherit: bool | None = None,
         steps: int | None = None,
         batch_size: int = BATCH_SIZE,
         lr: float | None = None,
@@ -115,7 +121,8 @@ class ProxyEvaluator(OfSupernet):
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if steps is not None and steps < 1:
             raise InputError("1 step or more", str(steps), "use the default")
-        lr = LR * batch_size / BATCH_SIZE if lr is None else lr
+        self.inherit = supernet.pretrained if inherit is None else inherit
+        lr = (LR_INHERITED if self.inherit else LR) * batch_size / BATCH_SIZE if lr is None else lr
         if not (math.isfinite(lr) and lr > 0):
             raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
         self.image_size = _size(supernet, data, image_size)
@@ -175,7 +182,8 @@ class ProxyEvaluator(OfSupernet):
 
     def _fresh(self, code: tuple[int, ...]) -> _Run:
         network = self.supernet.extract(self.space.decode(code))
-        initialise(network, generator(self.seed, "network"))
+        if not self.inherit:
+            initialise(network, generator(self.seed, "network"))
         network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         rule = torch.optim.SGD(network.parameters(), self.lr, 0.9, weight_decay=self.weight_decay, nesterov=True)
         return _Run(code, network, rule)
@@ -201,7 +209,7 @@ class ProxyEvaluator(OfSupernet):
             run.optimizer.zero_grad()
             loss.backward()
             parameters = [p for p in run.network.parameters() if p.grad is not None]
-            _sum_over_ranks(parameters)
+            sum_over_ranks(parameters)
             # One that diverges stays so and has a likelihood of 0: nothing need wait for the device to ask.
             torch.nn.utils.clip_grad_norm_(parameters, self.clip)
             run.optimizer.step()
@@ -242,6 +250,7 @@ class ProxyEvaluator(OfSupernet):
             "judge": "proxy",
             "proxy_size": self.image_size,
             "proxy_steps": self.steps_per_look,
+            **({"inherit": True} if self.inherit else {}),
             "batch_size": self.batch_size,
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -255,16 +264,19 @@ class ProxyEvaluator(OfSupernet):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The scores so far, and the networks in training."""
+        """The scores so far, the networks in training, and the weights that they inherit."""
         codes = torch.tensor(list(self._scores), dtype=torch.long).reshape(len(self._scores), len(self.space))
         return {
             "codes": codes,
             "scores": torch.tensor(list(self._scores.values()), dtype=torch.float64),
             "step": self._step,
             "runs": [(list(r.code), r.network.state_dict(), r.optimizer.state_dict()) for r in self._runs],
+            **({"supernet": self.supernet.state_dict()} if self.inherit else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.inherit:
+            self.supernet.load_state_dict(state["supernet"])
         self._scores = dict(zip(map(tuple, state["codes"].tolist()), state["scores"].tolist(), strict=True))
         self._step = state["step"]
         self._runs = []
@@ -286,13 +298,3 @@ def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
     if asked is not None and not least <= asked <= most:
         raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
     return asked if asked is not None else min(own, max(4 * math.ceil(SHRUNK * own / 4), LEAST_SIZE, least))
-
-
-def _sum_over_ranks(parameters: list[nn.Parameter]) -> None:
-    """Adds up their gradients over the ranks, in one exchange."""
-    if parallel.world_size() == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = parallel.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view(gradient.shape))

@@ -9,11 +9,12 @@ online softmax is. Either way the gradients travel once a step, in one flat all-
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float64
-from torch import Tensor
+from torch import Tensor, nn
 
 from fpnas import parallel
 from fpnas.evaluators.gradients import OnlineWeights
@@ -54,3 +55,13 @@ def own_rows(costs: Float64[Tensor, " K"]) -> list[int]:
         dealt[number] = min(range(len(work)), key=lambda rank: work[rank])
         work[dealt[number]] += float(costs[number])
     return [number for number, rank in enumerate(dealt) if rank == parallel.rank()]
+
+
+def sum_over_ranks(parameters: Sequence[nn.Parameter]) -> None:
+    """Adds up the gradients that parameters have over the ranks, in one exchange."""
+    if parallel.world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = parallel.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view(gradient.shape))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from fpnas.errors import InputError, RunFolderError, reason
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
-from fpnas.spaces import SPACES, by_name
+from fpnas.spaces import SPACES, Smaller, by_name
 
 CHANGED = "import the code that it was searched with, or search again"
 """What to do where the code of one's own space has changed."""
@@ -35,11 +35,17 @@ class _ArchFile(BaseModel):
     image_size: StrictInt | None = Field(default=None, ge=1, le=4096)
     in_channels: StrictInt = Field(default=3, ge=1, le=1024)
     num_classes: StrictInt | None = Field(default=None, ge=2, le=1_000_000)
+    smaller: Smaller | None = None
+    pretrained: StrictBool = False
 
 
 @dataclass(frozen=True)
 class ArchRecord:
-    """A found architecture and what its network takes; `images` only after a training."""
+    """A found architecture and what its network takes; `images` only after a training.
+
+    Of a space that was made of a network, `smaller` says of what, and `pretrained` whether the search's weights came
+    of that network's.
+    """
 
     space: str
     arch: Arch
@@ -47,6 +53,8 @@ class ArchRecord:
     in_channels: int
     num_classes: int | None
     images: ImageSpec | None = None
+    smaller: Smaller | None = None
+    pretrained: bool = False
 
     def supernet(
         self,
@@ -61,8 +69,8 @@ class ArchRecord:
         record's where none are given.
         """
         classes, size = num_classes or self.num_classes, image_size or self.image_size
-        options = {} if classes is None else {"num_classes": classes}
-        options |= {} if size is None else {"image_size": size}
+        options: dict[str, Any] = {"num_classes": classes, "image_size": size, "smaller": self.smaller}
+        options = {name: value for name, value in options.items() if value is not None}
         with torch.device(device):
             return by_name(self.space)(in_channels=in_channels or self.in_channels, **options)
 
@@ -95,7 +103,8 @@ def read_arch(path: str | Path) -> ArchRecord:
         got = f"{images.num_classes} names of {record.num_classes} classes in {file}"
         raise RunFolderError("a name for each class", got, "mend it")
     arch = Arch(record.choices)
-    found = ArchRecord(record.space, arch, record.image_size, record.in_channels, record.num_classes, images)
+    takes = record.image_size, record.in_channels, record.num_classes
+    found = ArchRecord(record.space, arch, *takes, images, record.smaller, record.pretrained)
     if found.space in SPACES:
         found.supernet().space.encode(arch)
     else:

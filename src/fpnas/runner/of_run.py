@@ -9,6 +9,7 @@ from torch import nn
 
 from fpnas.data import ImageData
 from fpnas.evaluators.fit import check_fit
+from fpnas.runner.checkpoint import has_checkpoint
 from fpnas.runner.data_record import DataRecord, data_of_run
 from fpnas.runner.files import home_of, inherit_weights, load, read_arch, refuse_other_images, trained_folder
 from fpnas.train import AtSize, Training, from_scratch, inherited
@@ -19,7 +20,7 @@ def training_of(
     data: ImageData | None = None,
     *,
     teacher: str | Path | None = None,
-    inherit: bool = False,
+    inherit: bool | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Training:
@@ -29,7 +30,8 @@ def training_of(
         run: the folder of a search, or an arch.json.
         data: the images; by default those that the search's run.json names.
         teacher: the folder of a training to distil from, which must know the same classes.
-        inherit: start from the weights that the network had in the search, instead of fresh ones.
+        inherit: start from the weights that the network had in the search, instead of fresh ones; by default where the
+            search began with those of a trained network (`spaces.model`).
         seed: of everything random.
         options: of `Training`: `recipe`, `device`, `precision`, and fields of a recipe, such as `epochs`.
 
@@ -46,6 +48,8 @@ def training_of(
     if data is None:
         known = data_of_run(home, DataRecord("", record.image_size))
         data, origin = known.load(), known.of_run()
+    if inherit is None:
+        inherit = record.pretrained and has_checkpoint(home)
     if inherit:
         refuse_other_images(data, record, home)
     device = "cpu" if inherit else "meta"

@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, Template
 
-from fpnas.spaces import SPACES
+from fpnas.spaces import is_own
 from fpnas.text import by_group, code, escaped, one_line, percent
 
 _KINDS = {"onnx": "an ONNX", "pt2": "a torch.export", "safetensors": "a safetensors"}
@@ -38,7 +38,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "training": training,
         "settings": {k: v for k, v in training.items() if k not in ("accuracy", "loss", "num_images")},
         "commands": [command for command in facts.get("commands", []) if command],
-        "own": facts.get("space", "") not in ("", *SPACES),
+        "own": bool(facts.get("space")) and is_own(facts["space"]),
     }
     return _template().render({**facts, **shown})
 

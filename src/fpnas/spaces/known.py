@@ -14,14 +14,17 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError, unknown_name
 from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
 from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
+from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Smaller, model, register_model
 from fpnas.spaces.nasbench import nasbench_macro
 from fpnas.spaces.tiny import tiny
 
@@ -45,7 +48,9 @@ WORDS = ("num_classes", "in_channels", "image_size", "seed")
 
 
 def by_name(name: str) -> Make:
-    """The function of a space by its hyphenated name; it takes any of `WORDS`.
+    """The function of a space by its name; it takes any of `WORDS`.
+
+    That of a network from timm, torchvision or one's own file also takes `weights` (by default none) and `smaller`.
 
     Raises:
         InputError: none is called so.
@@ -54,7 +59,14 @@ def by_name(name: str) -> Make:
         return partial(_of_fpnas, SPACES[name])
     if name in OWN:
         return partial(_own, name)
+    if name in OWN_MODELS or name.partition("/")[0] in LIBRARIES:
+        return partial(_of_model, name)
     raise unknown_name("space", name, {**SPACES, **OWN}, " (your own: fpnas --import FILE)")
+
+
+def is_own(name: str) -> bool:
+    """Whether a space's code is the user's, so that commands need `--import` to know it."""
+    return name not in SPACES and name.partition("/")[0] not in LIBRARIES
 
 
 def register(name: str) -> Callable[[M], M]:
@@ -85,13 +97,21 @@ def register(name: str) -> Callable[[M], M]:
     return keep
 
 
-def import_file(path: str | Path) -> None:
+def import_file(path: str | Path) -> str | None:
     """Runs a Python file that registers spaces; what lies beside it can be imported from then on.
 
+    Args:
+        path: of the file; with `:FUNCTION` behind it, that function, which takes nothing and returns a network, is
+            registered for `spaces.model`.
+
+    Returns:
+        The name of the network's space, which is the function's with hyphens; None without a function.
+
     Raises:
-        InputError: there is no such file, it fails, or registers nothing.
+        InputError: there is no such file, it fails, registers nothing or has no such function.
     """
-    file = Path(path)
+    place, _, function = str(path).rpartition(":") if re.search(r"\.py:\w+$", str(path)) else (str(path), "", "")
+    file = Path(place)
     if file.suffix != ".py" or not file.is_file():
         raise InputError("a Python file that registers a space", f"{str(path)!r:.200}", "check the path")
     name = f"{file.stem}_for_fpnas"  # never that of a package
@@ -108,9 +128,49 @@ def import_file(path: str | Path) -> None:
         raise
     except (Exception, SystemExit) as error:
         raise InputError("a Python file that can be imported", _told(error), "mend it") from error
+    if function:
+        return _registered(module, function, file)
     if before == OWN:
         fix = "put @fpnas.spaces.register(NAME) above the function that makes one"
         raise InputError("a file that registers a space", str(file), fix)
+    return None
+
+
+def _registered(module: ModuleType, function: str, file: Path) -> str:
+    """The name under which a function's network is known."""
+    make, name = getattr(module, function, None), function.lower().replace("_", "-").strip("-")
+    if not callable(make):
+        raise InputError(f"a function {function!r} in {file}", "none", "correct the name behind the colon")
+    if name in SPACES or name in OWN:
+        raise InputError("a function that isn't called as a space is", repr(function), "rename it")
+
+    def made() -> nn.Module:
+        try:
+            with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # noqa: TID251 - torch's own layers draw from it
+                found = make()
+        except Exception as error:
+            raise InputError(f"a function that makes the network {name!r}", _told(error), "mend it") from error
+        if not isinstance(found, nn.Module):
+            raise InputError(f"an nn.Module from {function!r}", type(found).__name__, "return one")
+        return found
+
+    register_model(name, made)
+    return name
+
+
+def _of_model(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    seed: int = 0,
+    weights: str | Path | None = "none",
+    smaller: Smaller | None = None,
+) -> Supernet:
+    with torch.device("cpu"):  # on meta, values that a module works out for itself, as positions, would be lost
+        return model(name, weights).supernet(num_classes, in_channels, image_size, smaller, seed)
 
 
 def _of_fpnas(make: Make, *, image_size: int | None = None, **options: Any) -> Supernet:

@@ -70,7 +70,8 @@ class Training:
         keep_memory()
         self.recipe = (recipe or Recipe()).with_fields(fields)
         self.network = _placed(network, device)
-        self.data, self.device, self.precision = data, device, precision
+        self.data = data = data.normalized_by(getattr(network, "meta", {}).get("normalization"))
+        self.device, self.precision = device, precision
         self.facts = facts_of(self.network, data)
         self.inherit, self.seed = inherit, seed
         self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher

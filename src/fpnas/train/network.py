@@ -30,7 +30,7 @@ def facts_of(network: nn.Module, data: Data) -> dict[str, Any]:
     known = getattr(network, "meta", {})
     device = next(iter(network.parameters()), torch.zeros(0)).device
     return {
-        **{name: known[name] for name in ("space", "choices") if name in known},
+        **{name: known[name] for name in ("space", "smaller", "pretrained", "choices") if name in known},
         **data.describe(),
         "num_classes": data.num_classes,
         "flops": multiply_adds(network, torch.zeros(1, *data.input_shape, dtype=data.input_dtype, device=device)),
@@ -41,7 +41,7 @@ def facts_of(network: nn.Module, data: Data) -> dict[str, Any]:
 def inherited(supernet: Supernet, arch: Mapping[str, Option], data: Data) -> fx.GraphModule:
     """The plain network of `arch` with the supernet's weights and batch norms recalibrated on training images."""
     network = supernet.extract(arch)
-    recalibrate(network, data)
+    recalibrate(network, data.normalized_by(supernet.normalization))
     return network
 
 

@@ -1,0 +1,85 @@
+"""Flags of a search inside a network that exists: which one, with which weights, and what of it may be smaller."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import typer
+
+from fpnas.data import ImageData
+from fpnas.elastic import Supernet
+from fpnas.errors import InputError
+from fpnas.spaces import Model, Smaller, by_name, import_file, model
+
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True)
+class SpaceFlags:
+    """The space: one of fpnas's or one's own, or the networks inside one that exists."""
+
+    space: Annotated[
+        str | None, typer.Option("--space", help="tiny (the default); see fpnas spaces; your own by fpnas --import.")
+    ] = None
+    from_model: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Search inside a network that exists: timm/NAME, torchvision/NAME or FILE.py:FUNCTION.",
+        ),
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", help="Of --from: a .safetensors or .pth file, or none; by default those of the library."
+        ),
+    ] = None
+    widths: Annotated[
+        str | None, typer.Option("--widths", help="Of --from: fractions of each width; 0.25,0.5,0.75,1.")
+    ] = None
+    kernels: Annotated[
+        str | None, typer.Option("--kernels", help="Of --from: further sizes of depthwise convolutions, such as 3,5.")
+    ] = None
+    skips: Annotated[bool, typer.Option("--skips", help="Of --from: residual blocks may be left out.")] = False
+
+    def model(self) -> Model | None:
+        """The network that --from names; None without it.
+
+        Raises:
+            InputError: it can't be had, or flags don't go together.
+        """
+        if self.from_model is None:
+            given = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
+            idle = [flag for flag, value in {**given, "--skips": self.skips or None}.items() if value is not None]
+            if idle:
+                raise InputError(f"--from beside {' and '.join(idle)}", "none", "name a network, or leave them out")
+            return None
+        if self.space is not None:
+            raise InputError("--space or --from", "both", "leave one of them out")
+        own = re.search(r"\.py:\w+$", self.from_model)
+        return model((import_file(self.from_model) or "") if own else self.from_model, self.weights)
+
+    def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
+        """The space for these images, with `found` as `model` gave it."""
+        size, channels = images.image_size, images.in_channels
+        if found is None:
+            make = by_name(self.space or "tiny")
+            return make(num_classes=images.num_classes, in_channels=channels, image_size=size, seed=seed)
+        return found.supernet(images.num_classes, channels, size, self._smaller(), seed)
+
+    def _smaller(self) -> Smaller:
+        default = Smaller()
+        widths = default.widths if self.widths is None else _numbers(self.widths, float, "--widths")
+        kernels = default.kernels if self.kernels is None else _numbers(self.kernels, int, "--kernels")
+        return Smaller(widths, kernels, self.skips)
+
+
+def _numbers(text: str, kind: Callable[[str], N], flag: str) -> tuple[N, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise InputError("numbers with commas between them", repr(text), f"correct {flag}") from None

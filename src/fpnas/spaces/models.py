@@ -1,0 +1,213 @@
+"""A network that exists, with its weights, as a space of its smaller kin: from timm, torchvision, or one's own file.
+
+`model` gets the network by its name, `Model.supernet` exchanges its head for the data's classes and makes it elastic.
+A run's arch.json has the name and what could be smaller, so the space can be built anew without any weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from fpnas.data import Normalization
+from fpnas.elastic import Supernet, make_elastic
+from fpnas.errors import InputError, reason
+from fpnas.spaces.heads import with_channels, with_classes
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of a channel, where a library's network doesn't say its own."""
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """What of a network may be smaller; see `make_elastic`.
+
+    Args:
+        widths: fractions of each width; the whole is always an option.
+        kernels: odd sizes of depthwise convolutions, beside their own.
+        skips: whether residual blocks may be left out.
+    """
+
+    widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    kernels: tuple[int, ...] = ()
+    skips: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A plain network, and what it expects of its images.
+
+    Args:
+        name: how files call its space: `timm/NAME`, `torchvision/NAME`, or one of your own.
+        module: the network.
+        image_size: pixels a side that it was trained at; None where that isn't known.
+        normalization: mean and standard deviation of each channel of its images; None for those of the data.
+        pretrained: whether its weights are worth keeping.
+    """
+
+    name: str
+    module: nn.Module
+    image_size: int | None = None
+    normalization: Normalization | None = None
+    pretrained: bool = False
+
+    def supernet(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        image_size: int | None = None,
+        smaller: Smaller | None = None,
+        seed: int = 0,
+    ) -> Supernet:
+        """The space of the networks inside this one; the last option of each choice is the network itself.
+
+        The head is exchanged where the number of classes is another, with weights drawn anew. With another number of
+        channels than the network's, the first convolution gets the mean of its channels for each.
+
+        Args:
+            num_classes: of the data.
+            in_channels: of the data.
+            image_size: of the data, px; by default the network's own, or 224.
+            smaller: what may be smaller.
+            seed: of the new head.
+
+        Raises:
+            InputError: the network doesn't take such images, or has no head that can be exchanged.
+            SupernetError: nothing of the network can be made smaller.
+        """
+        smaller = smaller or Smaller()
+        shape = (in_channels, *(image_size or self.image_size or 224,) * 2)
+        module = with_classes(with_channels(self.module, in_channels), num_classes, shape, seed, self.name)
+        options = asdict(smaller)
+        supernet = make_elastic(module, **options, name=self.name, input_shape=shape)
+        supernet.facts = {"smaller": options, "pretrained": self.pretrained}
+        supernet.normalization = self.normalization and _of_channels(self.normalization, in_channels)
+        supernet.pretrained = self.pretrained
+        return supernet
+
+
+def model(source: str, weights: str | Path | None = None) -> Model:
+    """The network of that name, with its weights.
+
+    Args:
+        source: `timm/NAME` or `torchvision/NAME`, or that of a function which was registered, see `register_model`.
+        weights: a .safetensors or .pth file; "none" for fresh ones; by default the library's pretrained ones, which it
+            downloads where they aren't here yet, or those that one's own function gives its network.
+
+    Raises:
+        InputError: the library isn't installed or knows no such network, or the weights can't be had or don't fit.
+
+    Example:
+        >>> from fpnas.spaces import model
+        >>> small = model("torchvision/mobilenet_v3_small", weights="none").supernet(num_classes=6, image_size=64)
+        >>> len(small.space.choices) > 10
+        True
+    """
+    library, _, name = source.partition("/")
+    file = None if weights in (None, "none") else Path(cast(str, weights))
+    if source in OWN_MODELS:
+        found = Model(source, OWN_MODELS[source](), pretrained=weights != "none")
+    elif library in LIBRARIES and re.fullmatch(r"[A-Za-z0-9_.]+", name):
+        found = LIBRARIES[library](name, weights is None)
+    else:
+        known = ", ".join([f"{library}/NAME" for library in LIBRARIES] + ["FILE.py:FUNCTION", *OWN_MODELS])
+        raise InputError(f"a network: {known}", repr(source)[:200], "correct the name")
+    if file is not None:
+        load_weights(found.module, file)
+        found = Model(found.name, found.module, found.image_size, found.normalization, pretrained=True)
+    found.module.eval()
+    return found
+
+
+def load_weights(module: nn.Module, file: Path) -> None:
+    """Gives a network the weights of a file; nothing but tensors is read from it.
+
+    Raises:
+        InputError: it can't be read, or holds the weights of another network.
+    """
+    fix = "give the weights of this network, or --weights none"
+    try:
+        read: Any = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except Exception as error:  # of either library, whatever the file holds
+        raise InputError(
+            "weights as .safetensors, or as .pth with tensors alone", f"{file} ({reason(error)})", fix
+        ) from error
+    for key in ("state_dict", "model"):  # as training scripts save them
+        if isinstance(read, Mapping) and isinstance(read.get(key), Mapping):
+            read = read[key]
+    try:
+        module.load_state_dict({name.removeprefix("module."): tensor for name, tensor in read.items()})
+    except (AttributeError, RuntimeError, TypeError) as error:
+        got = f"{file} ({str(error).splitlines()[-1].strip():.200})"
+        raise InputError("weights of this network", got, fix) from None
+
+
+def register_model(name: str, make: Callable[[], nn.Module]) -> None:
+    """Makes the network of a function of one's own known under `name`."""
+    OWN_MODELS[name] = make
+
+
+def _timm(name: str, pretrained: bool) -> Model:
+    try:
+        import timm
+    except ImportError as error:
+        raise _missing("timm", error) from error
+    if not timm.is_model(name):
+        raise InputError("a network that timm has", repr(name), f"see timm.list_models('*{name[:6]}*')")
+    module = _with_weights(f"timm/{name}", lambda: timm.create_model(name, pretrained=pretrained))
+    says: Mapping[str, Any] = getattr(module, "pretrained_cfg", {})
+    normalization = tuple(says.get("mean", IMAGENET[0])), tuple(says.get("std", IMAGENET[1]))
+    return Model(f"timm/{name}", module, says.get("input_size", (3, 224))[-1], normalization, pretrained)
+
+
+def _torchvision(name: str, pretrained: bool) -> Model:
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # one beside another build of torch fails in its own way
+        raise _missing("torchvision", error) from error
+    if name not in models.list_models(module=models):
+        raise InputError("a network that torchvision has", repr(name), "see torchvision.models.list_models()")
+    weights = "DEFAULT" if pretrained else None
+    module: Any = _with_weights(f"torchvision/{name}", lambda: models.get_model(name, weights=weights))
+    if getattr(module, "aux_logits", False):  # heads that only its own training script uses
+        module.aux_logits = False
+        for aux in [child for child, _ in module.named_children() if "aux" in child.lower()]:
+            setattr(module, aux, None)
+    every: Any = models.get_model_weights(name)
+    says = every.DEFAULT.transforms()
+    return Model(f"torchvision/{name}", module, says.crop_size[-1], (tuple(says.mean), tuple(says.std)), pretrained)
+
+
+LIBRARIES: dict[str, Callable[[str, bool], Model]] = {"timm": _timm, "torchvision": _torchvision}
+OWN_MODELS: dict[str, Callable[[], nn.Module]] = {}
+"""What was registered."""
+
+
+def _with_weights(name: str, make: Callable[[], nn.Module]) -> nn.Module:
+    """On the CPU, whatever the default, with fresh weights by seed 0 where it has no others."""
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # noqa: TID251 - the libraries' layers draw from it
+        try:
+            return make()
+        except Exception as error:  # of the download, or of the library
+            fix = "give --weights FILE, or --weights none"
+            raise InputError(f"the weights of {name}", f"none ({reason(error)})", fix) from error
+
+
+def _missing(library: str, error: Exception) -> InputError:
+    return InputError(f"an installed {library}", reason(error), f"pip install {library}")
+
+
+def _of_channels(normalization: Normalization, channels: int) -> Normalization:
+    """The same, or their mean for each of another number of channels."""
+    mean, std = normalization
+    if len(mean) == channels:
+        return normalization
+    return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels

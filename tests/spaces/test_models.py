@@ -1,0 +1,230 @@
+"""A network that exists as a space: names, weights, head and channels; a search inside it and a training from it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import fpnas
+from fpnas import InputError, ProxyEvaluator
+from fpnas.cli import main
+from fpnas.spaces import Smaller, import_file, model
+from fpnas.spaces.models import OWN_MODELS
+
+FILE = """
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 1), nn.BatchNorm2d(2 * width), nn.ReLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width), nn.Conv2d(2 * width, width, 1),
+        )
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def small_net():
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), Block(16), Block(16),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7),
+    )
+
+
+def no_net():
+    return 3
+
+
+def fails():
+    return 1 / 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    with patch.dict(OWN_MODELS), patch.object(sys, "path", list(sys.path)):
+        yield
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "nets.py"
+    path.write_text(FILE)
+    return path
+
+
+def images(count: int = 4, channels: int = 3) -> torch.Tensor:
+    return torch.randn(count, channels, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_largest_network_is_the_given_one_and_a_fitting_head_is_kept(file: Path) -> None:
+    found = model(import_file(f"{file}:small_net") or "")
+    supernet = found.supernet(num_classes=7, image_size=16).eval()
+    assert found.name == supernet.name == "small-net"
+    assert supernet.pretrained
+    assert torch.equal(supernet(images()), found.module(images()))
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(3, 3), (7, 1), (4, 1)])
+def test_head_and_channels_are_fitted_to_the_data(file: Path, classes: int, channels: int) -> None:
+    found = model(import_file(f"{file}:small_net") or "")
+    makes = [found.supernet(classes, channels, 16, seed=seed).eval() for seed in (0, 0, 1)]
+    x = images(channels=channels)
+    outputs = [supernet(x) for supernet in makes]
+    assert outputs[0].shape == (4, classes)
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2]) == (classes == 7)  # the seed is the new head's
+    if (classes, channels) == (7, 1):  # a grey image counts as three equal channels would, up to their mean
+        assert torch.allclose(outputs[0], found.module(x.repeat(1, 3, 1, 1)), atol=1e-5)
+
+
+def test_what_may_be_smaller(file: Path) -> None:
+    found = model(import_file(f"{file}:small_net") or "")
+    space = found.supernet(7, 3, 16, Smaller(widths=(0.5, 1.0), kernels=(5,), skips=True)).space
+    options = {choice.name: choice.options for choice in space.choices}
+    assert options["3.layers_0_width"] == (16, 32)
+    assert options["3.layers_3_kernel"] == (3, 5)
+    assert options["4.runs"] == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["plain.pth", "plain.safetensors", "nested.pth", "parallel.pth"])
+def test_weights_of_a_file(file: Path, tmp_path: Path, kind: str) -> None:
+    name = import_file(f"{file}:small_net") or ""
+    state = {key: torch.full_like(value, 2) for key, value in model(name).module.state_dict().items()}
+    path = tmp_path / kind
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        nested = {"nested": {"state_dict": state, "epoch": 3}, "parallel": {f"module.{k}": v for k, v in state.items()}}
+        torch.save(nested.get(path.stem, state), path)
+    found = model(name, path)
+    assert found.pretrained
+    assert all(torch.equal(value, state[key]) for key, value in found.module.state_dict().items())
+
+
+def test_weights_that_do_not_fit_or_are_not_tensors(file: Path, tmp_path: Path) -> None:
+    name = import_file(f"{file}:small_net") or ""
+    path = tmp_path / "weights.pth"
+    torch.save({"0.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"weights of this network, got .*weights\.pth"):
+        model(name, path)
+    torch.save(model(name).module, path)  # a pickled network, which could run code
+    with pytest.raises(InputError, match="tensors alone"):
+        model(name, path)
+    with pytest.raises(InputError, match="tensors alone"):
+        model(name, tmp_path / "none.safetensors")
+
+
+class _Timm(ModuleType):
+    """A library that knows one network and has no way to its weights."""
+
+    def is_model(self, name: str) -> bool:
+        return name == "net_050"
+
+    def list_models(self) -> list[str]:
+        return ["net_050"]
+
+    def create_model(self, name: str, pretrained: bool) -> nn.Module:
+        if pretrained:
+            raise OSError("no route to host")
+        net: Any = nn.Sequential(
+            nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 1000)
+        )
+        net.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "input_size": (3, 192, 192)}
+        return net
+
+
+def test_a_library_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", _Timm("timm"))
+    with pytest.raises(InputError, match=r"weights of timm/net_050, got none \(no route to host\); give --weights"):
+        model("timm/net_050")
+    found = model("timm/net_050", "none")
+    assert (found.image_size, found.normalization) == (192, ((0.5,) * 3, (0.25,) * 3))
+    assert not found.pretrained
+    assert found.supernet(5, 1, 32).normalization == ((0.5,), (0.25,))
+    for strange in ("timm/other", "timm/hf-hub:someone/net", "timm/local-dir:/tmp", "keras/net", "small-net"):
+        with pytest.raises(InputError, match="a network"):
+            model(strange, "none")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"an installed timm.*pip install timm"):
+        model("timm/net_050", "none")
+
+
+def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file: Path) -> None:
+    digits = fpnas.data.load("digits", image_size=16)
+    found = model(import_file(f"{file}:small_net") or "")
+
+    def judge() -> ProxyEvaluator:
+        return ProxyEvaluator(found.supernet(10, 1, 16), digits, steps=3, batch_size=16)
+
+    codes = torch.zeros(1, len(judge().space), dtype=torch.long)
+    whole, cut, fresh = judge(), judge(), ProxyEvaluator(found.supernet(10, 1, 16), digits, steps=3, inherit=False)
+    assert whole.lr < fresh.lr
+    assert whole.settings()["inherit"]
+    assert "inherit" not in fresh.settings()
+    cut.train_step(codes, 0.0)
+    resumed = judge()
+    with torch.no_grad():
+        for parameter in resumed.supernet.parameters():
+            parameter.zero_()  # as where the network's own weights can't be had any more
+    resumed.load_state_dict(cut.state_dict())
+    assert torch.equal(resumed.score(codes), whole.score(codes))
+
+
+def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: Path) -> None:
+    net, run = f"{file}:small_net", tmp_path / "run"
+    small = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1")
+    search = ("search", *small, "--from", net, "--method", "fpnas-posterior", "--widths", "0.5,1", "--epochs", "1")
+    assert main([*search, "--target-params", "3k", "--max-steps", "2", "--out", str(run)]) == 0
+    arch = json.loads((run / "arch.json").read_text())
+    assert arch["space"] == "small-net"
+    assert arch["smaller"] == {"widths": [0.5, 1.0], "kernels": [], "skips": False}
+    train = ("--import", net, "train", str(run), "--max-steps", "1", "--lr", "1e-9", "--opt", "sgd")
+    assert main([*train]) == 0
+    assert main([*train, "--no-inherit", "--out", str(tmp_path / "fresh")]) == 0
+    supernet = fpnas.runner.read_arch(run).supernet(device="cpu")
+    fpnas.runner.files.inherit_weights(supernet, run)
+    expected = supernet.extract(arch["choices"]).state_dict()
+    kept, fresh = (load_file(folder / "model.safetensors") for folder in (run / "train", tmp_path / "fresh"))
+    assert torch.allclose(kept["0.weight"], expected["0.weight"], atol=1e-6)
+    assert not torch.allclose(fresh["0.weight"], expected["0.weight"], atol=1e-3)
+    assert main(["--import", net, "evaluate", str(run)]) == 0
+    assert fpnas.load(run)(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--widths", "0.5"], "--from beside --widths"),
+        (["--from", "{file}:small_net", "--space", "tiny"], "--space or --from"),
+        (["--from", "{file}:small_net", "--widths", "half"], "correct --widths"),
+        (["--from", "{file}:small_net", "--widths", "2"], "widths above 0"),
+        (["--from", "{file}:absent"], "a function 'absent'"),
+        (["--from", "{file}:no_net"], "an nn.Module from 'no_net'"),
+        (["--from", "{file}:fails"], "ZeroDivisionError"),
+        (["--from", "nothing"], "a network: timm/NAME"),
+    ],
+)
+def test_bad_flags_are_one_line(
+    file: Path, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.format(file=file) for word in words]
+    out = tmp_path / "run"
+    assert main(["search", "--data", "digits", "--image-size", "16", *given, "--out", str(out)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert said in error[0]
+    assert not out.exists()
