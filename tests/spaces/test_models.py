@@ -18,6 +18,7 @@ from torch import nn
 import fpnas
 from fpnas import InputError, ProxyEvaluator
 from fpnas.cli import main
+from fpnas.runner.files import inherit_weights, read_arch
 from fpnas.spaces import Smaller, import_file, model
 from fpnas.spaces.models import OWN_MODELS
 
@@ -195,8 +196,8 @@ def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: P
     train = ("--import", net, "train", str(run), "--max-steps", "1", "--lr", "1e-9", "--opt", "sgd")
     assert main([*train]) == 0
     assert main([*train, "--no-inherit", "--out", str(tmp_path / "fresh")]) == 0
-    supernet = fpnas.runner.read_arch(run).supernet(device="cpu")
-    fpnas.runner.files.inherit_weights(supernet, run)
+    supernet = read_arch(run).supernet(device="cpu")
+    inherit_weights(supernet, run)
     expected = supernet.extract(arch["choices"]).state_dict()
     kept, fresh = (load_file(folder / "model.safetensors") for folder in (run / "train", tmp_path / "fresh"))
     assert torch.allclose(kept["0.weight"], expected["0.weight"], atol=1e-6)
