@@ -34,6 +34,31 @@ def nk_values(choices: int, options: int, k: int, rng: np.random.Generator, code
     return (total - total.mean()) / total.std()
 
 
+def nk_wide(k: int, seed: int, choices: int = 12, options: int = 4, rotations: int = 3) -> KnownTable:
+    """The same of more architectures than fit into memory as codes: 16.8 million by default."""
+    rng = np.random.default_rng([seed, k, choices])
+    space = SearchSpace([Choice(f"choice{number}", tuple(range(options))) for number in range(choices)])
+    prices = np.sort(rng.random((choices, options)), axis=1) + 0.1
+    value, cost = np.zeros(space.cardinalities), np.zeros(space.cardinalities)
+    for choice in range(choices):
+        read = sorted({choice, *rng.choice([c for c in range(choices) if c != choice], k, replace=False).tolist()})
+        value += rng.random([options if c in read else 1 for c in range(choices)])
+        cost += 100 * prices[choice].reshape([options if c == choice else 1 for c in range(choices)])
+    value = (value - value.mean()) / value.std() + COST_SHARE * (cost - cost.mean()) / cost.std()
+    truth = (0.7 + SPREAD * value / value.std()).ravel()
+    seen = [truth + rng.normal(0, NOISE, len(truth)) for _ in range(rotations)]
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in (truth, *seen)))
+    true = Lookup(space, truth)
+    return KnownTable(
+        name=f"NK({choices}, {k}), seed {seed}",
+        space=space,
+        rotations=tuple(Rotation(Lookup(space, own), true) for own in seen),
+        costs={"cost": exhaustive_cost("cost", space, cost.ravel())},
+        exhaustive=True,
+        digest=digest.hexdigest()[:16],
+    )
+
+
 def nk(k: int, seed: int, choices: int = 8, options: int = 4, rotations: int = 3) -> KnownTable:
     """An exhaustive table of options ** choices architectures, seen with other noise in each rotation."""
     rng = np.random.default_rng([seed, k])

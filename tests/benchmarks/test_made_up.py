@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from helpers_benchmarks import benchmark
 import fpnas
 from fpnas.bench import METHODS
 
-made_up, table_settings = benchmark("made_up"), benchmark("table_settings")
+made_up, table_settings, predictors = benchmark("made_up"), benchmark("table_settings"), benchmark("predictors")
 macro_supernet = benchmark("macro_supernet")
 
 
@@ -56,3 +58,35 @@ def test_a_macro_supernets_k_can_fall() -> None:
     entropy = float(fpnas.ArchDistribution(fpnas.spaces.nasbench_macro().space).entropy().detach())
     assert fpnas.estimators.SampleSize.adaptive(macro_supernet.LAMBDA)(entropy) > 4
     assert fpnas.estimators.SampleSize.adaptive(0.25)(entropy) == 2
+
+
+def test_a_wide_landscape_is_one_too() -> None:
+    table = made_up.nk_wide(2, seed=3, choices=6)
+    codes = torch.from_numpy(fpnas.tables.known.all_codes(table.space))
+    truth = table.rotations[0].truth(codes)
+    assert float(truth.std()) == pytest.approx(made_up.SPREAD, rel=0.01)
+    assert 0.2 < additive_share(table) < 0.95
+    assert float(np.corrcoef(table.cost()(codes).numpy(), truth.numpy())[0, 1]) > 0.2
+    assert table.cost()(codes[:1]) < table.cost()(codes[-1:])
+
+
+@pytest.mark.parametrize("kind", predictors.PREDICTORS)
+def test_searches_by_predictors_beat_random_ones(kind: str) -> None:
+    table = made_up.nk(0, seed=1, choices=6)
+    regrets: dict[str, list[float]] = {kind: [], "random": []}
+    for seed in range(4):
+        for name, make in ((kind, partial(predictors.predicted, kind=kind)), ("random", METHODS["random"])):
+            judge = fpnas.TableEvaluator(table, steps_per_epoch=1)
+            budget = fpnas.Budget(table.cost(), float(table.cost()(codes_of(table)).median()))
+            search = make(judge, budget, epochs=1000, seed=seed)
+            while judge.queries < 60:
+                search.step()
+            answer = search.answer().arch
+            assert budget.cost.of(answer) <= budget.target
+            best = table.best(0, budget).truth
+            regrets[name].append(best - float(judge.truth(torch.tensor([table.space.encode(answer)]))))
+    assert np.mean(regrets[kind]) < np.mean(regrets["random"])
+
+
+def codes_of(table: fpnas.tables.KnownTable) -> torch.Tensor:
+    return torch.from_numpy(fpnas.tables.known.all_codes(table.space))
