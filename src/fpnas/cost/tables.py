@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.dims import Dim, choices_in, resolve, separate
 from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, SearchSpace
 
@@ -150,6 +150,43 @@ def sum_of_shares(
         else:
             constant += float(table.sum())
     return AdditiveCost(space, factors, constant)
+
+
+class Terms:
+    """A sum of tables, each over a few choices, with which a layer's formula calculates as with a number.
+
+    Widths that are joined hang on many choices, and a table over all of these would be huge; what a layer costs is a
+    sum over the widths. Only tables of one term have powers.
+    """
+
+    def __init__(self, terms: Sequence[tuple[tuple[Choice, ...], NDArray[Any]]]) -> None:
+        self.terms = list(terms)
+
+    @staticmethod
+    def of(dim: Dim) -> Terms:
+        """Those of an argument: one, or one for each width that is joined."""
+        parts = [(choices_in(part), part) for part in separate(dim)]
+        return Terms([(own, _all_values(part) if own else np.asarray(resolve(part, {}))) for own, part in parts])
+
+    def __add__(self, other: Any) -> Terms:
+        return Terms([*self.terms, *_terms(other)])
+
+    def __mul__(self, other: Any) -> Terms:
+        products: list[tuple[tuple[Choice, ...], NDArray[Any]]] = []
+        for (own, table), (others, factor) in itertools.product(self.terms, _terms(other)):
+            scope = tuple(dict.fromkeys((*own, *others)))
+            products.append((scope, np.asarray(aligned(own, table, scope) * aligned(others, factor, scope))))
+        return Terms(products)
+
+    def __pow__(self, exponent: int) -> Terms:
+        ((scope, table),) = self.terms
+        return Terms([(scope, np.asarray(table**exponent))])
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _terms(value: Any) -> list[tuple[tuple[Choice, ...], NDArray[Any]]]:
+    return value.terms if isinstance(value, Terms) else [((), np.asarray(value))]
 
 
 def grid(dim: Dim, scope: Sequence[Choice]) -> Any:

@@ -57,6 +57,10 @@ class Supernet(nn.Module):
         input_dtype: of such an example; by default that of the parameters. Tokens are torch.int64.
         aligned: whether branches and kernels that a choice exchanges begin with the same weights (ours, see `align`).
 
+    Attributes:
+        kept: of one that `make_elastic` made, layer -> why the width that it makes has no choice; also the modules that
+            no trace could follow, which stay whole.
+
     Raises:
         SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
             layers share a parameter, `torch.fx` can't follow `forward`, or an architecture doesn't run.
@@ -78,6 +82,7 @@ class Supernet(nn.Module):
         self.module = nn.Sequential(module) if isinstance(module, ElasticLayer) else module
         self.name = name
         self.image_sizes = image_sizes
+        self.kept: Mapping[str, str] = {}
         elastic = [m for m in module.modules() if isinstance(m, ElasticModule)]
         read = checks.choices_read(module)
         checks.refuse_shared_parameters(module)
