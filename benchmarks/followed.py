@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from results_file import head, table, write
@@ -81,21 +82,23 @@ class Row:
         )
 
 
-def model(name: str) -> nn.Module:
-    """`timm/NAME` or `torchvision/NAME` without pretrained weights, in eval mode, its batch norms made random."""
+def model(name: str, **options: Any) -> nn.Module:
+    """`timm/NAME` or `torchvision/NAME` without pretrained weights, in eval mode, its batch norms made random.
+
+    `options` go to the library.
+    """
     sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("empty"))  # its wheel knows CUDA alone
     library, _, short = name.partition("/")
     torch.manual_seed(0)
     if library == "timm":
         import timm
 
-        made: nn.Module = timm.create_model(short)
+        made: nn.Module = timm.create_model(short, **options)
     else:
         import torchvision
 
-        made = torchvision.models.get_model(
-            short, weights=None, **({"init_weights": True} if short == "googlenet" else {})
-        )
+        given = {"init_weights": True, **options} if short == "googlenet" else options
+        made = torchvision.models.get_model(short, weights=None, **given)
     return randomised(made).eval()
 
 

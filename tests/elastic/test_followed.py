@@ -61,12 +61,11 @@ def drops(module: nn.Module) -> list[nn.Dropout]:
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
 def test_drop_path_acts_in_training_alone(library: str) -> None:
     """An extracted network leaves out examples of its residual branches, as often as the library does."""
-    if library == "timm":
-        import timm
-
-        module: nn.Module = timm.create_model("efficientnet_lite0", drop_path_rate=0.5, num_classes=4)
-    else:
-        module = followed.model("torchvision/efficientnet_b0")
+    module = (
+        followed.model("timm/efficientnet_lite0", drop_path_rate=0.5)
+        if library == "timm"
+        else followed.model("torchvision/efficientnet_b0")
+    )
     rates = [getattr(m, "drop_prob", getattr(m, "p", 0.0)) for m in module.modules()]
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     net = make_elastic(module.eval(), input_shape=(3, 32, 32))
@@ -96,6 +95,16 @@ def test_layers_of_the_libraries_become_torchs_with_their_weights() -> None:
     kinds = {type(m).__name__ for m in copy.modules() if type(m).__module__.startswith("timm.layers")}
     assert not kinds & {"BatchNormAct2d", "Conv2dSame", "Linear"}
     assert {"BatchNormAct2d", "Conv2dSame"} <= {type(m).__name__ for m in given.modules()}, "it was copied"
+
+
+def test_without_a_shape_padding_that_depends_on_the_size_stays_whole() -> None:
+    given = followed.model("timm/tf_mobilenetv3_small_minimal_100")
+    net = make_elastic(given)
+    assert "Conv2dSame" in net.kept["conv_stem"]
+    for size in (32, 33):
+        x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(net(x), given(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(net.extract()(x), given(x), rtol=0, atol=1e-5)
 
 
 def test_uses_say_where_each_width_runs() -> None:

@@ -61,13 +61,15 @@ def as_torch(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> n
     Args:
         module: left as it was.
         input_shape: of one example that it will be called on; without it, padding that depends on the input's size is
-            left, and so are drops of whole paths.
+            left.
     """
     copy = deepcopy(module)
-    shapes = {} if input_shape is None else _input_shapes(module, input_shape)
+    shapes = _input_shapes(module, input_shape)
     made: dict[int, nn.Module | None] = {}
     for name, layer in list(copy.named_modules(remove_duplicate=False)):
         make = _MAKERS.get(type(layer).__name__)
+        if make is _same_padding and input_shape is None:
+            continue
         if name and make is not None and not type(layer).__module__.startswith(("torch.", "fpnas.")):
             if id(layer) not in made:
                 made[id(layer)] = make(layer, shapes.get(name, ()))
@@ -77,7 +79,7 @@ def as_torch(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> n
     return copy
 
 
-def _input_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+def _input_shapes(module: nn.Module, input_shape: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
     """Of each layer's first input; () where calls differ."""
     shapes: dict[str, tuple[int, ...]] = {}
     empty, example = runnable(module, input_shape)
