@@ -104,12 +104,32 @@ def model(name: str, **options: Any) -> nn.Module:
 
 @torch.no_grad()
 def randomised(module: nn.Module) -> nn.Module:
-    """Batch norms, layer scales and other vectors drawn anew: fresh ones would hide differences."""
+    """Scales and biases drawn anew, and batch norm statistics near those of random images, so that logits differ from
+    image to image: fresh ones would hide differences."""
     draws = torch.Generator().manual_seed(1)
-    for tensor in module.state_dict().values():
-        if tensor.is_floating_point() and tensor.dim() == 1:
-            tensor.copy_(torch.rand(tensor.shape, generator=draws) + 0.5)
+    for name, tensor in module.named_parameters():
+        if tensor.dim() == 1:
+            noise = torch.rand(tensor.shape, generator=draws)
+            tensor.copy_((noise - 0.5) / 5 if name.endswith("bias") else noise + 0.5)
+    norms = [member for member in module.modules() if isinstance(member, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    module.train()(torch.randn(4, *shape_of(module, 64), generator=draws))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_var.mul_(torch.rand(norm.num_features, generator=draws) + 0.5)
+        noise = torch.rand(norm.num_features, generator=draws) - 0.5
+        norm.running_mean.add_(noise * norm.running_var.sqrt() / 5)
     return module
+
+
+def shape_of(module: nn.Module, size: int) -> tuple[int, int, int]:
+    """Of an image: the model's own where it takes no other."""
+    config = getattr(module, "pretrained_cfg", {})
+    return config["input_size"] if config.get("fixed_input_size") else (3, size, size)
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:
@@ -155,9 +175,7 @@ def rows(names: list[str], archs: int, size: int, of: Callable[[str], nn.Module]
     """One model after another."""
     for name in names:
         made = of(name)
-        config = getattr(made, "pretrained_cfg", {})
-        shape = config["input_size"] if config.get("fixed_input_size") else (3, size, size)
-        yield followed(name, made, shape, archs)
+        yield followed(name, made, shape_of(made, size), archs)
 
 
 def main() -> int:
