@@ -23,12 +23,14 @@ from fpnas.elastic import (
     DepthwiseConv2d,
     Derived,
     Embedding,
+    GroupedConv2d,
     LayerNorm,
     Linear,
     MultiHeadAttention,
     SplitAttention,
     SqueezeExcite,
     batch_statistics,
+    joined,
     scaled,
 )
 from fpnas.elastic.dims import largest, values_of
@@ -73,6 +75,88 @@ def test_convolutions(kind: type, size: tuple[int, ...], stride: int, padding: i
         return 2, int(arch["outs" if depthwise else "ins"]), *size[:axes]
 
     assert_every_arch(layer, plain, slices, shape)
+
+
+LEFT, RIGHT = Choice("left", (1, 3)), Choice("right", (2, 4))
+
+
+def kept(arch: Arch, twice: bool = False) -> list[int]:
+    """Of 3 + 2 + 4 channels, as of two choices with a number between: the first of each; of pairs where `twice`."""
+    left, right = sizes(arch, "left", "right")
+    found = [*range(left), 3, 4, *range(5, 5 + right)]
+    return [2 * channel + n for channel in found for n in (0, 1)] if twice else found
+
+
+@pytest.mark.parametrize("kind", [Conv2d, Linear])
+def test_joined_widths_on_both_sides(kind: type) -> None:
+    layer = kind(joined(LEFT, 2, RIGHT), joined(OUTS, LEFT))
+    assert [p.shape[:2] for p in layer.parameters() if p.dim() > 1] == [(8, 9)]
+
+    def plain(arch: Arch, w: Parameters, x: Tensor) -> Tensor:
+        rows = [*range(int(arch["outs"])), *(5 + n for n in range(int(arch["left"])))]
+        weight = w["weight" if kind is Linear else "weights.1"][rows][:, kept(arch)]
+        return (F.linear if kind is Linear else F.conv2d)(x, weight, w["bias"][rows])
+
+    def shape(arch: Arch) -> tuple[int, ...]:
+        return (2, 3, len(kept(arch))) if kind is Linear else (2, len(kept(arch)), 3, 4)
+
+    assert_every_arch(layer, plain, lambda _: None, shape)
+
+
+@pytest.mark.parametrize(("ins", "outs"), [(1, 1), (2, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_whole_groups(ins: int, outs: int, stride: int) -> None:
+    groups = Choice("groups", (1, 2, 4))
+    layer = GroupedConv2d(scaled(groups, ins), scaled(groups, outs), ins, outs, 3, stride)
+
+    def plain(arch: Arch, w: Parameters, x: Tensor) -> Tensor:
+        (count,) = sizes(arch, "groups")
+        rows = [slice(outs * n, outs * (n + 1)) for n in range(count)]
+        parts = zip(rows, x.chunk(count, 1), strict=True)
+        return torch.cat([F.conv2d(x, w["weights.3"][r], w["bias"][r], stride, 1) for r, x in parts], dim=1)
+
+    def slices(arch: Arch) -> Slices:
+        return {"weights.3": (first(outs * int(arch["groups"])),), "bias": (first(outs * int(arch["groups"])),)}
+
+    assert_every_arch(layer, plain, slices, lambda arch: (2, ins * int(arch["groups"]), 5, 4))
+
+
+def test_groups_of_joined_widths() -> None:
+    width = joined(*(scaled(part, 2) for part in (LEFT, 2, RIGHT)))
+    layer = GroupedConv2d(width, width, 2, 2, 3)
+
+    def plain(arch: Arch, w: Parameters, x: Tensor) -> Tensor:
+        channels = kept(arch, twice=True)
+        return F.conv2d(x, w["weights.3"][channels], w["bias"][channels], padding=1, groups=len(channels) // 2)
+
+    assert_every_arch(layer, plain, lambda _: None, lambda arch: (2, len(kept(arch, twice=True)), 4, 4))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_joined_widths(training: bool) -> None:
+    layer = BatchNorm2d(joined(LEFT, 2, RIGHT), momentum=0.3)
+
+    def plain(arch: Arch, w: Parameters, x: Tensor) -> Tensor:
+        rows = kept(arch)
+        means, variances = before["running_mean"][rows], before["running_var"][rows]
+        y = F.batch_norm(x, means, variances, w["weight"][rows], w["bias"][rows], training, 0.3)
+        wanted = {
+            **before,
+            "running_mean": before["running_mean"].clone(),
+            "running_var": before["running_var"].clone(),
+        }
+        wanted["running_mean"][rows], wanted["running_var"][rows] = means, variances
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(layer.state_dict()[name], wanted[name], rtol=0, atol=1e-12)
+        return y
+
+    net = lone(layer).train(training)
+    for arch in every_arch(net):
+        net.select(arch)
+        before = {name: value.clone() for name, value in layer.state_dict().items()}
+        x = random(3, len(kept(arch)), 2, 2)
+        assert_as_plain(layer, lambda w, x, arch=arch: plain(arch, w, x), None, [x])
+        assert_extracted(layer, x)
 
 
 @pytest.mark.parametrize("leading", [(4,), (2, 3)])

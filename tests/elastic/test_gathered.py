@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import fpnas
-from fpnas.elastic import Conv1d, Embedding, LayerNorm, Linear
+from fpnas.elastic import BatchNorm2d, Conv1d, Conv2d, Embedding, GroupedConv2d, LayerNorm, Linear, joined, scaled
 
 
 class Words(nn.Module):
@@ -27,9 +27,31 @@ class Words(nn.Module):
         return self.out(self.conv(self.norm(self.embedding(tokens)).transpose(1, 2)).mean(2))
 
 
+class Beside(nn.Module):
+    """Layers that read two widths side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        left, right, groups = fpnas.Choice("left", (4, 6, 8)), fpnas.Choice("right", (3, 5)), fpnas.Choice("g", (1, 2))
+        self.left, self.right = Conv2d(1, left, 3), Conv2d(1, right, 3)
+        self.norm, self.mix = BatchNorm2d(joined(left, right)), Conv2d(joined(left, right), scaled(groups, 3))
+        self.groups, self.out = (
+            GroupedConv2d(scaled(groups, 3), scaled(groups, 2), 3, 2, 3),
+            Linear(scaled(groups, 2), 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mix(self.norm(torch.cat([self.left(x), self.right(x)], dim=1)))
+        return self.out(self.groups(x).mean((2, 3)))
+
+
 def case(name: str, double: bool) -> tuple[fpnas.Supernet, Tensor]:
     if name == "images":
         return h.small_supernet(double), torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    if name == "beside":
+        supernet = fpnas.Supernet(Beside())
+        images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        return (supernet.double(), images.double()) if double else (supernet, images)
     supernet = fpnas.Supernet(Words())
     return supernet.double() if double else supernet, torch.arange(30).reshape(5, 6) % 11
 
@@ -53,7 +75,7 @@ def gradients(supernet: fpnas.Supernet, x: Tensor, gathering: bool) -> dict[str,
 
 
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("name", ["images", "words"])
+@pytest.mark.parametrize("name", ["images", "words", "beside"])
 def test_gathered_gradients_are_torchs_own(name: str, double: bool) -> None:
     supernet, x = case(name, double)
     wanted = {n: None if g is None else g.clone() for n, g in gradients(supernet, x, gathering=False).items()}

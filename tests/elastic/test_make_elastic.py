@@ -1,5 +1,5 @@
 """`make_elastic`: the architecture at first is the given module, widths that meet are one, and what can't be followed
-is refused with its place."""
+stays as it is, with its place. Models of timm and torchvision: test_followed.py."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ResNet(nn.Module):
 
 
 class Dense(nn.Module):
-    """Concatenation, groups and flattened maps hold widths; the layer between stays free."""
+    """Concatenated widths vary one by one; what a group norm reads stays."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,10 @@ def test_the_choices_of_a_resnet_and_of_held_widths() -> None:
         "layer2.0.conv1_width": (16, 32),
         "layer2.0.conv2_width": (16, 32),
     }
-    assert options(make_elastic(Dense(), widths=(0.5,))) == {"free_width": (16, 24)}
+    net = make_elastic(Dense(), widths=(0.5,))
+    assert options(net) == {"a_width": (8, 16), "b_width": (8, 16), "free_width": (16, 24)}
+    assert set(net.kept) == {"back", "groups", "fc"}
+    assert "'norm' (GroupNorm) isn't elastic" in net.kept["back"]
 
 
 def test_a_smaller_kernel_is_the_middle_of_the_given_one() -> None:
@@ -203,13 +206,13 @@ def test_a_layer_that_runs_twice_ties_its_widths() -> None:
     ("body", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 16, 1), nn.Softmax(1), nn.Conv2d(16, 2, 1)), r"'1' \(Softmax\)"),
-        (nn.Sequential(nn.Conv2d(3, 16, 1), nn.Linear(16, 2)), r"'1' \(Linear\) on maps"),
-        (nn.Sequential(nn.Conv3d(3, 16, 1)), r"'0' \(Conv3d\)"),
+        (nn.Sequential(nn.Conv2d(3, 16, 1), nn.Linear(16, 2)), r"'1' \(Linear\) isn't on the channels"),
+        (nn.Sequential(nn.Conv3d(3, 16, 1), nn.Conv3d(16, 2, 1)), r"expected at least one choice, got none"),
     ],
 )
-def test_what_cannot_be_followed_is_refused(body: nn.Module, message: str) -> None:
+def test_a_network_in_which_nothing_can_vary_is_refused_with_the_reason(body: nn.Module, message: str) -> None:
     with pytest.raises(SupernetError, match=message):
-        make_elastic(body)
+        make_elastic(body, input_shape=(3, 16, 16, 16) if isinstance(body[0], nn.Conv3d) else (3, 16, 16))
 
 
 class Fixed(nn.Module):
@@ -230,11 +233,58 @@ class Branching(nn.Module):
         return self.conv(x) if x.mean() > 0 else x
 
 
-def test_a_number_of_channels_written_into_forward_and_control_flow_are_refused_with_their_line() -> None:
+def test_a_number_of_channels_written_into_forward_and_control_flow_are_told_with_their_line() -> None:
     with pytest.raises(SupernetError, match=r"'view' at .*test_make_elastic\.py.*view\(-1, 16\)"):
         make_elastic(nn.Sequential(Fixed()))
     with pytest.raises(SupernetError, match=r"in '0' \(Branching, test_make_elastic\.py:\d+: return self\.conv"):
         make_elastic(nn.Sequential(Branching()))
+
+
+class Halves(nn.Module):
+    """Halves by `chunk`, channels last, means, a slice of all channels, a concatenation of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.gate = nn.Conv2d(3, 32, 1), nn.Linear(16, 16)
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.stem(x).chunk(2, dim=1)
+        y = self.norm((left * right.sigmoid())[:, :16].permute(0, 2, 3, 1)).flatten(1, 2)
+        y = torch.cat([self.gate(y), y], dim=1).mean(1)
+        return self.head(torch.cat([y, left.amax((2, 3))], dim=-1))
+
+
+class Flat(nn.Module):
+    """Flattened maps of a sum of concatenations; depthwise convolutions that make two channels of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 16, 1), nn.Conv2d(3, 24, 1), nn.Conv2d(3, 40, 1)
+        self.twice, self.fc = nn.Conv2d(40, 80, 3, padding=1, groups=40), nn.Linear(80 * 256, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat((self.a(x), self.b(x)), 1) + self.c(x)
+        return self.fc(self.twice(x).view(len(x) if isinstance(x, list) else x.shape[0], -1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Halves, {"stem_width": (8, 16)}),  # of each half
+        (Flat, {"a_width": (8, 16), "b_width": (16, 24)}),
+    ],
+)
+def test_widths_are_followed_through_what_moves_them(kind: type[nn.Module], expected: dict[str, object]) -> None:
+    module = made(kind).eval()
+    net = make_elastic(module, widths=(0.5,), input_shape=(3, 16, 16))
+    torch.testing.assert_close(net(X), module(X), rtol=1e-5, atol=1e-5)
+    assert options(net) == expected
+    flops, params = Flops(net, (3, 16, 16)), Params(net, (3, 16, 16))
+    for code in range(2 ** len(net.space)):
+        arch = net.space.decode([code >> bit & 1 for bit in range(len(net.space))])
+        torch.testing.assert_close(net.extract(arch)(X), net.select(arch)(X), rtol=1e-5, atol=1e-5)
+        assert (flops.of(arch), params.of(arch)) == counted(net, arch, (3, 16, 16))
 
 
 @pytest.mark.parametrize("wrong", [{"widths": ()}, {"widths": (0.5, 1.5)}, {"kernels": (4,)}, {"divisor": 0}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost.tables import AdditiveCost, grid, sum_of_shares
+from fpnas.cost.tables import AdditiveCost, Terms, grid, sum_of_shares
 from fpnas.cost.trace import LayerSite, counts_itself, own_parameters, trace_sites
 from fpnas.elastic import Derived, ElasticLayer, ElasticModule, Supernet
-from fpnas.space import Option, SearchSpace
+from fpnas.elastic.dims import Joined
+from fpnas.elastic.submodules import Condition
+from fpnas.space import Choice, Option, SearchSpace
 
 
 @runtime_checkable
@@ -87,13 +89,25 @@ class _LayerSum(SummedCost):
         layer_cost: Callable[[LayerSite, Mapping[str, Any]], Any],
     ) -> None:
         self.sites = sites
-        rows = ((site, {name: grid(dim, site.scope) for name, dim in site.dims.items()}) for site in sites)
-        shares = ((site.scope, layer_cost(site, values), site.conditions) for site, values in rows)
+        shares = (share for site in sites for share in _shares(site, layer_cost))
         super().__init__(supernet.space, sum_of_shares(supernet.space, shares))
 
     def of(self, arch: Mapping[str, Option]) -> int:
         """The cost of one architecture."""
         return round(super().of(arch))
+
+
+def _shares(
+    site: LayerSite, layer_cost: Callable[[LayerSite, Mapping[str, Any]], Any]
+) -> Iterator[tuple[Sequence[Choice], Any, Sequence[Condition]]]:
+    """A layer's cost as one table, or as several where it reads widths that are joined."""
+    if not any(isinstance(dim, Joined) for dim in site.dims.values()):
+        values = {name: grid(dim, site.scope) for name, dim in site.dims.items()}
+        yield site.scope, layer_cost(site, values), site.conditions
+        return
+    cost = layer_cost(site, {name: Terms.of(dim) for name, dim in site.dims.items()})
+    for scope, table in cost.terms if isinstance(cost, Terms) else [((), cost)]:
+        yield scope, table, site.conditions
 
 
 class Flops(_LayerSum):

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_any, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from fpnas.elastic import ElasticModule, ElasticStructure, Supernet
+from fpnas.elastic import ElasticModule, ElasticStructure, Supernet, Whole
 from fpnas.elastic.checks import does_not_run, evaluating, stays_whole
 from fpnas.elastic.submodules import Part, dealt, is_leaf, parts_of, showing
 from fpnas.space import Option
@@ -185,7 +185,8 @@ def _has_rules(module: nn.Module) -> bool:
     of fpnas's own modules, and of torch's that have no weights."""
     kind = type(module).__module__
     weights = module.parameters(recurse=stays_whole(module))
-    return kind.startswith("fpnas.") or (kind.startswith("torch.nn") and next(weights, None) is None)
+    ours = kind.startswith("fpnas.") and not isinstance(module, Whole)
+    return ours or (kind.startswith("torch.nn") and next(weights, None) is None)
 
 
 def _positions(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int:

@@ -15,9 +15,12 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.dims import Dim, choices_in, resolve, separate
 from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, SearchSpace
+
+MAX_TABLE = 10_000_000
+"""Entries of a table that `AdditiveCost.extreme` makes before it looks for another way."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class AdditiveCost:
         """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
 
         Exact, by eliminating one choice after another (dynamic programming; cheap where the factors form a chain).
+        Where that takes too large tables, choices with an option that is best whatever the others are go first.
         """
         factors = [(set(factor.scope), factor.scope, sign * factor.table) for factor in self.factors]
         decisions: list[tuple[int, tuple[int, ...], NDArray[np.int64]]] = []
@@ -79,6 +83,14 @@ class AdditiveCost:
         remaining = set(range(len(self.space)))
         while remaining:
             variable = min(remaining, key=lambda v: _joint_size(self.space, factors, v))
+            if _joint_size(self.space, factors, variable) > MAX_TABLE:
+                settled = [(v, best) for v in sorted(remaining) if (best := _best_everywhere(factors, v)) is not None]
+                for choice, option in settled:
+                    remaining.remove(choice)
+                    factors = [_without(factor, choice, option) for factor in factors]
+                    decisions.append((choice, (), np.asarray(option)))
+                if settled:
+                    continue
             remaining.remove(variable)
             touching = [factor for factor in factors if variable in factor[0]]
             factors = [factor for factor in factors if variable not in factor[0]]
@@ -92,6 +104,7 @@ class AdditiveCost:
             else:
                 total += float(best)
         codes = [0] * len(self.space)
+        total += sum(float(table) for scope, _, table in factors if not scope)
         for variable, scope, table in reversed(decisions):
             codes[variable] = int(table[tuple(codes[v] for v in scope)])
         return sign * total, tuple(codes)
@@ -103,6 +116,29 @@ _Parts = list[tuple[set[int], tuple[int, ...], NDArray[np.float64]]]
 def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
     scope = set[int]().union(*(scope for scope, _, _ in factors if variable in scope))
     return math.prod(space.cardinalities[v] for v in scope)
+
+
+def _best_everywhere(factors: _Parts, variable: int) -> int | None:
+    """The first option that is least in all tables, whatever the other choices are."""
+    best: set[int] | None = None
+    for _, scope, table in factors:
+        if variable in scope:
+            axis = scope.index(variable)
+            least = table == table.min(axis=axis, keepdims=True)
+            options = np.flatnonzero(least.all(axis=tuple(other for other in range(least.ndim) if other != axis)))
+            best = set(options.tolist()) if best is None else best & set(options.tolist())
+    return min(best) if best else None
+
+
+def _without(
+    factor: tuple[set[int], tuple[int, ...], NDArray[np.float64]], variable: int, option: int
+) -> tuple[set[int], tuple[int, ...], NDArray[np.float64]]:
+    """A factor at an option of one of its choices."""
+    own, scope, table = factor
+    if variable not in own:
+        return factor
+    rest = tuple(other for other in scope if other != variable)
+    return own - {variable}, rest, np.asarray(table.take(option, axis=scope.index(variable)))
 
 
 def aligned(axes: Sequence[Any], table: NDArray[Any] | np.float64, wanted: Sequence[Any]) -> NDArray[Any]:
@@ -150,6 +186,43 @@ def sum_of_shares(
         else:
             constant += float(table.sum())
     return AdditiveCost(space, factors, constant)
+
+
+class Terms:
+    """A sum of tables, each over a few choices, with which a layer's formula calculates as with a number.
+
+    Widths that are joined hang on many choices, and a table over all of these would be huge; what a layer costs is a
+    sum over the widths. Only tables of one term have powers.
+    """
+
+    def __init__(self, terms: Sequence[tuple[tuple[Choice, ...], NDArray[Any]]]) -> None:
+        self.terms = list(terms)
+
+    @staticmethod
+    def of(dim: Dim) -> Terms:
+        """Those of an argument: one, or one for each width that is joined."""
+        parts = [(choices_in(part), part) for part in separate(dim)]
+        return Terms([(own, _all_values(part) if own else np.asarray(resolve(part, {}))) for own, part in parts])
+
+    def __add__(self, other: Any) -> Terms:
+        return Terms([*self.terms, *_terms(other)])
+
+    def __mul__(self, other: Any) -> Terms:
+        products: list[tuple[tuple[Choice, ...], NDArray[Any]]] = []
+        for (own, table), (others, factor) in itertools.product(self.terms, _terms(other)):
+            scope = tuple(dict.fromkeys((*own, *others)))
+            products.append((scope, np.asarray(aligned(own, table, scope) * aligned(others, factor, scope))))
+        return Terms(products)
+
+    def __pow__(self, exponent: int) -> Terms:
+        ((scope, table),) = self.terms
+        return Terms([(scope, np.asarray(table**exponent))])
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _terms(value: Any) -> list[tuple[tuple[Choice, ...], NDArray[Any]]]:
+    return value.terms if isinstance(value, Terms) else [((), np.asarray(value))]
 
 
 def grid(dim: Dim, scope: Sequence[Choice]) -> Any:

@@ -9,14 +9,14 @@ children in `forward`; a trace under a fixed pick sees plain Python, so extracti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from fpnas.elastic.dims import Dim, choices_in, resolve, values_of
+from fpnas.elastic.dims import Dim, Joined, Runs, choices_in, largest, resolve, runs, values_of
 from fpnas.elastic.gathered import Gathered
 from fpnas.elastic.soft import Mixture
 from fpnas.errors import SupernetError
@@ -54,8 +54,10 @@ class ElasticModule(nn.Module, ABC):
         self.dims: dict[str, Dim] = dims
         self.pick = Pick()
         self._reads = tuple(dict.fromkeys(choice.name for dim in dims.values() for choice in choices_in(dim)))
-        self._known: dict[tuple[Option, ...], dict[str, Any]] = {}
+        self._joined = {name: dim for name, dim in dims.items() if isinstance(dim, Joined)}
+        self._known: dict[tuple[Option, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
         self._values: dict[str, Any] = {}
+        self._taken: dict[str, Any] = {}
         self._values_of: Mapping[str, Option] | None = None
 
     @property
@@ -70,9 +72,16 @@ class ElasticModule(nn.Module, ABC):
         if self._values_of is not arch:
             read = tuple([arch[name] for name in self._reads])
             if read not in self._known:
-                self._known[read] = {name: resolve(dim, arch) for name, dim in self.dims.items()}
-            self._values, self._values_of = self._known[read], arch
+                values = {name: resolve(dim, arch) for name, dim in self.dims.items()}
+                self._known[read] = values, values | {name: runs(dim, arch) for name, dim in self._joined.items()}
+            (self._values, self._taken), self._values_of = self._known[read], arch
         return self._values
+
+    @property
+    def taken(self) -> Values:
+        """`values`, but of joined widths what `slice_of` takes: slices, where they aren't all at their largest."""
+        values = self.values
+        return self._taken if self._joined and self.pick.mixture is None else values
 
     @property
     def width(self) -> Dim | None:
@@ -84,11 +93,17 @@ class ElasticModule(nn.Module, ABC):
         """The soft pick in force, if it is one."""
         return self.pick.mixture
 
-    def slice_of(self, weight: Tensor, *widths: int) -> Tensor:
-        """The first `widths` of the weight's leading axes; the weight itself where that is all of it."""
+    def slice_of(self, weight: Tensor, *widths: Runs) -> Tensor:
+        """Of the weight's leading axes the first `widths`, or slices; the weight itself where that is all of it."""
         if widths == weight.shape[: len(widths)]:
             return weight
-        index = tuple(slice(width) for width in widths)
+        return self._block(weight, (), [(slice(w),) if isinstance(w, int) else w for w in widths])
+
+    def _block(self, weight: Tensor, index: tuple[slice, ...], axes: Sequence[tuple[slice, ...]]) -> Tensor:
+        """The slices of the axes that `index` leaves, put together: each a piece of its own, with its own gradient."""
+        if axes:
+            parts = [self._block(weight, (*index, part), axes[1:]) for part in axes[0]]
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=len(index))
         gathered = self.pick.gathered
         if gathered is None or not weight.requires_grad or not torch.is_grad_enabled():
             return weight[index]
@@ -98,7 +113,7 @@ class ElasticModule(nn.Module, ABC):
         if not self.mixes and any(choices_in(dim) for dim in self.dims.values()):
             got = f"a {type(self).__name__} that reads {', '.join(self.dims)}"
             raise SupernetError("layers that a soft pick can mix", got, "search it with a method that samples")
-        values = {name: values_of(dim) for name, dim in self.dims.items()}
+        values = {n: (largest(d),) if isinstance(d, Joined) else values_of(d) for n, d in self.dims.items()}
         return {n: max(v) if all(isinstance(o, int | float) for o in v) else v[0] for n, v in values.items()}
 
     def flops(self, values: Values, positions: int) -> Any:

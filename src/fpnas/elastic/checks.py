@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fpnas.elastic.base import ElasticLayer, ElasticModule
-from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.dims import Dim, choices_in, resolve, separate
 from fpnas.errors import InputError, SupernetError
 from fpnas.space import Arch, Choice, SearchSpace
 
@@ -63,7 +63,8 @@ def refuse_shared_parameters(module: nn.Module) -> None:
 
 def warn_of_idle_options(module: nn.Module, space: SearchSpace) -> None:
     """Warns of options of a choice between which no layer can tell: the search would divide its time among equals."""
-    dims = [dim for m in module.modules() if isinstance(m, ElasticModule) for dim in m.dims.values()]
+    whole = [dim for m in module.modules() if isinstance(m, ElasticModule) for dim in m.dims.values()]
+    dims = [part for dim in whole for part in separate(dim)]
     for choice in space.choices:
         readers = [dim for dim in dict.fromkeys(dims) if choice in choices_in(dim)]
         columns = [tuple(_column(dim, choice, option) for dim in readers) for option in choice.options]
@@ -134,11 +135,15 @@ def does_not_run(
 
 def does_not_trace(module: nn.Module, error: Exception) -> SupernetError:
     """The error for a forward that `torch.fx` can't follow."""
+    fix = "keep loops and conditions on tensors' values and sizes out of forward"
+    return SupernetError("a forward that torch.fx can trace", why_not_traced(module, error), fix)
+
+
+def why_not_traced(module: nn.Module, error: Exception) -> str:
+    """What a trace ended with, and in which member and line."""
     name, layer = blamed(module, error)
     place = f"{name!r} ({type(layer).__name__}{_line(error)})"
-    fix = "keep loops and conditions on tensors' values and sizes out of forward"
-    got = f"{type(error).__name__} in {place}: {str(error).splitlines()[0] if str(error) else error!r}"
-    return SupernetError("a forward that torch.fx can trace", got, fix)
+    return f"{type(error).__name__} in {place}: {str(error).splitlines()[0] if str(error) else error!r}"
 
 
 def blamed(module: nn.Module, error: Exception) -> tuple[str, nn.Module]:

@@ -34,7 +34,8 @@ class _Convolution(ElasticLayer):
 
     mixes = True
     axes = 2
-    depthwise = False
+    group_width = 0
+    """Output channels of a group; 0 without groups."""
 
     def __init__(self, stride: int, padding: int | None, bias: bool, mask: bool, **dims: Dim) -> None:
         super().__init__(**dims)
@@ -49,16 +50,19 @@ class _Convolution(ElasticLayer):
         """Of named channels those out, and those in that an output channel reads."""
 
     def _slices(self) -> dict[str, Tensor]:
-        outs, ins = self._channels(self.values)
+        outs, ins = self._channels(self.taken)
         slices = {"weight": self.slice_of(self.weights[str(self.values["kernel_size"])], outs, ins)}
         return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, outs)}
+
+    def _groups(self, weight: Tensor) -> int:
+        return len(weight) // self.group_width if self.group_width else 1
 
     def _padding(self, kernel_size: int) -> int:
         return kernel_size // 2 if self.padding is None else self.padding
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         stride, padding = self.stride, self._padding(weight.shape[-1])
-        groups = len(weight) if self.depthwise else 1
+        groups = self._groups(weight)
         if self.axes == 1:
             return F.conv1d(x, weight, bias, stride, padding, 1, groups)
         if (
@@ -90,7 +94,7 @@ class _Convolution(ElasticLayer):
     def extract(self) -> nn.Module:
         slices = self._slices()
         outs, ins, k = slices["weight"].shape[:3]
-        kind, groups = nn.Conv1d if self.axes == 1 else nn.Conv2d, outs if self.depthwise else 1
+        kind, groups = nn.Conv1d if self.axes == 1 else nn.Conv2d, self._groups(slices["weight"])
         options = {"groups": groups, "bias": "bias" in slices}
         return plain_layer(kind, slices, ins * groups, outs, k, self.stride, self._padding(k), **options)
 
@@ -145,7 +149,7 @@ class Conv1d(_Full):
 class DepthwiseConv2d(_Convolution):
     """A depthwise convolution: (N, C, H, W) -> (N, C, H / stride, W / stride); arguments as those of `Conv2d`."""
 
-    depthwise = True
+    group_width = 1
 
     def __init__(
         self,
@@ -162,6 +166,40 @@ class DepthwiseConv2d(_Convolution):
         return of["channels"], 1
 
 
+class GroupedConv2d(_Convolution):
+    """The first groups of a convolution, each of fixed width: (N, in, H, W) -> (N, out, H / stride, W / stride).
+
+    Args:
+        in_channels: width of the input, in whole groups; `joined` widths may be.
+        out_channels: width of the output; as many groups.
+        group_in: input channels of a group.
+        group_out: output channels of a group.
+        kernel_size: as the other arguments, that of `Conv2d`.
+
+    Example:
+        32 groups of 4 channels, or 16: `c = Choice("width", (64, 128))`, `GroupedConv2d(c, c, 4, 4, 3)`.
+    """
+
+    def __init__(
+        self,
+        in_channels: Dim,
+        out_channels: Dim,
+        group_in: int,
+        group_out: int,
+        kernel_size: Dim = 1,
+        stride: int = 1,
+        padding: int | None = None,
+        bias: bool = True,
+        mask: bool = True,
+    ) -> None:
+        self.group_in, self.group_width = group_in, group_out
+        dims = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size}
+        super().__init__(stride, padding, bias, mask, **dims)
+
+    def _channels(self, of: Mapping[str, Any]) -> tuple[Any, Any]:
+        return of["out_channels"], self.group_in
+
+
 class Linear(ElasticLayer):
     """A linear layer: (..., in) -> (..., out)."""
 
@@ -175,7 +213,7 @@ class Linear(ElasticLayer):
         self.bias = nn.Parameter(torch.empty(largest(out_features))) if bias else None
 
     def _slices(self) -> dict[str, Tensor]:
-        outs, ins = self.values["out_features"], self.values["in_features"]
+        outs, ins = self.taken["out_features"], self.taken["in_features"]
         slices = {"weight": self.slice_of(self.weight, outs, ins)}
         return slices if self.bias is None else {**slices, "bias": self.slice_of(self.bias, outs)}
 

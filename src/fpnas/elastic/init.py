@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fpnas.elastic.base import ElasticLayer
-from fpnas.elastic.conv import DepthwiseConv2d
+from fpnas.elastic.conv import DepthwiseConv2d, GroupedConv2d
 from fpnas.elastic.norm import BatchNorm, LayerNorm
+from fpnas.elastic.whole import Whole
 
 _NORMS = (
     BatchNorm | LayerNorm | nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
@@ -34,6 +35,8 @@ def initialise(module: nn.Module, generator: torch.Generator, elastic_only: bool
     for layer in module.modules():
         if elastic_only and not isinstance(layer, ElasticLayer):
             continue
+        if isinstance(layer, Whole):
+            continue  # what it holds is of its own kind
         if isinstance(layer, _NORMS):
             _reset(layer)
         elif isinstance(layer, _RECURRENT):
@@ -46,7 +49,8 @@ def initialise(module: nn.Module, generator: torch.Generator, elastic_only: bool
 def _initialise_by_fan(layer: nn.Module, generator: torch.Generator) -> None:
     for name, parameter in layer.named_parameters():
         if parameter.dim() > 2:
-            groups = len(parameter) if isinstance(layer, DepthwiseConv2d) else getattr(layer, "groups", 1)
+            grouped = isinstance(layer, DepthwiseConv2d | GroupedConv2d)
+            groups = len(parameter) // layer.group_width if grouped else getattr(layer, "groups", 1)
             fan_out = parameter.numel() / parameter.shape[1] / groups
             _fill(parameter, (2.0 / fan_out) ** 0.5, generator)
         elif parameter.dim() == 2:

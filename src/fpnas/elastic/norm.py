@@ -47,19 +47,26 @@ class BatchNorm(ElasticLayer):
     def _normed(self, x: Tensor) -> Tensor:
         if x.is_meta:  # shapes alone matter there, and torch's way to them is slow
             return x
-        width = self.values["num_features"]
+        width = self.taken["num_features"]
         weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
         if self.pick.batch_only:
             return F.batch_norm(x, None, None, weight, bias, True, self.momentum, self.eps)
-        mean, variance = self.running_mean[:width], self.running_var[:width]
+        mean, variance = self.slice_of(self.running_mean, width), self.slice_of(self.running_var, width)
         if self.training:
             self.num_batches_tracked += 1
-        return F.batch_norm(x, mean, variance, weight, bias, self.training, self.momentum, self.eps)
+        y = F.batch_norm(x, mean, variance, weight, bias, self.training, self.momentum, self.eps)
+        if self.training and not isinstance(width, int):  # put together from slices, so a copy was updated
+            with torch.no_grad():
+                for whole, part in ((self.running_mean, mean), (self.running_var, variance)):
+                    pieces = part.split([run.stop - run.start for run in width])
+                    for run, piece in zip(width, pieces, strict=True):
+                        whole[run] = piece
+        return y
 
     def extract(self) -> nn.Module:
-        width = self.values["num_features"]
-        own = {name: value[:width] if value.dim() else value for name, value in self.state_dict().items()}
-        return plain_layer(self.plain, own, width, eps=self.eps, momentum=self.momentum)
+        width = self.taken["num_features"]
+        own = {n: self.slice_of(value, width) if value.dim() else value for n, value in self.state_dict().items()}
+        return plain_layer(self.plain, own, self.values["num_features"], eps=self.eps, momentum=self.momentum)
 
     def num_params(self, values: Values) -> int:
         return 2 * values["num_features"]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fpnas.elastic.dims import Dim, choices_in, resolve
+from fpnas.elastic.dims import Dim, Joined, choices_in, largest, resolve
 
 
 class Mixture:
@@ -48,6 +48,10 @@ class Mixture:
 
     def mask(self, dim: Dim, like: Tensor, axis: int) -> Tensor:
         """The weight of each channel of `like` along `axis`: that of all widths that reach it."""
+        if isinstance(dim, Joined):
+            sizes = [largest(part) for part in dim.arguments]
+            rows = zip(dim.arguments, like.split(sizes, axis), strict=True)
+            return torch.cat([self.mask(part, piece, axis) for part, piece in rows])
         width, key = like.shape[axis], (dim, like.shape[axis], like.dtype)
         if key not in self._masks:
             values = self.of(dim)

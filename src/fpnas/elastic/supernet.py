@@ -62,6 +62,8 @@ class Supernet(nn.Module):
         normalization: mean and standard deviation of each channel that its images should be brought to; None for those
             of the data.
         pretrained: whether its weights are worth keeping, as those of a network that was trained elsewhere.
+        kept: of one that `make_elastic` made, layer -> why the width that it makes has no choice; also the modules that
+            no trace could follow, which stay whole.
 
     Raises:
         SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
@@ -87,6 +89,7 @@ class Supernet(nn.Module):
         self.facts: dict[str, Any] = {}
         self.normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         self.pretrained = False
+        self.kept: Mapping[str, str] = {}
         elastic = [m for m in module.modules() if isinstance(m, ElasticModule)]
         read = checks.choices_read(module)
         checks.refuse_shared_parameters(module)

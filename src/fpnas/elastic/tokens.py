@@ -65,10 +65,14 @@ class DotProductAttention(ElasticStructure):
     def width(self) -> Dim:
         return scaled(self.dims["num_heads"], self.dims["head_dim"])
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool | None = None
+    ) -> Tensor:
+        """Of one that `causal` isn't given, its own counts."""
+        causal = self.causal if causal is None else causal
         shape = self.values["num_heads"], self.values["head_dim"]
         queries, keys, values = (x.unflatten(-1, shape).transpose(-3, -2) for x in (queries, keys, values))
-        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=self.causal)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=causal)
         return mixed.transpose(-3, -2).flatten(-2)
 
     def positions(self, inputs: tuple[Any, ...], output: Any) -> int:

@@ -31,6 +31,9 @@ from fpnas.space import Choice, Option
 MAX_EXACT = 700
 """Combinations of a part's options up to which each is measured; above, wide choices are thinned."""
 
+MAX_MEASURED = 100_000
+"""Combinations of an operation's measured options that are too many."""
+
 POINTS = 5
 """Options that are measured of a thinned choice; between them latency is interpolated."""
 
@@ -60,8 +63,17 @@ class OperationSite:
 
     @property
     def measured(self) -> list[tuple[Option, ...]]:
-        """The options of each choice of the scope at which it is measured: all, or some where there are many."""
-        return _thinned(self.scope)
+        """The options of each choice of the scope at which it is measured: all, or some where there are many.
+
+        Raises:
+            SupernetError: there are too many even so, as of a layer that reads many widths side by side.
+        """
+        found = _thinned(self.scope)
+        if math.prod(len(row) for row in found) > MAX_MEASURED:
+            got = f"one on {len(self.scope)}: {self.template}"
+            fix = "set a budget of FLOPs or parameters, or let fewer widths vary"
+            raise SupernetError("operations that hang on few choices", got, fix)
+        return found
 
     @property
     def thinned(self) -> set[Choice]:

@@ -1,0 +1,170 @@
+"""`make_elastic` on models of timm and torchvision as they are. All of them: benchmarks/followed.py and `make soak`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from counting import counted
+from helpers_benchmarks import benchmark
+from torch import Tensor, nn
+
+from fpnas import Flops, Params, Supernet
+from fpnas.elastic import make_elastic
+from fpnas.elastic.follow import as_torch, follow, resolved
+from fpnas.elastic.follow.library import DropPath
+
+followed = benchmark("followed")
+
+SAMPLE = {
+    "timm/tf_mobilenetv3_small_minimal_100": 33,  # padding that depends on the size
+    "timm/regnety_002": 32,  # groups
+    "timm/convnext_atto": 32,  # channels last
+    "timm/ghostnet_100": 64,  # a sum of concatenations
+    "timm/vit_tiny_patch16_224": 224,  # attention
+    "torchvision/squeezenet1_1": 48,  # concatenations
+}
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample_is_followed(name: str) -> None:
+    row = followed.followed(name, followed.model(name), (3, SAMPLE[name], SAMPLE[name]), archs=2)
+    assert row.good, row
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", followed.ALL)
+def test_all_are_followed(name: str) -> None:
+    (row,) = followed.rows([name], archs=4, size=128)
+    assert row.good, row
+
+
+def options(net: Supernet, *names: str) -> list[tuple[Any, ...]]:
+    found = {choice.name: choice.options for choice in net.space.choices}
+    return [found[name] for name in names]
+
+
+def test_choices_of_groups_are_whole_groups_and_of_attention_heads() -> None:
+    """regnety_002 has groups of 8 channels; vit_tiny 3 heads of 64."""
+    net = make_elastic(followed.model("timm/regnety_002"), widths=(0.3, 0.5), divisor=1, input_shape=(3, 32, 32))
+    assert options(net, "s3_b1_conv1_conv_width", "s3_b1_se_fc1_width") == [(48, 80, 152), (4, 7, 14)]
+    net = make_elastic(followed.model("timm/vit_tiny_patch16_224"), input_shape=(3, 224, 224))
+    assert options(net, "blocks.0.attn_heads", "blocks.0.mlp_fc1_width") == [(2, 3), (384, 576, 768)]
+    assert "blocks.0.mlp.fc2" in net.kept, "the tokens' width stays"
+
+
+def drops(module: nn.Module) -> list[nn.Dropout]:
+    return [member for member in module.modules() if isinstance(member, nn.Dropout) and member.p]
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_drop_path_acts_in_training_alone(library: str) -> None:
+    """An extracted network leaves out examples of its residual branches, as often as the library does."""
+    module = (
+        followed.model("timm/efficientnet_lite0", drop_path_rate=0.5)
+        if library == "timm"
+        else followed.model("torchvision/efficientnet_b0")
+    )
+    rates = [getattr(m, "drop_prob", getattr(m, "p", 0.0)) for m in module.modules()]
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    net = make_elastic(module.eval(), input_shape=(3, 32, 32))
+    plain = net.extract()
+    torch.testing.assert_close(plain(x), module(x), rtol=1e-5, atol=1e-5)
+    kept = [drop.p for drop in drops(plain)]
+    assert len(kept) > 8
+    assert all(min(abs(rate - other) for other in rates) < 1e-6 for rate in kept)
+
+
+def test_drop_path_leaves_out_examples_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    path = DropPath(0.25, 4)
+    ones = path(torch.ones(4000, 2, 1, 1))
+    assert ones.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(ones[:, 0], ones[:, 1])
+    assert float((ones == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(path.eval()(ones), ones)
+    assert len(DropPath(0.5, 4, by_example=False)(torch.ones(100, 1, 1, 1)).unique()) == 1
+
+
+def test_layers_of_the_libraries_become_torchs_with_their_weights() -> None:
+    given = followed.model("timm/tf_mobilenetv3_small_minimal_100")
+    copy = as_torch(given, (3, 33, 33))
+    x = torch.rand(2, 3, 33, 33)
+    torch.testing.assert_close(copy(x), given(x), rtol=0, atol=1e-6)
+    kinds = {type(m).__name__ for m in copy.modules() if type(m).__module__.startswith("timm.layers")}
+    assert not kinds & {"BatchNormAct2d", "Conv2dSame", "Linear"}
+    assert {"BatchNormAct2d", "Conv2dSame"} <= {type(m).__name__ for m in given.modules()}, "it was copied"
+
+
+def test_without_a_shape_padding_that_depends_on_the_size_stays_whole() -> None:
+    given = followed.model("timm/tf_mobilenetv3_small_minimal_100")
+    net = make_elastic(given)
+    assert "Conv2dSame" in net.kept["conv_stem"]
+    for size in (32, 33):
+        x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(net(x), given(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(net.extract()(x), given(x), rtol=0, atol=1e-5)
+
+
+def test_uses_say_where_each_width_runs() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(3, 8, 1)
+            self.norm, self.groups = nn.BatchNorm2d(24), nn.Conv2d(24, 48, 1, groups=6)
+            self.fc = nn.Linear(48 * 4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.groups(self.norm(torch.cat([self.a(x), self.b(x)], dim=1))).flatten(1))
+
+    network = follow(Net(), (3, 2, 2))
+    uses = network.uses()
+    a, b = (resolved(followed.outs)[0].width for followed in network.layers[:2])
+    assert [tuple(use) for use in uses[a]] == [
+        ("a", "outs", 4, 0),
+        ("norm", "ins", 4, 0),
+        ("norm", "outs", 4, 0),
+        ("groups", "ins", 4, 0),
+        ("groups", "outs", 8, 0),
+        ("fc", "ins", 32, 0),
+    ]
+    assert [use.offset for use in uses[b]] == [0, 16, 16, 16, 32, 128]
+    assert (a.size, b.size) == (4, 2), "in groups"
+
+
+class Odd(nn.Module):
+    """A part that no trace can follow, between two that vary."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(16, 16, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) if x.mean() > -100 else x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 32, 3), nn.Conv2d(32, 16, 1)
+        self.inner = self.Inner()
+        self.last, self.head = nn.Conv2d(16, 24, 1), nn.Conv2d(24, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.last(self.inner(self.first(self.stem(x)).relu())).relu()).mean((2, 3))
+
+
+def test_what_no_trace_follows_stays_whole_and_is_listed() -> None:
+    torch.manual_seed(0)
+    module, shape = Odd().eval(), (3, 8, 8)
+    x = torch.rand(2, *shape)
+    for net in (make_elastic(module, input_shape=shape), make_elastic(module)):
+        torch.testing.assert_close(net(x), module(x), rtol=0, atol=1e-6)
+        assert [choice.name for choice in net.space.choices] == ["stem_width", "last_width"]
+        assert "control flow" in net.kept["inner"]
+        assert "'inner' (Inner) stays whole" in net.kept["first"]
+    flops, params = Flops(net, shape), Params(net, shape)
+    for arch in (net.space.decode([0, 0]), net.space.decode([2, 1])):
+        torch.testing.assert_close(net.extract(arch)(x), net.select(arch)(x), rtol=0, atol=1e-6)
+        assert (flops.of(arch), params.of(arch)) == counted(net, arch, shape)
+    assert not any(type(m).__module__.startswith("fpnas") for m in net.extract().modules())
