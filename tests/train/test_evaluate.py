@@ -99,8 +99,8 @@ def test_every_number_is_scikit_learns(images: list[int], bias: float) -> None:
     low, high = found.balanced_accuracy_interval
     assert 0 <= low <= found.balanced_accuracy + 1e-9
     assert found.balanced_accuracy - 1e-9 <= high <= 100
-    assert low < found.balanced_accuracy - 0.1 or right == 0
-    assert high > found.balanced_accuracy + 0.1 or right == len(true)
+    assert low < found.balanced_accuracy - 1e-6 or right == 0
+    assert high > found.balanced_accuracy + 1e-6 or right == len(true)
 
 
 def test_the_interval_of_the_balanced_accuracy_by_hand() -> None:
