@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from run_folders import FOUND, put, write_run
+from test_report_classes import evaluation
 from test_report_page import hostile_run
 
 from fpnas.report import write_report
@@ -47,6 +48,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shutil.copytree(train, runs[0] / "random-1")
     put(train / "arch.json", {"choices": FOUND, "flops": 4440, "params": 680})
     put(train / "result.json", {"accuracy": 87.25, "num_images": 360, "seconds": 3.0})
+    put(train / "evaluation.json", evaluation([40] * 25, list(range(25))))
     for name, choices in (("3k", {**FOUND, "group1.kernel": 0}), ("5k", FOUND)):
         put(runs[2] / f"arch-{name}.json", {"choices": choices})
     facts = json.loads((runs[2] / "run.json").read_text())
