@@ -92,6 +92,8 @@ def test_it_opens(name: str, device: str, scheme: str, pages: dict[str, Path], b
             assert place.locator("svg g[aria-label=line] path").count() == len(spec["series"])
         elif spec["kind"] == "heat":
             assert place.locator("svg rect").count() >= len(spec["rows"]) * len(spec["epochs"])
+        elif spec["kind"] == "matrix":
+            assert place.locator("svg rect").count() >= 2 * len(spec["classes"]) ** 2
         else:
             assert place.locator("svg circle").count() >= sum(len(line["cost"]) for line in spec["series"])
         box = place.locator("svg").bounding_box()
@@ -100,7 +102,7 @@ def test_it_opens(name: str, device: str, scheme: str, pages: dict[str, Path], b
         assert place.get_attribute("role") == "img"
         assert len(place.get_attribute("aria-label")) > 40
     drawn = page.locator("[data-plot]").count()
-    assert drawn == {"one": 8, "three": 13, "half": 4, "hostile": 7}[name]
+    assert drawn == {"one": 9, "three": 13, "half": 4, "hostile": 7}[name]
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(part) for part in background[4:-1].split(",")) > 382) == (scheme == "light")
