@@ -14,7 +14,7 @@ from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
-from fpnas.runner import Callback, export, latency_table, load, predict, run, training_of
+from fpnas.runner import Callback, evaluate, export, latency_table, load, predict, run, training_of
 from fpnas.search import CostTerm, Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
 from fpnas.train import Recipe, Training, from_scratch, inherited
@@ -45,6 +45,7 @@ __all__ = [
     "Training",
     "data",
     "elastic",
+    "evaluate",
     "export",
     "from_scratch",
     "inherited",

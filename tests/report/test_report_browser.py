@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from run_folders import FOUND, put, write_run
+from test_report_classes import evaluation
 from test_report_page import hostile_run
 
 from fpnas.report import write_report
@@ -47,6 +48,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shutil.copytree(train, runs[0] / "random-1")
     put(train / "arch.json", {"choices": FOUND, "flops": 4440, "params": 680})
     put(train / "result.json", {"accuracy": 87.25, "num_images": 360, "seconds": 3.0})
+    put(train / "evaluation.json", evaluation([40] * 25, list(range(25))))
     for name, choices in (("3k", {**FOUND, "group1.kernel": 0}), ("5k", FOUND)):
         put(runs[2] / f"arch-{name}.json", {"choices": choices})
     facts = json.loads((runs[2] / "run.json").read_text())
@@ -90,6 +92,8 @@ def test_it_opens(name: str, device: str, scheme: str, pages: dict[str, Path], b
             assert place.locator("svg g[aria-label=line] path").count() == len(spec["series"])
         elif spec["kind"] == "heat":
             assert place.locator("svg rect").count() >= len(spec["rows"]) * len(spec["epochs"])
+        elif spec["kind"] == "matrix":
+            assert place.locator("svg rect").count() >= 2 * len(spec["classes"]) ** 2
         else:
             assert place.locator("svg circle").count() >= sum(len(line["cost"]) for line in spec["series"])
         box = place.locator("svg").bounding_box()
@@ -98,7 +102,7 @@ def test_it_opens(name: str, device: str, scheme: str, pages: dict[str, Path], b
         assert place.get_attribute("role") == "img"
         assert len(place.get_attribute("aria-label")) > 40
     drawn = page.locator("[data-plot]").count()
-    assert drawn == {"one": 8, "three": 13, "half": 4, "hostile": 7}[name]
+    assert drawn == {"one": 9, "three": 13, "half": 4, "hostile": 7}[name]
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(part) for part in background[4:-1].split(",")) > 382) == (scheme == "light")

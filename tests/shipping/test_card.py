@@ -47,6 +47,8 @@ def facts(evil: str) -> dict[str, object]:
             "data_digest": evil,
             evil: evil,
             "classes": [evil],
+            "balanced_accuracy": 80.0,
+            "per_class": [{"name": evil, "num_images": 5, "recall": 70.0}, {"name": "b", "num_images": 0}],
         },
         "commands": [evil],
         "versions": {evil: evil},
@@ -91,6 +93,20 @@ def test_a_fence_is_longer_than_the_backticks_within() -> None:
 def test_a_span_of_code_holds_what_it_is_given(evil: str) -> None:
     rendered = MarkdownIt("commonmark", {"html": True}).render(span(evil))
     assert kinds(span(evil)) == ["p", "code", "/code", "/p"], rendered
+
+
+def test_it_says_how_well_each_class_is_recognised_the_lowest_first() -> None:
+    rows = [{"name": f"class {n}", "num_images": n, "recall": 100.0 - n} for n in range(30)]
+    few = {"balanced_accuracy": 76.912, "per_class": [*rows[:3], {"name": "empty", "num_images": 0, "recall": None}]}
+    card = model_card({**facts("x"), "training": few})
+    assert "| balanced accuracy, the mean of the classes' recalls | 76.91 % |" in card
+    assert "class 2 98.0 % of 2, class 1 99.0 % of 1, class 0 100.0 % of 0 |" in card
+    assert "empty" not in card
+    many = model_card({**facts("x"), "training": {"per_class": rows}})
+    assert "| lowest recalls, of 30 classes | class 29 71.0 % of 29, " in many
+    assert ("class 20 " in many, "class 19 " in many) == (True, False)
+    for odd in (3, ["x"], [{"recall": "x"}], None):
+        assert "recalls" not in model_card({**facts("x"), "training": {"per_class": odd}})
 
 
 def test_little_is_needed() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import helpers_run as h
 import pytest
 import torch
+import torch.nn.functional as F
 import two_ranks
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +24,8 @@ from torch import Tensor
 from fpnas import parallel
 from fpnas.cli import main
 from fpnas.streams import as_global, generator
+from fpnas.train.class_weights import weight_tensor
+from fpnas.train.distil import distillation_loss
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -96,6 +99,36 @@ def test_two_ranks_equal_one_process_that_runs_both_parts(folder: Path, monkeypa
         assert torch.equal(state["network"][name], network[name]), name
         assert torch.equal(weights[name], trained[name]), name
     assert not all(torch.equal(network[name], trained[name]) for name in network)
+
+
+@pytest.mark.parametrize("name", ["weighted", "weighted-mixed"])
+def test_class_weights_of_two_ranks_are_those_of_the_whole_batch(folder: Path, name: str) -> None:
+    """The first step's gradient, by torch's own loss of the whole batch's logits, each part with its own statistics."""
+    job = two_ranks.weighted() if name == "weighted" else two_ranks.training(class_weights=two_ranks.WEIGHTS)
+    weights = weight_tensor(two_ranks.WEIGHTS, job.data).float()
+    chosen = job._order.batch(0)
+    parts = []
+    with pytest.MonkeyPatch.context() as patch:
+        for part in (0, 1):
+            as_rank(patch, part)
+            images, targets = job._batch(parallel.share(chosen))
+            job._running.train()
+            with as_global(generator(job.seed, "train", "network", 0, part)):
+                parts.append((job._running(images), images, targets))
+    logits, images, targets = (torch.cat(values) for values in zip(*parts, strict=True))
+    loss = F.cross_entropy(logits, targets, weights, label_smoothing=0.05)
+    if job.teacher is not None:
+        loss = torch.lerp(loss, distillation_loss(logits, job.teacher(images), 2.0), 0.25)
+    first = h.json_lines(folder / name / "metrics.jsonl")[0]["train_loss"]
+    assert first == pytest.approx(loss.item(), rel=1e-5)
+    for group in job._optimizer.param_groups:
+        group["lr"] = job.recipe.rate(0, job.steps_total)
+    for p, g in zip(job.network.parameters(), torch.autograd.grad(loss, list(job.network.parameters())), strict=True):
+        p.grad = g
+    job._optimizer.step()
+    stopped = torch.load(folder / f"{name}-first" / "checkpoint.pt", weights_only=True)["job"]["network"]
+    for parameter, value in job.network.named_parameters():
+        torch.testing.assert_close(stopped[parameter], value.detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_two_ranks_differ_from_one(folder: Path) -> None:

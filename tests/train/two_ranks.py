@@ -37,6 +37,16 @@ def data() -> fpnas.data.ImageData:
     return h.made_up(train=47)
 
 
+WEIGHTS = {"a": 0.3, "b": 1.0, "c": 2.0, "d": 9.0}
+
+
+def weighted(**fields: Any) -> fpnas.Training:
+    """A training whose labels aren't mixed, with class weights and a teacher."""
+    teacher = lambda images: images[:, 0, ::4, ::4].flatten(1)[:, :4]  # noqa: E731
+    fields = {"mixup": 0.0, "class_weights": WEIGHTS, "teacher": teacher, "teacher_weight": 0.25, **fields}
+    return training(**fields)
+
+
 def training(**fields: Any) -> fpnas.Training:
     supernet = h.small_supernet()
     network = fpnas.from_scratch(supernet, {**supernet.arch, "a.channels": 8})
@@ -65,6 +75,9 @@ def main() -> None:
     with parallel.ranks():
         check_words()
         fpnas.run(training(), folder / "unbroken", progress=Progress())
+        for name, make in (("weighted", weighted), ("weighted-mixed", lambda: training(class_weights=WEIGHTS))):
+            fpnas.run(make(), folder / name, progress=Progress())
+            fpnas.run(make(), folder / f"{name}-first", max_steps=1, progress=Progress())
         for stop in (1, 3, None):
             found = fpnas.run(training(), folder / "stopped", max_steps=stop, checkpoint_every=2, progress=Progress())
         found = fpnas.run(training(), folder / "stopped", progress=Progress())  # has ended: nothing to do

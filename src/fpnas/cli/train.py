@@ -9,11 +9,12 @@ import typer
 
 from fpnas import parallel
 from fpnas.cli.options import DataOfRun, Images, Running, ranks, set_up
+from fpnas.errors import InputError
 from fpnas.runner import read_arch, run, trackers_by_name, training_of
 from fpnas.runner.files import home_of
 from fpnas.runner.folder import read_json
 from fpnas.text import duration, percent, short
-from fpnas.train import Recipe
+from fpnas.train import ClassWeights, Recipe
 
 RECIPE: dict[str, Any] = {
     "epochs": typer.Option(min=1, help="Length of the training."),
@@ -56,6 +57,14 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option("--teacher", metavar="RUN", help="Learn from this trained network beside the labels.")
     ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--class-weights",
+            metavar="balanced|FILE",
+            help="Weigh the loss by class: balanced, or a JSON file of class names and weights.",
+        ),
+    ] = None,
     *,
     recipe: Annotated[Recipe, RECIPE],
     images: Images,
@@ -73,6 +82,7 @@ def train(
             arch,
             loaded,
             teacher=teacher,
+            class_weights=None if class_weights is None else read_class_weights(class_weights),
             inherit=inherit,
             seed=running.seed,
             recipe=recipe,
@@ -91,10 +101,21 @@ def train(
         if parallel.rank() > 0:
             return
     seconds, facts = read_json(folder / "result.json")["seconds"], job.facts
+    balanced = f"balanced {percent(found.balanced_accuracy)}, " if found.differs_when_balanced else ""
     print(
-        f"{percent(found.accuracy)} of {found.num_images} held-out images ({loaded.heldout_from}), "
+        f"{percent(found.accuracy)} of {found.num_images} held-out images ({loaded.heldout_from}), {balanced}"
         f"{short(facts['flops'])} FLOPs, {short(facts['params'])} parameters, {duration(seconds)}; files in {folder}"
     )
+
+
+def read_class_weights(given: str) -> ClassWeights:
+    """What --class-weights asks for: the word "balanced", or what a file holds."""
+    if given == "balanced":
+        return "balanced"
+    if not Path(given).exists():
+        got = f"{given!r:.200}, which doesn't exist"
+        raise InputError("balanced, or a JSON file of class names and weights", got, "check the path")
+    return read_json(Path(given))
 
 
 def _name(arch: Path) -> str:

@@ -24,6 +24,7 @@ from markupsafe import Markup
 from fpnas.errors import InputError
 from fpnas.files import write_whole
 from fpnas.report.choices import COLUMNS, History, read_history
+from fpnas.report.classes import recall_table
 from fpnas.report.plots import Plot, scatter, search_curves, training_curves
 from fpnas.report.reading import RunRecord, read_run
 from fpnas.report.text import block_words, plain
@@ -95,6 +96,7 @@ def render(records: Sequence[RunRecord]) -> str:
         "curves": search_curves(searches) if searches else [],
         "trained": trained_table(runs),
         "training": training_curves([run for run, _ in trained], [colour for _, colour in trained]),
+        "recalls": recall_table([run.name for run in views], [run.classes and run.classes.found for run in views]),
         "scatter": scatter(runs, histories),
         "keep": keep,
     }

@@ -74,8 +74,9 @@ class TargetResult:
 class RunRecord:
     """What a run folder holds; what it doesn't is empty, and said in `problems`.
 
-    `answers` are those of a search for several targets, and empty for one. `trainings` are those in the folder of a
-    search, a sub-folder each: train/ first, the others by name.
+    `evaluation` is a training's evaluation.json, once it has ended. `answers` are those of a search for several
+    targets, and empty for one. `trainings` are those in the folder of a search, a sub-folder each: train/ first, the
+    others by name.
     """
 
     path: Path
@@ -84,6 +85,7 @@ class RunRecord:
     arch: Json
     layers: Json
     result: Json
+    evaluation: Json
     steps: Steps
     answers: tuple[TargetResult, ...]
     trainings: tuple[RunRecord, ...]
@@ -144,10 +146,13 @@ def read_run(folder: Path) -> RunRecord:
     if arch:
         fix = "figures by layer aren't shown; fpnas cost RUN --json > RUN/layers.json makes it"
         layers = _read_object(folder / "layers.json", problems, fix)
+    evaluation: Json = {}
+    if result and (folder / "evaluation.json").exists():  # without a result it may be that of an earlier end
+        evaluation = _read_object(folder / "evaluation.json", problems, "the classes aren't shown")
     trainings = () if run.get("kind") == "train" else _read_trainings(folder, problems)
     name = folder.resolve().name
     answers = _read_answers(folder, problems) if "targets" in mapping(run.get("settings")) and result else ()
-    return RunRecord(folder, name, run, arch, layers, result, steps, answers, trainings, tuple(problems))
+    return RunRecord(folder, name, run, arch, layers, result, evaluation, steps, answers, trainings, tuple(problems))
 
 
 def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fpnas.report.choices import History
+from fpnas.report.classes import ClassesView, Evaluation, classes_view, read_evaluation
 from fpnas.report.curves import Savings, savings
 from fpnas.report.network import Block, read_blocks
 from fpnas.report.plots import Plot, Table, heat_maps
@@ -35,6 +36,7 @@ class RunView:
     lead: str
     figures: list[Figure]
     saved: Savings | None
+    classes: ClassesView | None
     answers: Table | None
     blocks: tuple[Block, ...]
     choices: dict[str, str]
@@ -47,13 +49,16 @@ def view(run: RunRecord, history: History, colour: int, problems: list[str], col
     """The view of one run; `columns` of its heat maps at most."""
     saved = savings(run.steps) if run.is_search else None
     choices = mapping(run.arch.get("choices"))
+    trained = run.training if run.is_search else run
+    evaluation = None if trained is None else read_evaluation(trained.evaluation)
     return RunView(
         record=run,
         name=run.name,
         colour=colour,
         lead=_lead(run),
-        figures=_figures(run, saved),
+        figures=_figures(run, saved, evaluation),
         saved=saved,
+        classes=None if evaluation is None else classes_view(evaluation),
         answers=_answers(run) if run.answers else None,
         blocks=read_blocks(run.layers, choices),
         choices={name: plain(option) for name, option in choices.items()},
@@ -76,7 +81,7 @@ def _lead(run: RunRecord) -> str:
     return ", ".join(part for part in parts if part) + "." if settings else ""
 
 
-def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
+def _figures(run: RunRecord, saved: Savings | None, evaluation: Evaluation | None) -> list[Figure]:
     result, steps = run.result, run.steps
     targets, cost_name = run.targets, str(run.settings.get("cost") or "")
     figures: list[Figure] = []
@@ -89,6 +94,8 @@ def _figures(run: RunRecord, saved: Savings | None) -> list[Figure]:
     if math.isfinite(accuracy := number(trained.get("accuracy"))):
         images = number(trained.get("num_images"))
         figures.append(Figure("accuracy", percent(accuracy), f"of {short(images)} held-out images"))
+    if evaluation is not None and evaluation.differs_when_balanced:
+        figures.append(Figure("balanced accuracy", percent(evaluation.balanced), "each class counts the same"))
     if saved is not None:
         some = saved.samples < saved.samples_fixed
         fewer = f"{percent(100 * saved.samples_saved, 1)} fewer than at" if some else "as at"

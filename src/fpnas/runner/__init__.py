@@ -1,6 +1,7 @@
 """Running jobs in folders: files, checkpoints, progress. The only floor with clocks and signals."""
 
 from fpnas.runner.callbacks import Callback, RunInfo
+from fpnas.runner.evaluation import evaluate
 from fpnas.runner.files import ArchRecord, inherit_weights, load, read_arch, run_settings, trained_folder
 from fpnas.runner.latency_cache import latency_table, read_latency_table
 from fpnas.runner.of_run import training_of
@@ -19,6 +20,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "RunInfo",
+    "evaluate",
     "export",
     "forecast",
     "latency_table",

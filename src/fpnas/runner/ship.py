@@ -21,6 +21,7 @@ import torch
 from fpnas.cost import layer_costs
 from fpnas.data import EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError, RunFolderError, unknown_name
+from fpnas.runner.evaluation import EVALUATION
 from fpnas.runner.files import ArchRecord, load, read_arch, trained_folder
 from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.measure import measured
@@ -183,7 +184,7 @@ def _facts(record: ArchRecord, spec: ImageSpec, folder: Path) -> dict[str, Any]:
     }
 
 
-_OF_RESULT = ("accuracy", "loss", "num_images", "heldout_from", "steps", "seconds")
+_OF_RESULT = ("accuracy", "balanced_accuracy", "loss", "num_images", "heldout_from", "steps", "seconds")
 _NOT_OF_SETTINGS = ("space", "choices", "image_size")
 
 
@@ -201,9 +202,20 @@ def _training(folder: Path) -> tuple[dict[str, Any], list[str]]:
     settings = runs[-1].get("settings") if runs else None
     own: Mapping[str, Any] = settings if isinstance(settings, dict) else {}
     training = {name: result[name] for name in _OF_RESULT if name in result}
+    if (folder / EVALUATION).exists():
+        training["per_class"] = _recalls(read_json(folder / EVALUATION))
     training |= {name: value for name, value in own.items() if name not in _NOT_OF_SETTINGS}
     commands = [record["command"] for record in runs if isinstance(record.get("command"), str)]
     return training, [_command(command) for command in commands]
+
+
+def _recalls(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of each class its name, held-out images, recall and interval; [] where the file says something else."""
+    wanted = ("name", "num_images", "recall", "recall_interval")
+    rows = evaluation.get("per_class")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(wanted) <= set(row) for row in rows):
+        return []
+    return [{name: row[name] for name in wanted} for row in rows]
 
 
 def _command(command: str) -> str:

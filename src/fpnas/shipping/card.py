@@ -17,6 +17,9 @@ from jinja2 import Environment, Template
 from fpnas.spaces import is_own
 from fpnas.text import by_group, code, escaped, one_line, percent
 
+_CLASSES = 10
+_FIGURES = ("accuracy", "balanced_accuracy", "loss", "num_images", "per_class")
+"""Of a training's facts those that stand among the figures; the others are its settings."""
 _KINDS = {"onnx": "an ONNX", "pt2": "a torch.export", "safetensors": "a safetensors"}
 
 
@@ -36,11 +39,19 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "groups": groups,
         "columns": list(dict.fromkeys(variable for row in groups.values() for variable in row)),
         "training": training,
-        "settings": {k: v for k, v in training.items() if k not in ("accuracy", "loss", "num_images")},
+        "settings": {k: v for k, v in training.items() if k not in _FIGURES},
+        "recalls": lowest_recalls(training.get("per_class")),
         "commands": [command for command in facts.get("commands", []) if command],
         "own": bool(facts.get("space")) and is_own(facts["space"]),
     }
     return _template().render({**facts, **shown})
+
+
+def lowest_recalls(per_class: Any) -> list[str]:
+    """The `_CLASSES` classes of the lowest recall in words, the lowest first; classes without images are left out."""
+    rows = [row for row in per_class if isinstance(row, Mapping)] if isinstance(per_class, list) else []
+    known = sorted((row for row in rows if isinstance(row.get("recall"), int | float)), key=lambda row: row["recall"])
+    return [f"{row.get('name')} {percent(row['recall'], 1)} of {row.get('num_images')}" for row in known[:_CLASSES]]
 
 
 class _Markdown(str):

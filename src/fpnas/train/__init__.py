@@ -1,7 +1,8 @@
 """Training of found networks, from scratch or from inherited weights."""
 
+from fpnas.train.class_weights import ClassWeights
 from fpnas.train.distil import AtSize, Teacher
-from fpnas.train.evaluate import Accuracy, accuracy
+from fpnas.train.evaluate import Accuracy, ClassAccuracy, Mistake, accuracy, evaluation_record
 from fpnas.train.loop import Training
 from fpnas.train.network import from_scratch, inherited, recalibrate
 from fpnas.train.recipe import Recipe
@@ -9,10 +10,14 @@ from fpnas.train.recipe import Recipe
 __all__ = [
     "Accuracy",
     "AtSize",
+    "ClassAccuracy",
+    "ClassWeights",
+    "Mistake",
     "Recipe",
     "Teacher",
     "Training",
     "accuracy",
+    "evaluation_record",
     "from_scratch",
     "inherited",
     "recalibrate",

@@ -7,6 +7,7 @@ a resumed training equals an unbroken one bit for bit.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -22,9 +23,10 @@ from fpnas.job import Skips, Step
 from fpnas.streams import as_global, generator
 from fpnas.train.augment import augmentation
 from fpnas.train.average import averaged
+from fpnas.train.class_weights import ClassWeights, weight_tensor
 from fpnas.train.distil import Teacher, distillation_loss, taught_logits, teacher_digest
 from fpnas.train.drop_path import with_drop_path
-from fpnas.train.evaluate import Accuracy, accuracy
+from fpnas.train.evaluate import Accuracy, accuracy, evaluation_record
 from fpnas.train.mix import mixed
 from fpnas.train.network import facts_of
 from fpnas.train.recipe import Recipe
@@ -42,6 +44,8 @@ class Training:
         data: trained on all its training images, judged on the held-out ones at the end of each epoch.
         recipe: how.
         teacher: to distil from: any callable, normalized images -> logits. A module goes to the device, in eval mode.
+        class_weights: how much an image of each class counts in the loss of the labels: "balanced", or a weight for
+            each class by name, as torch's `cross_entropy(weight=)` has them. A teacher's loss is without.
         inherit: whether the weights are those of a supernet, for the records.
         seed: of everything random.
         device: where it runs.
@@ -61,6 +65,7 @@ class Training:
         *,
         recipe: Recipe | None = None,
         teacher: Teacher | None = None,
+        class_weights: ClassWeights | None = None,
         inherit: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -75,6 +80,8 @@ class Training:
         self.facts = facts_of(self.network, data)
         self.inherit, self.seed = inherit, seed
         self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
+        self.class_weights = dict(class_weights) if isinstance(class_weights, Mapping) else class_weights
+        self._weights = None if class_weights is None else self._checked_weights(class_weights)
         self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
         self._batches = Batches(data.train, device)
         self._check_ranks()
@@ -150,12 +157,13 @@ class Training:
         return self._judged[1]
 
     def files(self) -> dict[str, Any]:
-        """arch.json, result.json and the weights."""
+        """arch.json, result.json, evaluation.json and the weights."""
         found = self.result()
         result = {
             "kind": self.kind,
             "steps": self.steps_done,
             "accuracy": found.accuracy,
+            "balanced_accuracy": found.balanced_accuracy,
             "loss": found.loss,
             "num_images": found.num_images,
             "heldout_from": self.data.heldout_from,
@@ -164,7 +172,12 @@ class Training:
         result |= {name: self.facts[name] for name in ("flops", "params") if name in self.facts}
         spec = ImageSpec.of(self.data).to_json() if isinstance(self.data, ImageData) else self.data.describe()
         arch = {**self.facts, **spec, "num_classes": self.data.num_classes}
-        return {"arch.json": arch, "result.json": result, "model.safetensors": self.trained.state_dict()}
+        return {
+            "arch.json": arch,
+            "evaluation.json": evaluation_record(found, self.data),
+            "result.json": result,
+            "model.safetensors": self.trained.state_dict(),
+        }
 
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory."""
@@ -174,6 +187,7 @@ class Training:
             **self.data.settings(),
             **self.recipe.settings(),
             "teacher": None if self.teacher is None else teacher_digest(self.teacher),
+            "class_weights": self.class_weights,
             "inherit": self.inherit,
             "seed": self.seed,
             "device": self.device,
@@ -211,13 +225,31 @@ class Training:
         return mixed(images, labels, self.data.num_classes, mixup=mixup, cutmix=cutmix, stream=stream)
 
     def _loss(self, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        weights = None if self._weights is None else self._weights.to(logits.dtype)
+        loss = F.cross_entropy(logits, targets, weights, label_smoothing=self.recipe.label_smoothing)
+        if weights is not None and parallel.world_size() > 1 and not targets.is_floating_point():
+            loss = loss * self._weight_of_part(weights, targets)
         if self.teacher is None:
             return loss
         with self._autocast():
             taught = taught_logits(self.teacher, images, logits.shape)
         distilled = distillation_loss(logits, taught.to(logits.dtype), self.recipe.teacher_temperature)
         return torch.lerp(loss, distilled, self.recipe.teacher_weight)
+
+    def _weight_of_part(self, weights: Tensor, labels: Tensor) -> Tensor:
+        """The mean weight of this rank's images over that of the whole batch's.
+
+        Torch has divided the loss by the weights of this rank's images; `step` takes it for their mean and makes it a
+        part of the whole batch's.
+        """
+        whole = self.data.train.labels[self._order.batch(self.steps_done)].to(labels.device)
+        return weights[labels].mean() / weights[whole].mean()
+
+    def _checked_weights(self, given: ClassWeights) -> Tensor:
+        if self.teacher is not None and self.recipe.teacher_weight == 1:
+            expected = "a teacher_weight below 1 with class_weights, which weigh the labels"
+            raise InputError(expected, "1", "lower it, or leave class_weights out")
+        return weight_tensor(given, self.data).to(self.device)
 
     def _stream(self, purpose: str) -> torch.Generator:
         """What this step draws from on this rank."""

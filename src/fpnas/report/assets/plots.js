@@ -105,7 +105,36 @@
     return Plot.plot({ ...base(width), height, marginLeft: 46, marginRight: 16, marginTop: 26, marginBottom: 38, x: { insetLeft: 6, insetRight: spec.targets.length ? 48 : 6 }, y: { domain: [least, top + (top - least) * 0.05] }, marks });
   }
 
-  const kinds = { curve, heat, scatter };
+  function matrix(spec, width) {
+    const count = spec.classes.length;
+    const short = (name, letters) => (name.length > letters ? name.slice(0, letters - 1) + "…" : name);
+    const letters = width < 480 ? 10 : 18;
+    const left = 14 + 7.2 * d3.max(spec.classes, (name) => Math.min(name.length, letters));
+    const cell = Math.min(64, (width - left - 12) / count);
+    const turned = d3.max(spec.classes, (name) => Math.min(name.length, letters)) * 6.6 > cell - 4;
+    const bottom = (turned ? 14 + 4.8 * d3.max(spec.classes, (name) => Math.min(name.length, letters)) : 20) + 18;
+    const cells = spec.counts.flatMap((row, i) => row.map((n, j) => ({ i, j, n, share: spec.images[i] ? n / spec.images[i] : 0 })));
+    const strength = (d) => Math.sqrt(d.share); // so that one mistake in twenty is seen
+    const tip = (d) => `${spec.classes[d.i]}\ntaken for ${spec.classes[d.j]}\n${d.n} of ${spec.images[d.i]} images, ${d3.format(".1%")(d.share)}`;
+    const name = (index) => short(spec.classes[index], letters);
+    return Plot.plot({
+      width: left + 12 + cell * count, style: { background: "none", fontSize: `${Math.max(7, Math.min(11.5, cell - 1))}px` }, height: 6 + cell * count + bottom, marginLeft: left, marginRight: 12, marginTop: 6, marginBottom: bottom,
+      x: { type: "band", domain: d3.range(count), padding: 0.04 },
+      y: { type: "band", domain: d3.range(count), padding: 0.04 },
+      opacity: { domain: [0, 1], range: [0, 1] },
+      marks: [
+        Plot.axisY({ tickSize: 0, label: null, tickFormat: name }),
+        Plot.axisX({ tickSize: 0, label: "taken for", labelAnchor: "center", labelArrow: "none", tickFormat: name, tickRotate: turned ? -45 : 0 }),
+        Plot.cell(cells, { x: "j", y: "i", fill: "var(--empty)" }),
+        Plot.cell(cells, { x: "j", y: "i", fill: (d) => (d.i === d.j ? "var(--heat)" : "var(--c1)"), fillOpacity: strength }),
+        Plot.text(cells.filter((d) => d.n && cell > 17), { x: "j", y: "i", text: (d) => `${d.n}`, fill: (d) => (strength(d) > 0.6 ? "var(--card)" : "var(--ink)"), fontSize: cell > 26 ? 12 : 9 }),
+        Plot.tip(cells, Plot.pointer({ x: "j", y: "i", title: tip, fill: "var(--card)", stroke: "var(--line)" })),
+      ],
+      color: { type: "identity" },
+    });
+  }
+
+  const kinds = { curve, heat, matrix, scatter };
   function draw(element) {
     const spec = plots[element.dataset.plot];
     const width = Math.floor(element.clientWidth);
