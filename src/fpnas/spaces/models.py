@@ -21,9 +21,6 @@ from fpnas.elastic import Supernet, make_elastic
 from fpnas.errors import InputError, reason
 from fpnas.spaces.heads import with_channels, with_classes
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of a channel, where a library's network doesn't say its own."""
-
 
 @dataclass(frozen=True)
 class Smaller:
@@ -113,7 +110,7 @@ def model(source: str, weights: str | Path | None = None) -> Model:
     library, _, name = source.partition("/")
     file = None if weights in (None, "none") else Path(cast(str, weights))
     if source in OWN_MODELS:
-        found = Model(source, OWN_MODELS[source](), pretrained=weights != "none")
+        found = _as_it_says(source, OWN_MODELS[source](), weights != "none")
     elif library in LIBRARIES and re.fullmatch(r"[A-Za-z0-9_.]+", name):
         found = LIBRARIES[library](name, weights is None)
     else:
@@ -162,9 +159,7 @@ def _timm(name: str, pretrained: bool) -> Model:
     if not timm.is_model(name):
         raise InputError("a network that timm has", repr(name), f"see timm.list_models('*{name[:6]}*')")
     module = _with_weights(f"timm/{name}", lambda: timm.create_model(name, pretrained=pretrained))
-    says: Mapping[str, Any] = getattr(module, "pretrained_cfg", {})
-    normalization = tuple(says.get("mean", IMAGENET[0])), tuple(says.get("std", IMAGENET[1]))
-    return Model(f"timm/{name}", module, says.get("input_size", (3, 224))[-1], normalization, pretrained)
+    return _as_it_says(f"timm/{name}", module, pretrained)
 
 
 def _torchvision(name: str, pretrained: bool) -> Model:
@@ -199,6 +194,13 @@ def _with_weights(name: str, make: Callable[[], nn.Module]) -> nn.Module:
         except Exception as error:  # of the download, or of the library
             fix = "give --weights FILE, or --weights none"
             raise InputError(f"the weights of {name}", f"none ({reason(error)})", fix) from error
+
+
+def _as_it_says(name: str, module: nn.Module, pretrained: bool) -> Model:
+    """With the size and the normalization of images that timm's networks keep in `pretrained_cfg`."""
+    says: Mapping[str, Any] = getattr(module, "pretrained_cfg", {})
+    normalization = (tuple(says["mean"]), tuple(says["std"])) if {"mean", "std"} <= set(says) else None
+    return Model(name, module, says.get("input_size", (None,))[-1], normalization, pretrained)
 
 
 def _missing(library: str, error: Exception) -> InputError:
