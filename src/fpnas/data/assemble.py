@@ -5,12 +5,14 @@ encoded images are decoded, all are brought to one size. What only needs labels 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.decoding import decode_all
+from fpnas.data.groups import groups_of
 from fpnas.data.images import ImageData, ImageSet
 from fpnas.data.request import Encoded, Parts, Request
 from fpnas.data.splits import stratified_split
@@ -28,6 +30,7 @@ def assemble(parts: Parts, request: Request) -> ImageData:
         InputError: labels that don't fit, too few classes or images, unreadable images, too little memory or disk.
     """
     _check(parts)
+    groups, heldout_groups = groups_of(parts, request)
     request = replace(request, image_size=request.image_size or parts.image_size)
     train_labels = parts.train.labels
     names, subset = parts.classes, None
@@ -39,14 +42,16 @@ def assemble(parts: Parts, request: Request) -> ImageData:
         new = torch.full_like(new, -1).scatter(0, chosen, torch.arange(len(chosen)))
     of_train = (new[train_labels] >= 0).nonzero().flatten()
     if parts.heldout is None:
-        kept, held = stratified_split(new[train_labels[of_train]], HELDOUT, request.seed)
-        sources = [(parts.train, of_train[kept]), (parts.train, of_train[held])]
+        own = None if groups is None else groups[of_train]
+        kept, held = stratified_split(new[train_labels[of_train]], HELDOUT, request.seed, own)
+        sources = [Source(parts.train, of_train[kept], groups), Source(parts.train, of_train[held], groups)]
     else:
-        sources = [(parts.train, of_train), (parts.heldout, (new[parts.heldout.labels] >= 0).nonzero().flatten())]
-        if len(sources[1][1]) == 0:
+        chosen = (new[parts.heldout.labels] >= 0).nonzero().flatten()
+        sources = [Source(parts.train, of_train, groups), Source(parts.heldout, chosen, heldout_groups)]
+        if len(chosen) == 0:
             raise InputError("held-out images of the chosen classes", "none", "choose more classes, or another seed")
     sets, skipped, size = _pixels(sources, request)
-    train, heldout = (ImageSet(part.inputs, new[part.labels]) for part in sets)
+    train, heldout = (ImageSet(part.inputs, new[part.labels], part.groups) for part in sets)
     _check_strangers(parts.name, names, train.labels, heldout.labels)
     return ImageData.of(
         parts.name,
@@ -61,22 +66,28 @@ def assemble(parts: Parts, request: Request) -> ImageData:
     )
 
 
-def _pixels(
-    sources: list[tuple[ImageSet | Encoded, Tensor]], request: Request
-) -> tuple[list[ImageSet], tuple[str, ...] | None, int | None]:
+class Source(NamedTuple):
+    """Images that a reader found, the indices of those that are wanted, and the groups of all of them."""
+
+    images: ImageSet | Encoded
+    indices: Tensor
+    groups: Tensor | None
+
+
+def _pixels(sources: list[Source], request: Request) -> tuple[list[ImageSet], tuple[str, ...] | None, int | None]:
     """Both parts as images with the labels they had, the names of what was skipped, and the size."""
-    encoded = [(source, indices) for source, indices in sources if isinstance(source, Encoded)]
+    encoded = [(source.images, source.indices) for source in sources if isinstance(source.images, Encoded)]
     if not encoded:
-        whole = [(source, indices) for source, indices in sources if isinstance(source, ImageSet)]
+        whole = [(source.images, source.indices) for source in sources if isinstance(source.images, ImageSet)]
         # All images in their order are not worth a copy.
         sets = [source if len(indices) == len(source) else source.subset(indices) for source, indices in whole]
         return sets, None, request.image_size
     assert len(encoded) == len(sources), "a reader gives pixels or encoded images, not both"
     found = decode_all(encoded, request)
-    sets = [
-        ImageSet(part.images, source.labels[indices[part.kept]])
-        for part, (source, indices) in zip(found, encoded, strict=True)
-    ]
+    sets: list[ImageSet] = []
+    for part, (source, indices, groups) in zip(found, sources, strict=True):
+        kept = indices[part.kept]
+        sets.append(ImageSet(part.images, source.labels[kept], None if groups is None else groups[kept]))
     return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].inputs.shape[-1]
 
 
