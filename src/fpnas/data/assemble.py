@@ -4,6 +4,7 @@ encoded images are decoded, all are brought to one size. What only needs labels 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.decoding import decode_all
+from fpnas.data.duplicates import nearly_equal
 from fpnas.data.groups import groups_of
 from fpnas.data.images import ImageData, ImageSet
 from fpnas.data.request import Encoded, Parts, Request
@@ -75,7 +77,10 @@ class Source(NamedTuple):
 
 
 def _pixels(sources: list[Source], request: Request) -> tuple[list[ImageSet], tuple[str, ...] | None, int | None]:
-    """Both parts as images with the labels they had, the names of what was skipped, and the size."""
+    """Both parts as images with the labels they had, the names of what was skipped, and the size.
+
+    Of images that were decoded it warns where the parts have some in common.
+    """
     encoded = [(source.images, source.indices) for source in sources if isinstance(source.images, Encoded)]
     if not encoded:
         whole = [(source.images, source.indices) for source in sources if isinstance(source.images, ImageSet)]
@@ -84,11 +89,32 @@ def _pixels(sources: list[Source], request: Request) -> tuple[list[ImageSet], tu
         return sets, None, request.image_size
     assert len(encoded) == len(sources), "a reader gives pixels or encoded images, not both"
     found = decode_all(encoded, request)
-    sets: list[ImageSet] = []
-    for part, (source, indices, groups) in zip(found, sources, strict=True):
-        kept = indices[part.kept]
-        sets.append(ImageSet(part.images, source.labels[kept], None if groups is None else groups[kept]))
+    places = [source.indices[part.kept] for part, source in zip(found, sources, strict=True)]
+    sets = [
+        ImageSet(part.images, source.labels[kept], None if groups is None else groups[kept])
+        for part, (source, _, groups), kept in zip(found, sources, places, strict=True)
+    ]
+    of_train, of_heldout = nearly_equal(sets[0].inputs, sets[1].inputs)
+    if len(of_train):
+        pairs = [(places[0][of_train[:2]], encoded[0][0]), (places[1][of_heldout[:2]], encoded[1][0])]
+        _warn_of_duplicates(len(of_heldout), len(sets[1]), pairs, request)
     return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].inputs.shape[-1]
+
+
+def _warn_of_duplicates(count: int, of: int, examples: list[tuple[Tensor, Encoded]], request: Request) -> None:
+    """`examples` are a few images of training and those of the held-out ones that they are equal to."""
+    trained, held = ([next(source.items(index[None])).name for index in indices] for indices, source in examples)
+    such = ", ".join(f"'{first}' to '{second}'" for first, second in zip(held, trained, strict=True))
+    fix = "give --split-by FILE (split_by=) that puts such images into one group"
+    if examples[0][1] is not examples[1][1]:
+        fix = "remove them from one of the parts"
+    elif request.split_by is not None:
+        fix = "put such images into one group"
+    warnings.warn(
+        f"{count} of {of} held-out images are nearly equal to training images, so the accuracy on them is too high: "
+        f"{such}; {fix}",
+        stacklevel=5,
+    )
 
 
 def _choose_classes(labels: Int64[Tensor, " n"], count: int, seed: int) -> Int64[Tensor, " c"]:
