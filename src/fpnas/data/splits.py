@@ -133,7 +133,8 @@ class EpochOrder:
 
     An epoch is a random permutation of the n examples, cut into ceil(n / batch_size) batches of nearly equal size: each
     example is seen once an epoch, and no batch is much smaller than the rest. A batch has at least two, which batch
-    norms need; so where the batch size is 2 and n is odd, one batch has three. A batch size above n means n.
+    norms need; so where the batch size is 2 and n is odd, one batch has three. A batch size above n means n. Where two
+    sizes occur oneDNN compiles each convolution once for either: batches of one size would leave examples out.
 
     `batch(step)` is a pure function of (seed, stream, step); the epoch's permutation is merely remembered.
 
