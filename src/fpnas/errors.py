@@ -6,8 +6,15 @@ says what was expected, what came, and how to mend it. Broken invariants of our 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
 
 
 class FpnasError(Exception):
@@ -26,6 +33,11 @@ class InputError(FpnasError, ValueError):
     def __init__(self, expected: str, got: str, fix: str) -> None:
         super().__init__(f"expected {expected}, got {got}; {fix}")
         self._parts = expected, got, fix
+
+    def about(self, origin: str) -> InputError:
+        """The same, naming the file or other origin of what came."""
+        expected, got, fix = self._parts
+        return type(self)(expected, f"{origin}: {got}", fix)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
         return type(self), self._parts  # so that it survives the way out of another process
@@ -59,6 +71,28 @@ def missing_extra(needed: str, extra: str, error: ImportError | None = None, oth
     """The error for a package that isn't installed; `needed` names it, `extra` of fpnas installs it, or `otherwise`."""
     got = "no such package" if error is None else f"no such package ({error})"
     return InputError(needed, got, f"run `pip install 'fpnas[{extra}]'`{otherwise}")
+
+
+def refuses(refusal: Callable[[ErrorDetails], InputError]) -> Callable[[type[T]], type[T]]:
+    """A decorator of pydantic's dataclasses: the constructor raises `InputError`, made of the first flaw."""
+
+    def decorate(kind: type[T]) -> type[T]:
+        made: Callable[..., None] = kind.__init__
+        names = list(kind.__annotations__)
+
+        @functools.wraps(made)
+        def checked(self: T, *args: Any, **fields: Any) -> None:
+            # By name, so that the flaw is told by it and not by its place.
+            named = dict(zip(names, args, strict=False))
+            try:
+                made(self, *args[len(named) :], **{**named, **fields})
+            except ValidationError as error:
+                raise refusal(error.errors()[0]) from None
+
+        kind.__init__ = checked
+        return kind
+
+    return decorate
 
 
 def reason(error: BaseException) -> str:

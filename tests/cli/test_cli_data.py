@@ -107,3 +107,28 @@ def test_flags_out_of_range(pets: Path, flags: tuple[str, ...], words: str, monk
     called = call(*SEARCH, "--data", "pets", *flags, "--out", "run")
     assert is_refusal(called), called
     assert words in called.err
+
+
+def test_groups_are_recorded_and_another_file_is_another_run(pets: Path) -> None:
+    files = sorted(Path("pets").glob("*/*.png"))
+    for name, size in (("objects", 4), ("others", 5)):
+        rows = [f"{file.relative_to('pets')},{at // size}" for at, file in enumerate(files)]
+        Path(f"{name}.csv").write_text("\n".join(rows))
+    searched = call(*SEARCH, "--data", "pets", "--split-by", "objects.csv", "--out", "run")
+    assert searched.code == 0, searched
+    record = json.loads(Path("run", "run.json").read_text())
+    assert record["data"]["split_by"] == str(Path("objects.csv").resolve())
+    assert record["settings"]["split_by"].startswith("20 groups, ")
+    for flags in (("--split-by", "others.csv"), ()):
+        again = call(*SEARCH, "--data", "pets", *flags, "--out", "run")
+        assert is_refusal(again)
+        assert "got split_by " in again.err
+        assert "where the run in run has '20 groups, " in again.err
+    # What comes later splits as the run did, without the flag.
+    trained = call("train", "run", "--threads", "1", "--max-steps", "1", "--log", "none")
+    assert trained.code == 0, trained
+    assert settings("run/train")["data_digest"] == settings("run")["data_digest"]
+    assert settings("run/train")["split_by"] == settings("run")["split_by"]
+    assert call("evaluate", "run").code == 0
+    Path("objects.csv").unlink()
+    assert "expected a CSV file of image, group, in UTF-8, got" in call("evaluate", "run").err

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from calling import SEARCH, Found, call, is_refusal, working_in
 
+from fpnas.cli.spaces import describe
+
 
 @pytest.mark.parametrize("method", ["fpnas", "darts", "random"])
 def test_it_prints_what_the_search_would_take_and_writes_nothing(method: str, small: Found, tmp_path: Path) -> None:
@@ -30,6 +32,12 @@ def test_it_prints_what_the_search_would_take_and_writes_nothing(method: str, sm
     assert found["memory_mb"] > 50
     assert "nothing was written" in plain.out
     assert f"K0 = {found['k0']} " in plain.out
+
+
+@pytest.mark.parametrize("method", ["fpnas", "fpnas-posterior", "fpnas-thompson"])
+def test_k0_is_that_of_spaces(method: str, tmp_path: Path) -> None:
+    called = call(*SEARCH, "--method", method, "--dry-run", "--json", "--out", tmp_path / "run")
+    assert json.loads(called.out)["k0"] == describe("tiny")["k0"] == 5
 
 
 def test_json_alone_is_refused(small: Found, tmp_path: Path) -> None:

@@ -195,6 +195,34 @@ def test_the_cards_program_runs(name: str, shipped: Shipped, tmp_path: Path, mon
     np.testing.assert_allclose(names["logits"], assert_same, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["16 bits", "turned", "transparent", "palette"])
+def test_the_cards_program_reads_images_as_predict_does(
+    kind: str, shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    grey = np.tile(np.arange(16, dtype=np.uint16) * 17, (16, 1))
+    if kind == "16 bits":
+        image = Image.fromarray(grey * 257)
+    elif kind == "transparent":
+        image = Image.fromarray(np.stack([grey, grey * 0 + 255 * (grey > 99)], axis=2).astype(np.uint8), "LA")
+    else:
+        image = Image.fromarray(grey.astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    more = {"turned": {"exif": exif.tobytes()}, "palette": {"transparency": 3}}.get(kind, {})
+    (image.convert("P") if kind == "palette" else image).save(tmp_path / "image.png", **more)
+    shutil.copy(shipped.out / "net.onnx", tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (shipped.out / "net.onnx.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, np.ndarray] = {}
+    exec(compile(block, "card", "exec"), names)
+    logits = torch.from_numpy(names["logits"]).double()
+    (found,) = fpnas.predict("net.onnx", ["image.png"], top=10)
+    expected = sorted((guess.label, guess.probability) for guess in found.classes)
+    np.testing.assert_allclose([share for _, share in expected], logits.softmax(dim=1)[0].numpy(), atol=1e-5)
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,7 @@ def test_bombs_are_refused(shipped: Shipped, tmp_path: Path) -> None:
         (("nothing.onnx", "x.png"), "nothing.onnx"),
         (("text.onnx", "x.png"), "onnxruntime can run"),
         (("text.safetensors", "x.png"), "arch.json"),
+        (("net.pt2", "x.png"), "got net.pt2, an exported .pt2 file; torch.export.load runs it, as its model card says"),
         ((), "RUN"),
         (("text.onnx",), "IMAGE"),
         (("text.onnx", "x.png", "--top", "0"), "--top"),
@@ -133,7 +135,13 @@ def test_bombs_are_refused(shipped: Shipped, tmp_path: Path) -> None:
 def test_refusals(arguments: tuple[str, ...], words: str, shipped: Shipped, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no network")
     (tmp_path / "text.safetensors").write_text("no network")
+    shutil.copy(shipped.out / "net.pt2", tmp_path)
     assert words in refused(tmp_path, "predict", *arguments)
+
+
+def test_load_says_what_runs_an_exported_file(shipped: Shipped) -> None:
+    with pytest.raises(fpnas.FpnasError, match=r"net.onnx, an exported .onnx file; onnxruntime, or fpnas"):
+        fpnas.load(shipped.out / "net.onnx")
 
 
 def test_a_run_that_never_noted_its_classes_is_refused(shipped: Shipped, pictures: list[Path], tmp_path: Path) -> None:

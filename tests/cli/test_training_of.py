@@ -35,7 +35,8 @@ def test_it_inherits_and_takes_other_data(copied: Path, tmp_path: Path) -> None:
     assert_inherited(tmp_path / "inherited", copied)
     write_npz(tmp_path / "three.npz", classes=3, seed=0)
     data = fpnas.data.load(tmp_path / "three.npz")
-    job = fpnas.training_of(copied / "arch.json", data, **FIELDS)
+    with pytest.warns(UserWarning, match="the search in .* was of other classes, "):
+        job = fpnas.training_of(copied / "arch.json", data, **FIELDS)
     assert (job.data, job.origin) == (data, {})
     with pytest.raises(InputError, match="10 classes"):
         fpnas.training_of(copied, data, inherit=True)

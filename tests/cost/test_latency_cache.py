@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def net() -> Supernet:
     return small_supernet()
+
+
+def test_a_table_made_directly_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"a latency table, got operations.add -1: .* equal to 0; correct the table"):
+        LatencyTable({"add": -1})
+    with pytest.raises(InputError, match="a latency table, got batch_size 0: "):
+        replace(LatencyTable({"add": 1}), batch_size=0)
+    with pytest.raises(InputError, match="a latency table, got my file: batch_size 0: "):
+        LatencyTable.from_json({"format": "fpnas-latency-1", "batch_size": 0, "operations": {}}, "my file")
 
 
 def test_measured_once(net: Supernet, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from pictures import encoded, pets, picture, refused, stacked
+from pictures import encoded, pets, picture, refused, stacked, write_folder
 
 from fpnas.data import load
 
@@ -42,6 +43,55 @@ def test_what_is_no_image_is_passed_over_and_folders_within_a_class_are_not(
     data = load(tmp_path)
     assert (len(data.train) + len(data.heldout), data.image_size, data.in_channels) == (13, 8, 3)
     assert data.classes == ("cat", "dog")
+
+
+def test_names_with_spaces_accents_and_of_other_scripts(tmp_path: Path) -> None:
+    place = tmp_path / "Meine Bilder ö"
+    contents = [encoded(picture(seed)) for seed in range(12)]
+    write_folder(place / "train", contents, [seed % 2 for seed in range(12)], ("犬 い", "caf\u00e9"))
+    write_folder(place / "test", contents[:2], [0, 1], ("犬 い", "cafe\u0301"))  # as macOS writes the accent
+    (place / "test" / "犬 い" / "Ж 1.PNG").write_bytes(contents[0])
+    data = load(place)
+    assert (data.name, data.classes, len(data.heldout)) == ("Meine Bilder ö", ("caf\u00e9", "犬 い"), 3)
+    os.mkdir(os.fsencode(place / "train") + b"/caf\xe9")
+    refused(place, r"class folders with names in UTF-8, got 'caf\\udce9' in")
+
+
+@pytest.mark.parametrize("names", [("Train", "TEST"), ("TRAIN", "Validation"), ("train", "Valid"), ("Train", "Val")])
+def test_parts_in_any_case(tmp_path: Path, names: tuple[str, str]) -> None:
+    pets(tmp_path / names[0])
+    pets(tmp_path / names[1], 4)
+    data = load(tmp_path)
+    assert (len(data.train), len(data.heldout), data.classes) == (12, 4, ("cat", "dog"))
+    assert data.heldout_from == ("test" if names[1] == "TEST" else "val")
+
+
+def test_two_folders_of_one_part(tmp_path: Path) -> None:
+    for name in ("train", "valid", "Val"):
+        pets(tmp_path / name)
+    refused(tmp_path, "one folder of val images, got 'Val' and 'valid' in")
+
+
+def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
+    elsewhere = pets(tmp_path / "elsewhere")
+    place = pets(tmp_path / "pets", 4)
+    (place / "fox").symlink_to(elsewhere / "cat", target_is_directory=True)  # a class
+    (place / "dog" / "more").symlink_to(elsewhere / "dog", target_is_directory=True)
+    (place / "dog" / "one.png").symlink_to(elsewhere / "cat" / "00000.png")
+    assert [len(files) for files in _by_class(place)] == [2, 2 + 6 + 1, 6]
+    (elsewhere / "dog" / "back").symlink_to(place, target_is_directory=True)
+    (elsewhere / "dog" / "again").symlink_to(elsewhere / "dog", target_is_directory=True)
+    (place / "cat" / "self").symlink_to(place / "cat" / "self", target_is_directory=True)
+    assert [len(files) for files in _by_class(place)] == [2, 2 + 6 + 1, 6]
+    (place / "dog" / "gone.jpg").symlink_to(elsewhere / "nothing.jpg")
+    refused(place, "got '.*/dog/gone.jpg' \\(No such file or directory\\)")
+    assert load(place, skip_corrupt=True).skipped == (str(place / "dog" / "gone.jpg"),)
+
+
+def _by_class(place: Path) -> list[list[int]]:
+    data = load(place)
+    labels = torch.cat([data.train.labels, data.heldout.labels]).tolist()
+    return [[label for label in labels if label == number] for number in range(data.num_classes)]
 
 
 def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from pictures import encoded, picture
-from PIL import Image
+from PIL import Image, ImageFile, features
 
 from fpnas.data import decode as module
 from fpnas.data.decode import UnreadableImage, decode, read_header
@@ -29,6 +32,66 @@ def test_lossless_kinds_give_the_pixels(kind: str, tmp_path: Path) -> None:
     assert np.array_equal(decode(tmp_path / "file", 3), decode(content, 3))
     header = read_header(content)
     assert (header.width, header.height, header.short_side, header.is_grey) == (7, 5, 5, False)
+
+
+def test_avif_and_a_file_of_two_photographs() -> None:
+    flat = np.full((16, 24, 3), (200, 100, 50), np.uint8)
+    if features.check("avif"):
+        assert np.abs(rgb(decode(encoded(flat, "AVIF", quality=95), 3)).astype(int) - flat).max() <= 6
+    other = Image.new("RGB", (8, 8))
+    two = encoded(Image.fromarray(flat), "MPO", save_all=True, append_images=[other])  # as telephones write .jpg
+    assert np.abs(rgb(decode(two, 3)).astype(int) - flat).max() <= 4
+
+
+@pytest.fixture
+def without_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Pillow that was built without WebP and AVIF, and no pillow-heif."""
+    monkeypatch.setattr(module.features, "check", lambda _: False)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    module._formats.cache_clear()
+    yield
+    module._formats.cache_clear()
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (HEIC, r"it is HEIC, which needs the package pillow-heif: run `pip install 'fpnas\[heic\]'`"),
+        (HEIC.replace(b"heic", b"avif"), "it is AVIF, which needs Pillow 11.3 or newer: run `pip install --upgrade"),
+        (encoded(picture(0), "WEBP"), "it is WebP, which needs another Pillow"),
+    ],
+)
+def test_a_format_that_this_pillow_cannot_read_says_what_to_install(
+    without_formats: None, content: bytes, words: str
+) -> None:
+    for read in (read_header, lambda bytes: decode(bytes, 3)):
+        with pytest.raises(UnreadableImage, match=words):
+            read(content)
+
+
+def test_heic_is_read_by_pillow_heif(without_formats: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plugin(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (5, 4), "RGB"
+
+        def load(self) -> Any:
+            self.im = Image.new("RGB", self.size, (1, 2, 3)).im
+            return super().load()
+
+    def register() -> None:
+        Image.register_open("HEIF", Plugin, lambda prefix: prefix[4:12] == b"ftypheic")
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    module._formats.cache_clear()
+    assert decode(HEIC, 3)[:, 0, 0].tolist() == [1, 2, 3]
+    assert read_header(HEIC).width == 5
 
 
 def test_jpegs_in_rgb_and_cmyk() -> None:
@@ -128,10 +191,11 @@ PNG = encoded(picture(8, 64, 64))
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no JPEG, PNG or WebP"),
-        (b"not an image", "no JPEG, PNG or WebP"),
-        (encoded(picture(0), "BMP"), "no JPEG, PNG or WebP"),
-        (encoded(picture(0), "GIF"), "no JPEG, PNG or WebP"),
+        (b"", "it is empty"),
+        (b"not an image", "it is no JPEG, PNG, WebP, AVIF or HEIC image"),
+        (encoded(picture(0), "BMP"), "it is BMP, which isn't read: convert it to PNG"),
+        (encoded(picture(0), "GIF"), "it is GIF, which isn't read"),
+        (encoded(picture(0), "TIFF"), "it is TIFF, which isn't read"),
         (JPEG[: len(JPEG) // 2], "truncated"),
         (PNG[: len(PNG) // 2], "."),
         (PNG[:60] + bytes(50) + PNG[110:], "."),

@@ -44,3 +44,12 @@ WRONG: dict[str, list[Any]] = {
 def test_what_cannot_be_is_refused(key: str, value: Any) -> None:
     with pytest.raises(InputError):
         ImageSpec.from_json({**GOOD, key: value})
+    with pytest.raises(InputError, match=f"a sound ({key}.*|description) of the images, got"):
+        ImageSpec(**{**GOOD, key: value})
+
+
+def test_made_directly_it_says_what_is_missing_or_unknown() -> None:
+    with pytest.raises(InputError, match=r"a sound classes of the images, got .*required"):
+        ImageSpec(8, 1, (0.5,), (0.5,))  # type: ignore[call-arg]
+    with pytest.raises(InputError, match=r"a sound std.0 of the images, got 0 \(Input should be greater than 0\)"):
+        ImageSpec(8, 1, (0.5,), (0,), ("a", "b"))

@@ -40,9 +40,7 @@ def test_what_is_not_there(name: str) -> None:
     with pytest.raises(InputError) as error:
         load(name)
     message = str(error.value)
-    assert message.startswith(
-        "expected fashion-mnist, digits, hf:NAME of the Hugging Face hub, an .npz file, a folder of parquet"
-    )
+    assert message.startswith("expected fashion-mnist, digits, hf:NAME of the Hugging Face hub, an .npz file, a CSV of")
     assert f"got '{name}': no such name or path; " in message
 
 

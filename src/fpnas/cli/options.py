@@ -21,7 +21,8 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="fashion-mnist, digits, hf:NAME, an .npz, or a folder: of class folders, or of parquet files.",
+        help="fashion-mnist, digits, hf:NAME, an .npz, a CSV of (file, label), or a folder: of class folders, or of "
+        "parquet files.",
     ),
 ]
 DataOfRun = Annotated[
@@ -49,13 +50,22 @@ class Reading:
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read, instead of refusing them.")
     ] = False
+    split_by: Annotated[
+        Path | None,
+        typer.Option(
+            "--split-by",
+            metavar="FILE",
+            help="A CSV of (image, group): images of one group are never on both sides of a split.",
+        ),
+    ] = None
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, max=256, help="Threads that decode images; one a core by default.")
     ] = None
 
     def record(self, data: str | None, image_size: int | None, fit: str | None) -> DataRecord:
         """What is asked for."""
-        return DataRecord(data or "", image_size, fit, self.classes, self.classes_seed, self.skip_corrupt)
+        split_by = None if self.split_by is None else str(self.split_by)
+        return DataRecord(data or "", image_size, fit, self.classes, self.classes_seed, self.skip_corrupt, split_by)
 
     def warn(self, images: ImageData) -> None:
         """Names the images that were left out, and says of flags that they had nothing to do."""

@@ -40,11 +40,19 @@ def say_found(folder: Path) -> None:
     """A search's outcome in a few lines."""
     arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
     target = f" (target {short(result['target'])} {result['cost_name']})" if "target" in result else ""
-    print(f"found: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
+    learnt, steps = result.get("learnt", True), result["steps"]
+    lead = "found"
+    if not learnt:
+        skipped = result["skipped_steps"] == steps
+        why = "each was skipped for want of a finite loss" if skipped else "no network has a score yet"
+        lead = f"nothing was learnt in {steps} step{'s' * (steps != 1)}: {why}; an arbitrary network"
+    print(f"{lead}: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
     for group, options in by_group(arch["choices"]).items():
         print(f"  {group:8} {', '.join(f'{name} {option}' for name, option in options.items())}")
     print(f"{result['num_samples_total']} architectures sampled in {duration(result['seconds'])}; files in {folder}")
-    if result["answer"] == "seen":
+    if not learnt:
+        print("go on with more steps" if result["skipped_steps"] < steps else "search anew with another --seed or data")
+    elif result["answer"] == "seen":
         within = " within the target" if "target" in result else ""
         print(f"it is the best of the networks that were looked at{within}")
     elif result["answer"] != "mode":

@@ -21,11 +21,14 @@ from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
+from fpnas.runner.folder import read_json
 from fpnas.search import Search, methods
 from fpnas.text import duration, short
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""
+NEARLY = 0.95
+"""Of the greatest FLOPs: from here on a network counts as the largest."""
 LOOKS, EPOCHS = 4, 10
 """The length of a search by default: looks at K networks each, or passes over the images."""
 
@@ -155,6 +158,8 @@ def search(
         )
         if parallel.rank() == 0:
             say_found(out)
+            if not budgets:
+                _warn_of_largest(out, Flops(supernet, shape))
 
 
 class _Idle(Callback):
@@ -179,6 +184,14 @@ class _Idle(Callback):
                 warnings.warn_explicit(line, UserWarning, "command line", 1)
 
 
+def _warn_of_largest(out: Path, cost: Flops) -> None:
+    """Without a target, the larger a network the better it is, mostly: that need not be what was wanted."""
+    found, most = float(read_json(out / "arch.json")["flops"]), cost.bounds()[1]
+    if read_json(out / "result.json").get("learnt", True) and found >= NEARLY * most:
+        line = f"without a target the search went for the largest network, {short(found)} of {short(most)} FLOPs"
+        warnings.warn_explicit(f"{line}; give --target-flops, say", UserWarning, "command line", 1)
+
+
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
     """What the search would take, on stdout; nothing is written."""
     found = forecast(job, max_steps)
@@ -190,7 +203,8 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
         facts = {"space": settings["space"], "method": job.method, "size": space.size, "device": settings["device"]}
         print_json({**facts, **asdict(found)})
         return
-    print(f"{space.size:.4g} architectures; the first step looks at K0 = {found.k0} (entropy {found.entropy:.2f} nats)")
+    entropy = f"entropy {found.entropy:.2f} nats"
+    print(f"{space.size:.4g} architectures; alpha begins to learn from K0 = {found.k0} of them ({entropy})")
     per_step = f"{found.seconds_per_step:.3g} s a step at K0"
     print(f"{found.steps} steps, {per_step}, {duration(found.seconds)} in all if K stays there; nothing was written")
     print(

@@ -10,11 +10,12 @@ import typer
 from fpnas import parallel
 from fpnas.cli.options import DataOfRun, Images, Running, ranks, set_up
 from fpnas.errors import InputError
-from fpnas.runner import read_arch, run, trackers_by_name, training_of
+from fpnas.runner import read_arch, run, trackers_by_name
 from fpnas.runner.files import home_of
 from fpnas.runner.folder import read_json
+from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of
 from fpnas.text import duration, percent, short
-from fpnas.train import ClassWeights, Recipe
+from fpnas.train import ClassWeights, Recipe, Training
 
 RECIPE: dict[str, Any] = {
     "epochs": typer.Option(min=1, help="Length of the training."),
@@ -77,15 +78,18 @@ def train(
     wanted = images.of_run(home, data, record.image_size)
     loaded = wanted.load(images.workers)
     folder = out or home / _name(arch)
+    inherit = begins_with_weights(record, home) if inherit is None else inherit
+    network = network_of(record, home, loaded, inherit=inherit, seed=running.seed)
+    taught = None if teacher is None else teacher_of(teacher, loaded)
     with ranks(device, running.rank_timeout):
-        job = training_of(
-            arch,
+        job = Training(
+            network,
             loaded,
-            teacher=teacher,
+            recipe=recipe,
+            teacher=taught,
             class_weights=None if class_weights is None else read_class_weights(class_weights),
             inherit=inherit,
             seed=running.seed,
-            recipe=recipe,
             device=device,
             precision=precision,
         )

@@ -52,12 +52,13 @@ def load(
     classes_seed: int = 0,
     workers: int | None = None,
     skip_corrupt: bool = False,
+    split_by: str | Path | None = None,
 ) -> ImageData:
     """Loads a data set: into memory, or into files that are mapped into it where it would take more than 2 GiB.
 
     Args:
-        data: `fashion-mnist`, `digits` or `hf:NAME`, else a path: a folder of class folders or of parquet files, or
-            an .npz file. A `Path` is always a path.
+        data: `fashion-mnist`, `digits` or `hf:NAME`, else a path: a folder of class folders or of parquet files, a
+            CSV of (file, label), or an .npz file. A `Path` is always a path.
         image_size: pixels a side, 1 to 1024; by default the data's own (digits: 32), where images differ the median
             of the training images' shorter sides, and 224 where that is more.
         seed: decides which images are held out, where the data has none for that. Give the same one to a search and
@@ -68,11 +69,16 @@ def load(
         classes_seed: decides which; as with `seed`, give the same one everywhere.
         workers: threads that decode images; by default one for each core. 0: no other than the caller's.
         skip_corrupt: leave images out that can't be read (`ImageData.skipped` names them), instead of refusing them.
+        split_by: a CSV of (image, group), paths relative to the data's folder or to its own: images of one group, such
+            as one object or patient, are never on both sides of a split, be it that of held-out images or one that a
+            search makes. As with `seed`, give the same one everywhere.
 
     Raises:
         InputError: data that isn't known, isn't there or isn't sound, or an argument out of range.
     """
-    request = Request(data, image_size, seed, download, known_fit(fit), classes, classes_seed, workers, skip_corrupt)
+    request = Request(
+        data, image_size, seed, download, known_fit(fit), classes, classes_seed, workers, skip_corrupt, split_by
+    )
     # An empty string would be the working folder, which nobody asked for.
     reader = next((reader for reader in READERS if data != "" and reader.recognises(data)), None)
     if reader is not None:

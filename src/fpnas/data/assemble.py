@@ -4,13 +4,17 @@ encoded images are decoded, all are brought to one size. What only needs labels 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.decoding import decode_all
+from fpnas.data.duplicates import nearly_equal
+from fpnas.data.groups import groups_of
 from fpnas.data.images import ImageData, ImageSet
 from fpnas.data.request import Encoded, Parts, Request
 from fpnas.data.splits import stratified_split
@@ -28,6 +32,7 @@ def assemble(parts: Parts, request: Request) -> ImageData:
         InputError: labels that don't fit, too few classes or images, unreadable images, too little memory or disk.
     """
     _check(parts)
+    groups, heldout_groups = groups_of(parts, request)
     request = replace(request, image_size=request.image_size or parts.image_size)
     train_labels = parts.train.labels
     names, subset = parts.classes, None
@@ -39,14 +44,16 @@ def assemble(parts: Parts, request: Request) -> ImageData:
         new = torch.full_like(new, -1).scatter(0, chosen, torch.arange(len(chosen)))
     of_train = (new[train_labels] >= 0).nonzero().flatten()
     if parts.heldout is None:
-        kept, held = stratified_split(new[train_labels[of_train]], HELDOUT, request.seed)
-        sources = [(parts.train, of_train[kept]), (parts.train, of_train[held])]
+        own = None if groups is None else groups[of_train]
+        kept, held = stratified_split(new[train_labels[of_train]], HELDOUT, request.seed, own)
+        sources = [Source(parts.train, of_train[kept], groups), Source(parts.train, of_train[held], groups)]
     else:
-        sources = [(parts.train, of_train), (parts.heldout, (new[parts.heldout.labels] >= 0).nonzero().flatten())]
-        if len(sources[1][1]) == 0:
+        chosen = (new[parts.heldout.labels] >= 0).nonzero().flatten()
+        sources = [Source(parts.train, of_train, groups), Source(parts.heldout, chosen, heldout_groups)]
+        if len(chosen) == 0:
             raise InputError("held-out images of the chosen classes", "none", "choose more classes, or another seed")
     sets, skipped, size = _pixels(sources, request)
-    train, heldout = (ImageSet(part.inputs, new[part.labels]) for part in sets)
+    train, heldout = (ImageSet(part.inputs, new[part.labels], part.groups) for part in sets)
     _check_strangers(parts.name, names, train.labels, heldout.labels)
     return ImageData.of(
         parts.name,
@@ -61,23 +68,53 @@ def assemble(parts: Parts, request: Request) -> ImageData:
     )
 
 
-def _pixels(
-    sources: list[tuple[ImageSet | Encoded, Tensor]], request: Request
-) -> tuple[list[ImageSet], tuple[str, ...] | None, int | None]:
-    """Both parts as images with the labels they had, the names of what was skipped, and the size."""
-    encoded = [(source, indices) for source, indices in sources if isinstance(source, Encoded)]
+class Source(NamedTuple):
+    """Images that a reader found, the indices of those that are wanted, and the groups of all of them."""
+
+    images: ImageSet | Encoded
+    indices: Tensor
+    groups: Tensor | None
+
+
+def _pixels(sources: list[Source], request: Request) -> tuple[list[ImageSet], tuple[str, ...] | None, int | None]:
+    """Both parts as images with the labels they had, the names of what was skipped, and the size.
+
+    Of images that were decoded it warns where the parts have some in common.
+    """
+    encoded = [(source.images, source.indices) for source in sources if isinstance(source.images, Encoded)]
     if not encoded:
-        whole = [(source, indices) for source, indices in sources if isinstance(source, ImageSet)]
+        whole = [(source.images, source.indices) for source in sources if isinstance(source.images, ImageSet)]
         # All images in their order are not worth a copy.
         sets = [source if len(indices) == len(source) else source.subset(indices) for source, indices in whole]
         return sets, None, request.image_size
     assert len(encoded) == len(sources), "a reader gives pixels or encoded images, not both"
     found = decode_all(encoded, request)
+    places = [source.indices[part.kept] for part, source in zip(found, sources, strict=True)]
     sets = [
-        ImageSet(part.images, source.labels[indices[part.kept]])
-        for part, (source, indices) in zip(found, encoded, strict=True)
+        ImageSet(part.images, source.labels[kept], None if groups is None else groups[kept])
+        for part, (source, _, groups), kept in zip(found, sources, places, strict=True)
     ]
+    of_train, of_heldout = nearly_equal(sets[0].inputs, sets[1].inputs)
+    if len(of_train):
+        pairs = [(places[0][of_train[:2]], encoded[0][0]), (places[1][of_heldout[:2]], encoded[1][0])]
+        _warn_of_duplicates(len(of_heldout), len(sets[1]), pairs, request)
     return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].inputs.shape[-1]
+
+
+def _warn_of_duplicates(count: int, of: int, examples: list[tuple[Tensor, Encoded]], request: Request) -> None:
+    """`examples` are a few images of training and those of the held-out ones that they are equal to."""
+    trained, held = ([next(source.items(index[None])).name for index in indices] for indices, source in examples)
+    such = ", ".join(f"'{first}' to '{second}'" for first, second in zip(held, trained, strict=True))
+    fix = "give --split-by FILE (split_by=) that puts such images into one group"
+    if examples[0][1] is not examples[1][1]:
+        fix = "remove them from one of the parts"
+    elif request.split_by is not None:
+        fix = "put such images into one group"
+    warnings.warn(
+        f"{count} of {of} held-out images are nearly equal to training images, so the accuracy on them is too high: "
+        f"{such}; {fix}",
+        stacklevel=5,
+    )
 
 
 def _choose_classes(labels: Int64[Tensor, " n"], count: int, seed: int) -> Int64[Tensor, " c"]:

@@ -1,5 +1,7 @@
-"""One encoded image, JPEG, PNG or WebP, becomes pixels. What comes is of unknown origin: sizes are checked before
-memory is taken, and whatever Pillow says of a broken file becomes an `UnreadableImage`.
+"""One encoded image becomes pixels: JPEG, PNG, and WebP, AVIF and HEIC where the installed Pillow reads them.
+
+What comes is of unknown origin: sizes are checked before memory is taken, and whatever Pillow says of a broken file
+becomes an `UnreadableImage`.
 
 What becomes of the kinds of images that are neither plain grey nor plain RGB:
 
@@ -11,16 +13,18 @@ What becomes of the kinds of images that are neither plain grey nor plain RGB:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from fpnas.errors import reason
 
-FORMATS = ("JPEG", "PNG", "WEBP")
 LARGEST_PIXELS = 64 * 2**20
 """The most pixels of one image; a larger claim is taken for a decompression bomb."""
 
@@ -58,7 +62,7 @@ def read_header(content: bytes | Path) -> Header:
         with _opened(content) as image:
             return Header(image.width, image.height, image.mode in GREY)
     except Exception as error:
-        raise _reason(error) from error
+        raise _reason(error, content) from error
 
 
 def decode(content: bytes | Path, channels: int, enough: int | None = None) -> Pixels:
@@ -84,7 +88,7 @@ def decode(content: bytes | Path, channels: int, enough: int | None = None) -> P
             image.load()
             return to_pixels(image, channels)
     except Exception as error:
-        raise _reason(error) from error
+        raise _reason(error, content) from error
 
 
 def to_pixels(image: Image.Image, channels: int) -> Pixels:
@@ -105,16 +109,75 @@ def to_pixels(image: Image.Image, channels: int) -> Pixels:
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The formats that are read, by Pillow's names; HEIC by the package pillow-heif, which Pillow can be taught."""
+    try:
+        heif: Any = import_module("pillow_heif")
+        heif.register_heif_opener()
+    except ImportError:
+        pass
+    Image.init()
+    built_in = [name for name in ("WEBP", "AVIF") if name in Image.OPEN and features.check(name.lower())]
+    return "JPEG", "PNG", *built_in, *(["HEIF"] if "HEIF" in Image.OPEN else [])
+
+
 def _opened(content: bytes | Path) -> Image.Image:
-    image = Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+    image = Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=_formats())
     if image.width * image.height > LARGEST_PIXELS:
         image.close()
         raise UnreadableImage(f"it claims {image.width} x {image.height} pixels, more than {LARGEST_PIXELS}")
     return image
 
 
-def _reason(error: Exception) -> UnreadableImage:
+def _reason(error: Exception, content: bytes | Path) -> UnreadableImage:
     if isinstance(error, UnreadableImage):
         return error
-    no_image = isinstance(error, UnidentifiedImageError)
-    return UnreadableImage("it is no JPEG, PNG or WebP image" if no_image else reason(error))
+    if isinstance(error, UnidentifiedImageError):
+        return UnreadableImage(_unidentified(content))
+    # An OSError of the file system's says its number and the path too.
+    return UnreadableImage(error.strerror if isinstance(error, OSError) and error.strerror else reason(error))
+
+
+_NEEDS = {
+    "WEBP": ("WebP", "another Pillow: run `pip install --upgrade pillow`"),
+    "AVIF": ("AVIF", "Pillow 11.3 or newer: run `pip install --upgrade pillow`"),
+    "HEIF": ("HEIC", "the package pillow-heif: run `pip install 'fpnas[heic]'`"),
+}
+"""What formats that not every Pillow reads are called, and what reads them."""
+
+_OTHERS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+}
+"""How files of formats begin that aren't read."""
+
+
+def _unidentified(content: bytes | Path) -> str:
+    """What a file is that Pillow doesn't know, by its first bytes, and what to do about it."""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            content = file.read(64)
+    if not content:
+        return "it is empty"
+    for start, name in _OTHERS.items():
+        if content.startswith(start):
+            return f"it is {name}, which isn't read: convert it to PNG"
+    known = None
+    if content[4:8] == b"ftyp":
+        brands = content[8 : min(64, int.from_bytes(content[:4], "big"))]
+        if b"avi" in brands:
+            known = "AVIF"
+        elif any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")):
+            known = "HEIF"
+    elif content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        known = "WEBP"
+    if known is None:
+        return "it is no JPEG, PNG, WebP, AVIF or HEIC image"
+    name, needed = _NEEDS[known]
+    return f"a broken {name} image" if known in _formats() else f"it is {name}, which needs {needed}"

@@ -5,6 +5,7 @@ Images stay uint8 until a batch is normalized, so that 60,000 small images take 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, Normalization, check_labels
+from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, Normalization, check_groups, check_labels
 from fpnas.errors import InputError, unknown_name
 
 Fit = Literal["crop", "stretch"]
@@ -47,6 +48,7 @@ class ImageSet(LabelledSet):
             got = f"{images.dtype} of shape {tuple(images.shape)}"
             raise InputError("images as uint8 of shape (N, C, H, W), none of them 0", got, "convert them first")
         check_labels(self.labels, len(images), "image")
+        check_groups(self.groups, len(images))
 
     def resized(self, size: int, fit: Fit = "crop") -> ImageSet:
         """The images as `size` x `size` pixels, see `resize_images`; itself where they are so.
@@ -62,7 +64,7 @@ class ImageSet(LabelledSet):
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
             resized[part] = resize_images(self.inputs[part], size, fit)
-        return ImageSet(resized, self.labels)
+        return ImageSet(resized, self.labels, self.groups)
 
 
 def resize_images(images: UInt8[Tensor, "n c h w"], size: int, fit: Fit) -> UInt8[Tensor, "n c s s"]:
@@ -161,7 +163,15 @@ class ImageData(Data):
             "data_mean": list(self.mean),
             "data_std": list(self.std),
             "data_skipped": len(self.skipped or ()),
+            **({} if self.train.groups is None else {"split_by": self._split_by(self.train.groups)}),
         }
+
+    def _split_by(self, groups: Tensor) -> str:
+        """How many groups there are, and a hash of who is in which."""
+        held = () if self.heldout.groups is None else (self.heldout.groups,)
+        numbers = torch.cat([groups, *held]).unique(return_inverse=True)[1]
+        digest = hashlib.blake2b(numbers.numpy().tobytes(), digest_size=8).hexdigest()
+        return f"{int(numbers.max()) + 1} groups, {digest}"
 
     @property
     def in_channels(self) -> int:

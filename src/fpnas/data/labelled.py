@@ -31,11 +31,14 @@ class LabelledSet:
     Attributes:
         inputs: (N, ...), before `Data.normalize`.
         labels: (N,) int64, from 0 up.
+        groups: (N,) int64; examples of one group, such as photographs of one object, are on one side of every split.
+            By default each is by itself.
     """
 
     # Plain types: users make these, and the checks of a set say more than a type checker in their place would.
     inputs: Tensor
     labels: Tensor
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,7 +47,8 @@ class LabelledSet:
         """The examples at `indices`, in their order; a copy."""
         # index_select copies whole examples; inputs[indices] does the same 20 times slower.
         indices = indices.to(self.labels.device)
-        return type(self)(self.inputs.index_select(0, indices), self.labels.index_select(0, indices))
+        groups = None if self.groups is None else self.groups.index_select(0, indices)
+        return type(self)(self.inputs.index_select(0, indices), self.labels.index_select(0, indices), groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,13 @@ class Data(ABC):
         if top >= self.num_classes:
             known = f"labels below {self.num_classes}, the number of classes of '{self.name}'"
             raise InputError(known, str(top), f"check the labels of the training and of the held-out {what}")
+
+
+def check_groups(groups: Tensor | None, count: int) -> None:
+    """Raises `InputError` unless there is a group for each of `count` examples, where there are groups."""
+    if groups is not None and (groups.dtype != torch.int64 or groups.shape != (count,)):
+        got = f"{groups.dtype} of shape {tuple(groups.shape)}"
+        raise InputError(f"groups as int64 of shape ({count},)", got, "give each example the number of its group")
 
 
 def check_labels(labels: Tensor, count: int, what: str) -> None:

@@ -5,11 +5,12 @@ A reader says which images there are and which label each has; all else is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from fpnas.data.labelled import HeldoutFrom
 from fpnas.errors import InputError
 
 PARTS: Mapping[str, str] = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
-"""What folders, files and splits are called, and the part that they then hold."""
+"""What folders, files and splits are called, in any case, and the part that they then hold."""
 
 LARGEST_IMAGE = 1024
 MOST_WORKERS = 256
@@ -41,6 +42,7 @@ class Request:
     classes_seed: int = 0
     workers: int | None = None
     skip_corrupt: bool = False
+    split_by: str | Path | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
@@ -49,6 +51,11 @@ class Request:
             raise InputError("at least two classes", str(self.classes), "take more of them")
         if self.workers is not None and not 0 <= self.workers <= MOST_WORKERS:
             raise InputError(f"0 to {MOST_WORKERS} workers", str(self.workers), "choose a number in that range")
+
+
+def part_called(name: str) -> str | None:
+    """The part, `train`, `test` or `val`, that a folder, file or split of this name holds; None where it is no part."""
+    return PARTS.get(name.lower())
 
 
 class Item(NamedTuple):
@@ -66,11 +73,23 @@ class Encoded:
         labels: (N,) int64.
         items: streams the images at sorted indices.
         files: what they are read from: a change of these is a change of the images.
+        one_each: whether `files` has one for each image, in their order.
     """
 
     labels: Tensor
     items: Callable[[Int64[Tensor, " k"]], Iterator[Item]]
     files: tuple[Path, ...]
+    one_each: bool = False
+
+    @classmethod
+    def of_files(cls, files: Sequence[Path], labels: Sequence[int]) -> Encoded:
+        """Of images that have a file each."""
+
+        def items(indices: Int64[Tensor, " k"]) -> Iterator[Item]:
+            for index in indices.tolist():
+                yield Item(str(files[index]), files[index])
+
+        return cls(torch.tensor(labels, dtype=torch.int64), items, tuple(files), one_each=True)
 
 
 @dataclass(frozen=True, eq=False)

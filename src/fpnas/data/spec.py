@@ -10,17 +10,25 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from jaxtyping import Float32, UInt8
-from pydantic import Field, StrictFloat, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import Field, StrictFloat, StrictInt, StrictStr, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 from torch import Tensor
 
 from fpnas.data.images import Fit, ImageData, normalize
-from fpnas.errors import InputError
+from fpnas.errors import InputError, refuses
 
 LARGEST_SIDE = 4096
 """Pixels a side, the most that a file of unknown origin may ask for."""
 
 
+def _refusal(flaw: ErrorDetails) -> InputError:
+    what = ".".join(map(str, flaw["loc"])) or "description"
+    got = f"{flaw['input']!r:.40} ({flaw['msg']})" if flaw["loc"] else flaw["msg"]
+    return InputError(f"a sound {what} of the images", got, "correct it")
+
+
+@refuses(_refusal)
 @dataclass(frozen=True)
 class ImageSpec:
     """Square images of a network and the names of its classes.
@@ -31,6 +39,9 @@ class ImageSpec:
         mean, std: of the training images scaled to 0..1, a number a channel.
         classes: the classes' names, in the order of the logits.
         fit: how images that aren't square become so.
+
+    Raises:
+        InputError: a value of a wrong type or out of range.
     """
 
     image_size: Annotated[StrictInt, Field(ge=1, le=LARGEST_SIDE)]
@@ -61,13 +72,7 @@ class ImageSpec:
         if any(record.get(key) is None for key in ("image_size", "in_channels", "mean", "std", "classes")):
             return None
         own: dict[str, Any] = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
-        try:
-            return cls(**own)
-        except ValidationError as error:
-            first = error.errors()[0]
-            what = ".".join(map(str, first["loc"])) or "description"
-            got = f"{first['input']!r:.40} ({first['msg']})" if first["loc"] else first["msg"]
-            raise InputError(f"a sound {what} of the images", got, "correct it") from None
+        return cls(**own)
 
     def to_json(self) -> dict[str, Any]:
         """As arch.json and exported files have it."""

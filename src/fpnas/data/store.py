@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,10 @@ def key(sources: Sequence[tuple[Encoded, Tensor]], becomes: tuple[Any, ...]) -> 
         hasher.update(f"{len(indices)} {len(source.files)}".encode())
         hasher.update(indices.numpy().tobytes())
         for file in source.files:
-            facts = file.stat()
             hasher.update(os.fsencode(os.path.abspath(file)))
-            hasher.update(f"\0{facts.st_size} {facts.st_mtime_ns}\0".encode())
+            with suppress(OSError):  # a file that is gone is named when it should be decoded
+                facts = file.stat()
+                hasher.update(f"\0{facts.st_size} {facts.st_mtime_ns}\0".encode())
     return hasher.hexdigest()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fpnas.data.images import MIN_STD
-from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, check_labels, numbered_classes
+from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, check_groups, check_labels, numbered_classes
 from fpnas.data.splits import stratified_split
 from fpnas.errors import InputError
 
@@ -28,6 +28,7 @@ class TensorSet(LabelledSet):
             got = f"{inputs.dtype} of shape {tuple(inputs.shape)}"
             raise InputError("examples as float32 or int64 of shape (N, ...)", got, "convert them first")
         check_labels(self.labels, len(inputs), "example")
+        check_groups(self.groups, len(inputs))
         if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
             raise InputError("finite numbers", "NaN or infinity", "fill in or drop what is missing")
 

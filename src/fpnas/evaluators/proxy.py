@@ -128,7 +128,7 @@ class ProxyEvaluator(OfSupernet):
         self.image_size = _size(supernet, data, image_size)
         self.batch_size, self.lr, self.weight_decay = batch_size, lr, weight_decay
         self.label_smoothing, self.clip, self.held_back, self.seed = label_smoothing, clip, held_back, seed
-        train, val = stratified_split(data.train.labels, held_back, seed)
+        train, val = stratified_split(data.train.labels, held_back, seed, data.train.groups)
         small: LabelledSet = data.train
         if isinstance(data, ImageData) and self.image_size is not None:
             small = data.train.resized(self.image_size)

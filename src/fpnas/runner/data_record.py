@@ -27,11 +27,14 @@ class DataRecord:
     classes: int | None = None
     classes_seed: int | None = None
     skip_corrupt: bool = False
+    split_by: str | None = None
 
     def of_run(self) -> dict[str, Any]:
         """For run.json: a path is absolute there, so that the images are found from anywhere."""
         there = Path(self.data)
-        return {"data": {**asdict(self), "data": str(there.resolve()) if there.exists() else self.data}}
+        split_by = None if self.split_by is None else str(Path(self.split_by).resolve())
+        record = {**asdict(self), "data": str(there.resolve()) if there.exists() else self.data, "split_by": split_by}
+        return {"data": record}
 
     def load(self, workers: int | None = None) -> ImageData:
         """The data set, downloaded where its name stands for a download and it isn't here."""
@@ -44,6 +47,7 @@ class DataRecord:
             classes_seed=self.classes_seed or 0,
             workers=workers,
             skip_corrupt=self.skip_corrupt,
+            split_by=self.split_by,
         )
 
 

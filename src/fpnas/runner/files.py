@@ -141,6 +141,11 @@ def trained_folder(path: str | Path) -> Path:
         if not (place.parent / "arch.json").exists():
             raise RunFolderError("an arch.json beside the weights", f"{place} alone", "put it there")
         return place.parent
+    if place.suffix in (".onnx", ".pt2") and not place.is_dir():
+        runs = "onnxruntime, or fpnas predict," if place.suffix == ".onnx" else "torch.export.load"
+        got = f"{place}, an exported {place.suffix} file"
+        fix = f"{runs} runs it, as its model card says"
+        raise RunFolderError("the folder of a training, or an exported .safetensors", got, fix)
     for folder in (place, place / "train"):
         if (folder / "model.safetensors").exists() and (folder / "arch.json").exists():
             return folder

@@ -169,7 +169,10 @@ def read_json(path: Path, limit: int = 64 * 2**20) -> dict[str, Any]:
 
 def _refuse_other(path: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     # What follows from the images last: where another setting explains why they differ, that one is named.
-    for name in sorted(set(known) | set(wanted), key=lambda name: (name.startswith("data_"), name)):
+    def order(name: str) -> tuple[bool, str]:
+        return name.startswith("data_") or name == "judged_on", name
+
+    for name in sorted(set(known) | set(wanted), key=order):
         if known.get(name) != wanted.get(name):
             got = f"{name} {wanted.get(name)!r:.200} where the run in {path} has {known.get(name)!r:.200}"
             raise RunFolderError("the settings of the run that the folder holds", got, "choose another --out")

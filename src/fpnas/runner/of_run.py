@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ from fpnas.data import ImageData
 from fpnas.evaluators.fit import check_fit
 from fpnas.runner.checkpoint import has_checkpoint
 from fpnas.runner.data_record import DataRecord, data_of_run
-from fpnas.runner.files import home_of, inherit_weights, load, read_arch, refuse_other_images, trained_folder
+from fpnas.runner.files import (
+    ArchRecord,
+    home_of,
+    inherit_weights,
+    load,
+    read_arch,
+    refuse_other_images,
+    run_settings,
+    trained_folder,
+)
 from fpnas.train import AtSize, Training, from_scratch, inherited
 
 
@@ -48,26 +58,58 @@ def training_of(
     if data is None:
         known = data_of_run(home, DataRecord("", record.image_size))
         data, origin = known.load(), known.of_run()
-    if inherit is None:
-        inherit = record.pretrained and has_checkpoint(home)
-    if inherit:
-        refuse_other_images(data, record, home)
-    device = "cpu" if inherit else "meta"
-    supernet = record.supernet(data.num_classes, data.in_channels, data.image_size, device=device)
-    check_fit(supernet, data)
-    if inherit:
-        inherit_weights(supernet, home)
-        network: nn.Module = inherited(supernet, record.arch, data)
-    else:
-        network = from_scratch(supernet, record.arch, seed)
-    taught = None if teacher is None else _teacher(Path(teacher), data)
+    inherit = begins_with_weights(record, home) if inherit is None else inherit
+    network = network_of(record, home, data, inherit=inherit, seed=seed)
+    taught = None if teacher is None else teacher_of(Path(teacher), data)
     training = Training(network, data, teacher=taught, inherit=inherit, seed=seed, **options)
     training.origin = origin
     return training
 
 
-def _teacher(path: Path, images: ImageData) -> nn.Module:
-    """The trained network of a run; it sees images of its own size."""
+def begins_with_weights(record: ArchRecord, home: Path) -> bool:
+    """Whether a training inherits weights unless it is told: after a search that began with a trained network's."""
+    return record.pretrained and has_checkpoint(home)
+
+
+def network_of(record: ArchRecord, home: Path, data: ImageData, *, inherit: bool, seed: int) -> nn.Module:
+    """The network of an arch.json in the folder `home`, new or with the search's weights; warns of other data.
+
+    Raises:
+        RunFolderError: there are no weights to inherit.
+        InputError: the data don't suit the network.
+    """
+    if inherit:
+        refuse_other_images(data, record, home)
+    else:
+        _warn_of_other_data(data, home)
+    device = "cpu" if inherit else "meta"
+    supernet = record.supernet(data.num_classes, data.in_channels, data.image_size, device=device)
+    check_fit(supernet, data)
+    if not inherit:
+        return from_scratch(supernet, record.arch, seed)
+    inherit_weights(supernet, home)
+    return inherited(supernet, record.arch, data)
+
+
+def _warn_of_other_data(data: ImageData, home: Path) -> None:
+    """A training on other data than those of the search is allowed; that it is one shall not go unnoticed."""
+    then, now = run_settings(home), data.settings()
+    if "data_digest" not in then:
+        return
+    same_form = all(then.get(name) == now[name] for name in ("image_size", "fit"))
+    if then.get("data_classes") != now["data_classes"]:
+        what = f"of other classes, {then.get('data_classes')!s:.80}; here they are {now['data_classes']!s:.80}"
+    elif then.get("data") != now["data"]:
+        what = f"of other data, {then.get('data')!s:.80}; here they are {now['data']!s:.80}"
+    elif same_form and then["data_digest"] != now["data_digest"]:
+        what = "of other images, or with others held out"
+    else:
+        return
+    warnings.warn(f"the search in {home} was {what}: for these another network may be better", stacklevel=4)
+
+
+def teacher_of(path: Path, images: ImageData) -> nn.Module:
+    """The trained network of a run, to distil from; it sees images of its own size."""
     record = read_arch(trained_folder(path))
     refuse_other_images(images, record, path)
     network = load(path)

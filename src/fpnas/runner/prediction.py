@@ -43,7 +43,7 @@ def predict(source: str | Path, images: Iterable[str | Path], *, top: int = 3) -
 
     Args:
         source: the folder of a training, of a search with train/ in it, or an exported .onnx or .safetensors.
-        images: JPEG, PNG or WebP files; brought to the network's size and colours as the data readers do.
+        images: image files, of the formats that data may have; brought to the network's size and colours as those are.
         top: how many classes of each image, at most.
 
     Raises:

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ class Forecast:
 
     Args:
         entropy: of the distribution at the start, in nats.
-        k0: architectures drawn in the first step.
+        k0: architectures drawn in the first step in which alpha learns; a warm-up may draw fewer.
         steps: that would be taken.
         seconds_per_step: with alpha learning, at K0.
         seconds: of all steps, if K stayed at K0; where K follows the entropy it falls, and the search takes less.
@@ -70,11 +71,11 @@ def forecast(job: Search, max_steps: int | None = None) -> Forecast:
     steps = job.steps_total if max_steps is None else min(max_steps, job.steps_total)
     warm_up = min(steps, round(job.warmup * job.steps_total))
     first = job.step().metrics  # the first also warms up the machine
-    only_weights = _seconds_of_step(job, warmup=1.0) if warm_up else 0.0
-    whole = _seconds_of_step(job, warmup=0.0)
+    only_weights = _timed_step(job, warmup=1.0)[0] if warm_up else 0.0
+    whole, learning = _timed_step(job, warmup=0.0)
     return Forecast(
         entropy=first["entropy"],
-        k0=first["num_samples"],
+        k0=learning["num_samples"],
         steps=steps,
         seconds_per_step=whole,
         seconds=warm_up * only_weights + (steps - warm_up) * whole,
@@ -83,11 +84,12 @@ def forecast(job: Search, max_steps: int | None = None) -> Forecast:
     )
 
 
-def _seconds_of_step(job: Search, warmup: float) -> float:
+def _timed_step(job: Search, warmup: float) -> tuple[float, dict[str, Any]]:
+    """Seconds and metrics of a step."""
     job.warmup = warmup
     started = time.perf_counter()
-    job.step()
-    return time.perf_counter() - started
+    metrics = job.step().metrics
+    return time.perf_counter() - started, metrics
 
 
 def peak_memory_mb(device: str = "cpu") -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -157,7 +158,7 @@ def _leave_files(place: RunFolder | None, job: Job[object], seconds: float) -> M
 
 def _facts() -> dict[str, Any]:
     return {
-        "command": " ".join(sys.argv),
+        "command": _command(sys.argv),
         "versions": {"fpnas": version("fpnas"), "torch": torch.__version__, "python": platform.python_version()},
         "hardware": {
             "machine": platform.machine(),
@@ -167,6 +168,14 @@ def _facts() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
+
+
+def _command(words: Sequence[str]) -> str:
+    """A command line that can be pasted into a shell."""
+    program = Path(words[0])
+    if program.name in ("fpnas", "__main__.py"):
+        return shlex.join(["fpnas", *words[1:]])
+    return shlex.join([*(["python"] if program.suffix == ".py" else []), *words])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -220,6 +221,9 @@ def _recalls(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _command(command: str) -> str:
     """A recorded command line with the program's name instead of where it lay."""
-    program, _, rest = command.partition(" ")
+    try:
+        program, *rest = shlex.split(command)
+    except ValueError:  # not one that can be pasted
+        return command
     name = os.path.basename(program)
-    return f"{'fpnas' if name == '__main__.py' else name} {rest}".strip()
+    return shlex.join(["fpnas" if name == "__main__.py" else name, *rest])

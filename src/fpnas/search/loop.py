@@ -69,6 +69,7 @@ class Search:
         """Where methods draw, called with a step's codes, (K, V), before they are scored: to watch, never to change."""
         self._epoch_samples: dict[str, list[Any]] = {"codes": [], "score": [], "cost": []}
         self._seen: dict[tuple[int, ...], tuple[float, int]] = {}
+        self._at_start = deepcopy(strategy.distribution)
 
     @property
     def steps_total(self) -> int:
@@ -116,6 +117,18 @@ class Search:
         epoch, into_epoch = divmod(self.steps_done, self.evaluator.steps_per_epoch)
         return Step(metrics, {} if into_epoch else {"distribution.jsonl": self._epoch_line(epoch - 1)})
 
+    @property
+    def learnt(self) -> bool:
+        """Whether any score has come, so that the answer isn't arbitrary."""
+        if 0 < self.steps_done == self.skips.total:
+            return False
+        start, now = self._at_start, self.distribution
+        if now.partition == start.partition:
+            moved = not torch.equal(now.logits, start.logits)
+        else:  # joined, which leaves the entropy as it is
+            moved = abs(float((now.entropy() - start.entropy()).detach())) > 1e-9
+        return moved or bool(self.result().seen)
+
     def rehearse(self, room: int | None = None) -> int:
         """Has the evaluator run its largest network, where it has networks; bytes that a step needs, 0 without.
 
@@ -159,6 +172,7 @@ class Search:
             "entropy": found.entropy,
             "log_prob": found.log_prob,
             "answer": found.how,
+            "learnt": self.learnt,
             "diverged": self._diverged,
             "skipped_steps": self.skips.total,
         }

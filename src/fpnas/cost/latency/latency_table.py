@@ -13,15 +13,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Annotated, Any
 
-from pydantic import Field, StrictInt, StrictStr, ValidationError
+from pydantic import Field, StrictInt, StrictStr
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
-from fpnas.errors import InputError
+from fpnas.errors import InputError, refuses
 
 LARGEST_BATCH = 1_000_000
 FORMAT = "fpnas-latency-1"
 
 
+def _refusal(flaw: ErrorDetails) -> InputError:
+    given = "" if flaw["type"] == "missing" else f" {flaw['input']!r:.40}"
+    got = f"{'.'.join(map(str, flaw['loc']))}{given}: {flaw['msg']}"
+    return InputError("a latency table", got, "correct the table, see docs/budgets.md")
+
+
+@refuses(_refusal)
 @dataclass(frozen=True)
 class LatencyTable:
     """What operations take, and under which conditions that was measured.
@@ -33,6 +41,9 @@ class LatencyTable:
         threads: of the CPU.
         dtype: of weights and inputs.
         torch: the version of torch.
+
+    Raises:
+        InputError: a value of a wrong type or out of range.
     """
 
     operations: Mapping[StrictStr, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
@@ -75,9 +86,5 @@ class LatencyTable:
             )
         try:
             return LatencyTable(**{key: known[key] for key in LatencyTable.__dataclass_fields__ if key in known})
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            given = "" if first["type"] == "missing" else f" {first['input']!r:.40}"
-            got = f"{origin}: {where}{given}: {first['msg']}"
-            raise InputError("a latency table", got, "correct the table, see docs/budgets.md") from None
+        except InputError as error:
+            raise error.about(origin) from None

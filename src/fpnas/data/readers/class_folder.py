@@ -1,28 +1,28 @@
 """Folders of class folders: `mine/cat/1.jpg`, or `mine/train/cat/1.jpg` beside `mine/val/` or `mine/test/`.
 
 A class is a folder, named after itself; classes are in the order of their names, images in the order of theirs, folders
-within a class included. JPEG, PNG and WebP images are taken, files that aren't images passed over, images of other
-kinds refused.
+within a class included. Images are told by the ends of their names. Kinds that can't be read are taken too, so that
+they are named and not passed over as other files are.
+
+Links are followed, but for those to folders that they are in, which lead in a circle.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from jaxtyping import Int64
-from torch import Tensor
-
-from fpnas.data.request import PARTS, Encoded, Item, Parts, Request
+from fpnas.data.request import Encoded, Parts, Request, part_called
 from fpnas.errors import InputError
 
-FORM = "a folder of class folders with JPEG, PNG or WebP images"
+FORM = "a folder of class folders with images"
 
-_READ = (".jpg", ".jpeg", ".png", ".webp")
-_REFUSED = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff")
-"""These are taken too, so that they aren't passed over in silence."""
+IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".hif")
+"""How the names of images end."""
+
+_REFUSED = (".bmp", ".gif", ".jp2", ".jxl", ".tif", ".tiff")
 
 _DEPTH = 3
 
@@ -37,15 +37,8 @@ def recognises(data: str | Path) -> bool:
 def read(request: Request) -> Parts:
     """The parts of a folder of class folders; images stay encoded."""
     folder = Path(request.data)
-    places = {
-        PARTS[place.name]: place
-        for place in _folders(folder)
-        # One that has images of its own, and no folders with images, is a class that is called like a part.
-        if place.name in PARTS and any(any(_images(inside)) for inside in _folders(place))
-    } or {"train": folder}
-    found: dict[str, _Classes] = {
-        part: {within.name: list(_images(within)) for within in _folders(place)} for part, place in places.items()
-    }
+    places = _parts(folder) or {"train": folder}
+    found = {part: _classes(place) for part, place in places.items()}
     if "train" in found and not found["train"]:
         got = f"images without one in '{places['train']}'"
         raise InputError("a folder for each class, with images in it", got, "sort the images into such folders")
@@ -63,33 +56,71 @@ def read(request: Request) -> Parts:
     return Parts.of(folder.resolve().name, classes, {part: _encoded(files, classes) for part, files in found.items()})
 
 
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of parts, such as `train`; {} where there are none."""
+    places: dict[str, Path] = {}
+    for place in _folders(folder):
+        part = part_called(place.name)
+        # One that has images of its own, and no folders with images, is a class that is called like a part.
+        if part is None or not any(any(_images(inside)) for inside in _folders(place)):
+            continue
+        if part in places:
+            got = f"'{places[part].name}' and '{place.name}' in '{folder}'"
+            raise InputError(f"one folder of {part} images", got, "put them into one, or remove one")
+        places[part] = place
+    return places
+
+
+def _classes(place: Path) -> _Classes:
+    """The images of each class: folders whose names look the same, which macOS and Linux write differently, are one."""
+    found: _Classes = {}
+    for folder in _folders(place):
+        name = unicodedata.normalize("NFC", folder.name)
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            got = f"{folder.name!a:.80} in '{place}'"
+            raise InputError("class folders with names in UTF-8", got, "rename the folder")
+        found.setdefault(name, []).extend(_images(folder))
+    return found
+
+
 def _encoded(by_class: _Classes, classes: tuple[str, ...]) -> Encoded:
     """The images in their order, labelled by the place of their class in `classes`."""
-    files = tuple(file for name in classes for file in by_class.get(name, ()))
-    counts = torch.tensor([len(by_class.get(name, ())) for name in classes], dtype=torch.int64)
-
-    def items(indices: Int64[Tensor, " k"]) -> Iterator[Item]:
-        for index in indices.tolist():
-            yield Item(str(files[index]), files[index])
-
-    return Encoded(torch.arange(len(classes)).repeat_interleave(counts), items, files)
+    pairs = [(file, label) for label, name in enumerate(classes) for file in by_class.get(name, ())]
+    return Encoded.of_files([file for file, _ in pairs], [label for _, label in pairs])
 
 
 def _folders(folder: Path) -> list[Path]:
     """The folders within, by name; [] where there is no such folder."""
-    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
 
 
-def _images(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """The images in `folder` by name, then those of the folders in it; at most so many levels deep."""
+def _images(folder: Path, depth: int | None = None, been: set[str] | None = None) -> Iterator[Path]:
+    """The images in `folder` by name, then those of the folders in it; at most so many levels deep.
+
+    `been` are the folders that aren't entered, by their real paths: those above, and those that were entered already.
+    """
     entries = _entries(folder)
+    if been is None and entries:
+        above = {folder.absolute(), *folder.absolute().parents, *folder.resolve().parents}
+        been = {os.path.realpath(place) for place in above}
     for entry in entries:
-        if entry.name.lower().endswith(_READ + _REFUSED) and entry.is_file():
+        # A link to a file that is gone is taken, and then named as unreadable.
+        if entry.name.lower().endswith(IMAGES + _REFUSED) and not _is_folder(entry):
             yield Path(entry.path)
     for entry in entries:
-        # Links to folders aren't followed: they may lead in a circle.
-        if depth != 0 and entry.is_dir(follow_symlinks=False):
-            yield from _images(Path(entry.path), None if depth is None else depth - 1)
+        if depth == 0 or been is None or not _is_folder(entry):
+            continue
+        real = os.path.realpath(entry.path)
+        if real not in been:
+            been.add(real)
+            yield from _images(Path(entry.path), None if depth is None else depth - 1, been)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

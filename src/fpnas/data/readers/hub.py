@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.readers.arrow import Block, Table, assembled, columns_of
-from fpnas.data.request import PARTS, Parts, Request
+from fpnas.data.request import Parts, Request, part_called
 from fpnas.errors import InputError, missing_extra, reason
 
 PREFIX = "hf:"
@@ -39,7 +39,8 @@ def read(request: Request) -> Parts:
     except Exception as error:
         got = f"'{name}' ({reason(error)})"
         raise InputError("a data set of the Hugging Face hub", got, "check its name and the network") from error
-    tables = {PARTS[split]: _table(splits[split], f"{PREFIX}{name}, {split}") for split in splits if split in PARTS}
+    parts = {part: split for split in splits if (part := part_called(split))}
+    tables = {part: _table(splits[split], f"{PREFIX}{name}, {split}") for part, split in parts.items()}
     return assembled(name.rpartition("/")[2], tables)
 
 

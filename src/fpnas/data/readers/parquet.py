@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.readers.arrow import MOST_ROWS, Block, Columns, Table, assembled, columns_of
-from fpnas.data.request import PARTS, Parts, Request
+from fpnas.data.request import PARTS, Parts, Request, part_called
 from fpnas.errors import InputError, missing_extra, reason
 
 FORM = "a folder of parquet files (train.parquet, test.parquet)"
@@ -28,7 +28,7 @@ LARGEST_GROUP = 8 * 2**30
 LARGEST_LABELS = 2**30
 """The most bytes of a file's labels, unpacked: a text that a million rows repeat takes a few bytes in the file."""
 
-_NAME = re.compile(rf"({'|'.join(PARTS)})(?:-(\d+)-of-(\d+)(?:-\w+)?)?\.parquet")
+_NAME = re.compile(rf"({'|'.join(PARTS)})(?:-(\d+)-of-(\d+)(?:-\w+)?)?\.parquet", re.IGNORECASE)
 _ROWS = 256
 
 
@@ -57,12 +57,13 @@ def parquet_files(folder: Path) -> dict[str, list[Path]]:
             continue
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
-            if match and entry.is_file():
-                found.setdefault(PARTS[match[1]], []).append(Path(entry.path))
-            elif entry.name in PARTS and entry.is_dir():
+            part = part_called(match[1] if match else entry.name)
+            if match and part and entry.is_file():
+                found.setdefault(part, []).append(Path(entry.path))
+            elif part and entry.is_dir():
                 inside = sorted(Path(entry.path).glob("*.parquet"))
                 if inside:
-                    found.setdefault(PARTS[entry.name], []).extend(inside)
+                    found.setdefault(part, []).extend(inside)
         if found:
             return found
     return {}
