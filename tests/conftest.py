@@ -44,6 +44,7 @@ install_import_hook(CHECKED, "beartype.beartype")
 @pytest.fixture(autouse=True)
 def _own_spaces_are_forgotten() -> Iterator[None]:
     from fpnas.spaces import OWN
+    from fpnas.spaces.models import OWN_MODELS
 
-    with patch.dict(OWN):
+    with patch.dict(OWN), patch.dict(OWN_MODELS):
         yield

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```" in page.read_text()]
 TABLES = ROOT.parent / "shared" / "data"
+LITE0 = ROOT / "benchmarks" / "pretrained" / "lite0.py"
+"""A network with ImageNet weights that come as a package: it stands in for all that pages search inside."""
 STEP = "--data digits --image-size 16 --batch-size 32 --max-steps 2 --threads 1"
 # What comes last on a command line counts.
 SHORTER = {"search": STEP, "train": STEP, "evaluate": "--data digits", "bench": "--seeds 1 --queries 10 --workers 1"}
@@ -80,6 +82,8 @@ def command(words: list[str], earlier: Path, python: str = "") -> None:
     if words[0] == "--import":
         first, words = words[:2], words[2:]
         Path(first[1]).write_text(python)
+    if "--from" in words:  # a library would have to download its weights
+        words[words.index("--from") + 1] = f"{LITE0}:lite0"
     presume(words, earlier)
     if runs_here(words):
         line = [*first, *words, *shlex.split(SHORTER.get(words[0], ""))]

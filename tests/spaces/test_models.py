@@ -20,7 +20,6 @@ from fpnas import InputError, ProxyEvaluator
 from fpnas.cli import main
 from fpnas.runner.files import inherit_weights, read_arch
 from fpnas.spaces import Smaller, import_file, model
-from fpnas.spaces.models import OWN_MODELS
 
 FILE = """
 from torch import nn
@@ -55,8 +54,8 @@ def fails():
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    with patch.dict(OWN_MODELS), patch.object(sys, "path", list(sys.path)):
+def _path_is_restored() -> Iterator[None]:
+    with patch.object(sys, "path", list(sys.path)):  # which importing a file adds to
         yield
 
 
