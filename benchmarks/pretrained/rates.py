@@ -1,7 +1,8 @@
-"""Learning rates for weights that were trained before: a quarter of EfficientNet-Lite0 on photographs of waste.
+"""What weights that were trained before are worth: a quarter of EfficientNet-Lite0 on photographs of waste.
 
 Each width of the network is narrowed alike until it costs a quarter of the whole. What is left of its ImageNet weights,
-and the same network with fresh weights, is trained on four fifths of trashnet; the rest judges.
+the channels in their order or the largest first, and the same network with fresh weights, is trained at several rates
+on four fifths of trashnet; the rest judges.
 
     python benchmarks/pretrained/rates.py [--data ../shared/data/trashnet] [--size 96] [--epochs 6] [--results FILE.md]
 """
@@ -12,26 +13,37 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import lite0
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import results_file
 
 import fpnas
-from fpnas.spaces import Model, Smaller
+from fpnas.elastic import make_elastic
+from fpnas.spaces.heads import with_classes
 
 SHARE = 0.25
-RATES = {"inherited": (0.005, 0.02, 0.08, 0.2), "fresh": (0.08, 0.2)}
+RATES = {
+    "inherited, as they are": (0.005, 0.02, 0.08, 0.2),
+    "inherited, sorted by l1": (0.02,),
+    "inherited, sorted by l2": (0.005, 0.02, 0.08),
+    "fresh": (0.08, 0.2),
+}
 HALF = (0.5, 0.5, 0.5)
 
 
-def narrowed(model: Model, data: fpnas.data.ImageData, share: float) -> tuple[fpnas.Supernet, fpnas.Arch, float]:
+def narrowed(
+    module: nn.Module, data: fpnas.data.ImageData, share: float, sort: Any
+) -> tuple[fpnas.Supernet, fpnas.Arch, float]:
     """The supernet of one fraction of all widths whose smallest network costs at most `share` of the whole, greatest
     fraction first; that network, and its cost's share."""
     for percent in range(95, 5, -5):
-        supernet = model.supernet(data.num_classes, 3, data.image_size, Smaller(widths=(percent / 100,)))
+        widths = (percent / 100,)
+        supernet = make_elastic(module, widths=widths, name="lite0", input_shape=data.input_shape, sort=sort)
         flops = fpnas.Flops(supernet, data.input_shape)
         arch = supernet.space.decode([0] * len(supernet.space))
         part = flops.of(arch) / flops.bounds()[1]
@@ -49,15 +61,19 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     data = fpnas.data.load(asked.data, asked.size)
-    model = Model("lite0", lite0.lite0().eval(), 224, (HALF, HALF), pretrained=True)
-    supernet, arch, part = narrowed(model, data, SHARE)
+    data = data.normalized_by((HALF, HALF))
+    module = with_classes(lite0.lite0(), data.num_classes, data.input_shape, 0, "lite0")
+    part = 0.0
     recipe = fpnas.Recipe(epochs=asked.epochs, batch_size=64, crop="pad", flip=True)
     rows: list[list[str]] = []
     for weights, rates in RATES.items():
+        sort = weights.rpartition(" ")[2] if "sorted" in weights else None
+        supernet, arch, part = narrowed(module, data, SHARE, sort)
         for rate in rates:
             started = time.process_time()
-            make = fpnas.inherited if weights == "inherited" else lambda net, found, _: fpnas.from_scratch(net, found)
-            training = fpnas.Training(make(supernet, arch, data), data, recipe=recipe.with_fields({"lr": rate}))
+            fresh = weights == "fresh"
+            network = fpnas.from_scratch(supernet, arch) if fresh else fpnas.inherited(supernet, arch, data)
+            training = fpnas.Training(network, data, recipe=recipe.with_fields({"lr": rate}))
             while training.steps_done < training.steps_total:
                 training.step()
             found = training.result()
@@ -67,7 +83,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     lines = [
         *results_file.head(
-            "Learning rates for weights that were trained before",
+            "Rates and order of channels for weights that were trained before",
             f"EfficientNet-Lite0, all widths alike, {part:.0%} of the multiply-adds of the whole; {asked.size} px",
             f"{len(data.train):,} photographs of trashnet to train on, {len(data.heldout):,} to judge; "
             f"{asked.epochs} epochs of SGD, batches of 64, shifted by up to an eighth, half of them mirrored; one seed",

@@ -10,7 +10,7 @@ from counting import counted
 from helpers_benchmarks import benchmark
 from torch import Tensor, nn
 
-from fpnas import Flops, Params, Supernet
+from fpnas import Flops, InputError, Params, Supernet
 from fpnas.elastic import make_elastic
 from fpnas.elastic.follow import as_torch, follow, resolved
 from fpnas.elastic.follow.library import DropPath
@@ -168,3 +168,40 @@ def test_what_no_trace_follows_stays_whole_and_is_listed() -> None:
         torch.testing.assert_close(net.extract(arch)(x), net.select(arch)(x), rtol=0, atol=1e-6)
         assert (flops.of(arch), params.of(arch)) == counted(net, arch, shape)
     assert not any(type(m).__module__.startswith("fpnas") for m in net.extract().modules())
+
+
+SORTED = [
+    *("timm/tf_mobilenetv3_small_minimal_100", "timm/regnety_002", "timm/ghostnet_100", "timm/convnext_atto"),
+    *("timm/tf_efficientnet_lite0", "timm/mobilenetv4_conv_small", "torchvision/densenet121"),
+    *("torchvision/squeezenet1_1", "torchvision/alexnet", "torchvision/shufflenet_v2_x1_0"),
+]
+
+
+@pytest.mark.parametrize("name", SORTED)
+def test_sorted_channels_compute_the_same(name: str) -> None:
+    """In float64 to 1e-10; in float32 what rounding makes of another order of sums."""
+    module = followed.model(name).double()
+    x = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = module(x)
+    plain, ordered = (make_elastic(module, input_shape=(3, 96, 96), sort=by) for by in (None, "l2"))
+    assert float((ordered(x) - expected).abs().max()) < 1e-10 * float(expected.abs().max())
+    moved = [torch.equal(a, b) for a, b in zip(plain.parameters(), ordered.parameters(), strict=True)]
+    assert moved.count(False) > 8
+
+
+def test_the_first_channels_are_the_largest() -> None:
+    """A chain of two convolutions with a batch norm between: what is added up is known."""
+    body = nn.Sequential(
+        nn.Conv2d(3, 16, 1, bias=False), nn.BatchNorm2d(16), nn.Conv2d(16, 8, 1), nn.Flatten(), nn.LazyLinear(2)
+    )
+    body(torch.zeros(2, 3, 4, 4))
+    for layer, size in ((body[0].weight, 1.0), (body[1].weight, 2.0), (body[2].weight.transpose(0, 1), 3.0)):
+        with torch.no_grad():
+            layer.copy_(torch.full_like(layer, size))
+            layer[5] *= 4
+            layer[9] *= 2
+    net = make_elastic(body.eval(), widths=(0.5,), input_shape=(3, 4, 4), sort="l1")
+    scale = net.module.get_submodule("1").weight
+    assert scale.tolist() == [8.0, 4.0, *[2.0] * 14]
+    with pytest.raises(InputError, match="importance"):
+        make_elastic(body, input_shape=(3, 4, 4), sort="l3")  # type: ignore[arg-type]

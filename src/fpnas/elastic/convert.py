@@ -10,7 +10,18 @@ import torch
 from torch import fx, nn
 
 from fpnas.elastic.base import ElasticModule
-from fpnas.elastic.follow import Choices, Network, Tracer, as_torch, counterpart, follow, in_block, take_weights
+from fpnas.elastic.follow import (
+    Choices,
+    Importance,
+    Network,
+    Tracer,
+    as_torch,
+    counterpart,
+    follow,
+    in_block,
+    sort_channels,
+    take_weights,
+)
 from fpnas.elastic.supernet import Supernet
 from fpnas.elastic.switch import Switch
 from fpnas.elastic.whole import Whole
@@ -27,6 +38,7 @@ def make_elastic(
     divisor: int = 8,
     name: str = "custom",
     input_shape: tuple[int, ...] | None = None,
+    sort: Importance | None = None,
 ) -> Supernet:
     """A supernet whose architecture at first, the last option of each choice, computes what `module` does.
 
@@ -48,6 +60,8 @@ def make_elastic(
         input_shape: of one example; given, a few architectures are run at once, as `Supernet` says. Without it the
             module is followed at a usual size at which it runs, and convolutions whose padding depends on the size stay
             whole.
+        sort: "l1" or "l2": channels are reordered, those whose weights have the largest norms first, which changes
+            nothing of what the whole network computes. For networks that were trained.
 
     Raises:
         InputError: fractions or sizes out of range, or the module runs at no usual size.
@@ -63,6 +77,8 @@ def make_elastic(
     copy = as_torch(module, input_shape)
     network = follow(copy, input_shape)
     choices = Choices(network, widths, divisor)
+    if sort is not None:
+        sort_channels(network, sort)
     elastic: dict[int, ElasticModule] = {}
     for followed in network.layers:
         made = counterpart(followed, choices, kernels)

@@ -65,6 +65,7 @@ class Model:
     ) -> Supernet:
         """The space of the networks inside this one; the last option of each choice is the network itself.
 
+        Channels of pretrained weights are sorted, so that narrower networks keep those with the largest norms.
         The head is exchanged where the number of classes is another, with weights drawn anew. With another number of
         channels than the network's, the first convolution gets the mean of its channels for each.
 
@@ -83,7 +84,8 @@ class Model:
         shape = (in_channels, *(image_size or self.image_size or 224,) * 2)
         module = with_classes(with_channels(self.module, in_channels), num_classes, shape, seed, self.name)
         options = asdict(smaller)
-        supernet = make_elastic(module, **options, name=self.name, input_shape=shape)
+        sort = "l2" if self.pretrained else None
+        supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
         supernet.normalization = self.normalization and _of_channels(self.normalization, in_channels)
         supernet.pretrained = self.pretrained
