@@ -109,7 +109,7 @@ def test_search_leaves_a_run_and_says_what_it_found(found: Found) -> None:
     metrics = h.json_lines(found.folder / "metrics.jsonl")
     assert [line["step"] for line in metrics] == [0, 1, 2]
     assert result["num_samples_total"] == sum(line["num_samples"] for line in metrics)
-    assert called.out.startswith("found: ")
+    assert called.out.startswith("nothing was learnt in 3 steps: no network has a score yet; an arbitrary network: ")
     assert all(f"{name.partition('.')[2]} {option}" in called.out for name, option in arch["choices"].items())
     assert f"{result['num_samples_total']} architectures sampled" in called.out
     for word in ("epoch 1", "step 3/3", "entropy", "K 2"):
@@ -159,6 +159,7 @@ def test_evaluate_prints_one_json_document(found: Found) -> None:
     assert text.startswith(f"{result['accuracy']:.2f} % of {result['num_images']} held-out images")
 
 
+@pytest.mark.filterwarnings("default")
 def test_the_run_knows_its_data_and_a_flag_overrides_them(copied: Path, tmp_path: Path) -> None:
     run = h.read(copied / "run.json")
     assert run["data"]["data"] == "digits"

@@ -100,7 +100,7 @@ def test_files_that_disagree_or_lack_something(tmp_path: Path) -> None:
     refused(tmp_path, "the classes of training in 'val', got others")
     (tmp_path / "val.parquet").unlink()
     write_parquet(tmp_path / "train.parquet", [None, *CONTENTS[1:]], LABELS)
-    refused(tmp_path, r"images that can be read, got '.*train.parquet, row 0' \(it is no JPEG")
+    refused(tmp_path, r"images that can be read, got '.*train.parquet, row 0' \(it is empty")
     write_parquet(tmp_path / "train.parquet", [], [], names=("a", "b"))
     refused(tmp_path, "files with rows, got none")
 

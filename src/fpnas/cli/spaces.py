@@ -47,8 +47,9 @@ def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
     ]
     print_table("Search spaces", columns, rows)
     print("H0: the entropy before the search. K0: how many architectures the first step")
-    print("samples, at lambda = 1/4; the default method, which counts each distinct network")
-    print("once, begins with up to two fewer. alpha: how many numbers the distribution learns.")
+    print("samples, at lambda = 1/4; the default method, which counts each distinct")
+    print("network once, begins with up to two fewer. alpha: how many numbers the")
+    print("distribution learns.")
     columns = ["space", "input in px", "blocks", "architectures", "median FLOPs"]
     print_table("Here / in the paper (-: not printed)", columns, [_beside(r) for r in records])
     if not with_flops:
