@@ -52,10 +52,19 @@ class Measured(Protocol):
         ...
 
 
+@runtime_checkable
+class Tabled(Protocol):
+    """A cost that is a sum of tables over the choices."""
+
+    @property
+    def table(self) -> AdditiveCost:
+        """These tables."""
+        ...
+
+
 def additive_table(cost: CostModel) -> AdditiveCost | None:
     """The tables of a cost that is a sum of them over the choices: then expectations and answers are exact."""
-    table = getattr(cost, "table", None)
-    return table if isinstance(table, AdditiveCost) else None
+    return cost.table if isinstance(cost, Tabled) else None
 
 
 class SummedCost:
