@@ -27,6 +27,7 @@ WIDTH = 1280
 MARGIN = 24
 MAX_BYTES = 300_000
 SECTIONS = {
+    "classes": "Class by class",
     "curves": "How the search went",
     "score": "Score against cost",
     "learnt": "What it learnt to prefer",
