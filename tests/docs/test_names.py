@@ -62,9 +62,24 @@ def test_the_table_of_methods_is_that_of_the_results() -> None:
     page = (ROOT / "docs" / "methods.md").read_text()
     (name,) = set(re.findall(r"bench_nas-bench-macro[\w-]+\.md", page))
     measured = (ROOT / "benchmarks" / "results" / name).read_text().splitlines()
-    rows = [line for line in page.splitlines() if re.match(r"\| [\w-]+ \| \d", line)]
+    rows = [line for line in page.splitlines() if re.match(r"\| [\w-]+ \| \d+( queries|\.\d+ \[)", line)]
     assert len(rows) == 8  # the head and seven methods
     assert [row for row in rows if row not in measured] == []
+
+
+@pytest.mark.skipif(not (ROOT / "benchmarks" / "results").exists(), reason="an sdist leaves benchmarks/results out")
+def test_the_table_of_landscapes_is_that_of_the_results() -> None:
+    """A row of the page holds the cells of both tables of the results file."""
+    page = (ROOT / "docs" / "methods.md").read_text()
+    (name,) = set(re.findall(r"tables_at_queries[\w-]+\.md", page))
+    measured: dict[str, list[str]] = {}
+    for line in (ROOT / "benchmarks" / "results" / name).read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and "±" in line:
+            measured.setdefault(cells[0], []).extend(cells[1:4])
+    shown = page.partition("| method | K = 3, 100 looks")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(shown) == len(measured) == 8
+    assert [row for row in shown if row != f"| {' | '.join([(n := row.split(' | ')[0][2:]), *measured[n]])} |"] == []
 
 
 @pytest.mark.skipif(not (ROOT / "benchmarks" / "results").exists(), reason="an sdist leaves benchmarks/results out")
