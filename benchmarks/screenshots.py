@@ -3,8 +3,8 @@
     python benchmarks/screenshots.py [RUN] [--out docs/images]
 
 RUN is by default the search that `make run` leaves, seed 0, with the trainings in it. The pictures: report-top,
-the page down to the network that was found; report-classes, report-curves, report-score and report-learnt, a section each;
-all in light and dark, at desktop width.
+the page down to the network that was found; report-classes, report-curves, report-score and report-learnt, a section
+each; all in light and dark, at desktop width.
 """
 
 from __future__ import annotations
