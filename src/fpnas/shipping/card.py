@@ -10,12 +10,13 @@ import functools
 import shlex
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
-
-from jinja2 import Environment, Template
+from typing import TYPE_CHECKING, Any
 
 from fpnas.spaces import is_own
 from fpnas.text import by_group, code, escaped, one_line, percent
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _CLASSES = 10
 _FIGURES = ("accuracy", "balanced_accuracy", "loss", "num_images", "per_class")
@@ -60,6 +61,8 @@ class _Markdown(str):
 
 @functools.cache
 def _template() -> Template:
+    from jinja2 import Environment  # here, for it takes a while that only cards need
+
     environment = Environment(
         trim_blocks=True,
         lstrip_blocks=True,
