@@ -77,5 +77,5 @@ def test_drawings_have_words_and_a_dark_form_and_fetch_nothing(path: Path) -> No
 
 def test_screenshots_are_small() -> None:
     shots = sorted((ROOT / "docs" / "images").glob("*.png"))
-    assert len(shots) == 8
+    assert len(shots) == 10
     assert all(shot.stat().st_size < 300_000 for shot in shots)
