@@ -41,6 +41,9 @@ def test_a_search_whose_every_step_was_skipped_has_found_nothing(
             parameter.fill_(torch.nan)
     fpnas.run(job, tmp_path / "run", max_steps=4, progress=Progress())
     assert not job.learnt
+    resumed = h.small_search()
+    resumed.load_state_dict(job.state_dict())
+    assert not resumed.learnt
     say_found(tmp_path / "run")
     out = capsys.readouterr().out
     assert out.startswith("nothing was learnt in 4 steps: each was skipped for want of a finite loss; an arbitrary")

@@ -10,6 +10,7 @@ from counting import SHAPE, every_arch, small_supernet
 from torch import Tensor
 
 from fpnas import Budget, Choice, Flops, InputError, Params, SearchSpace
+from fpnas.cost import additive_table
 
 
 class Listed:
@@ -24,6 +25,11 @@ class Listed:
 
     def bounds(self) -> tuple[float, float]:
         return 2.0, 10.0
+
+
+def test_a_table_of_another_kind_is_no_sum_of_tables() -> None:
+    assert additive_table(Listed()) is None
+    assert additive_table(Flops(small_supernet(), SHAPE)) is not None
 
 
 EVERY = torch.tensor([[a, b] for a in range(3) for b in range(2)])

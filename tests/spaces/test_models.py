@@ -19,7 +19,7 @@ import fpnas
 from fpnas import InputError, ProxyEvaluator
 from fpnas.cli import main
 from fpnas.runner.files import inherit_weights, read_arch
-from fpnas.spaces import Smaller, import_file, model
+from fpnas.spaces import Model, Smaller, import_file, model
 
 FILE = """
 from torch import nn
@@ -185,7 +185,7 @@ def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file
 
 
 def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: Path) -> None:
-    net, run = f"{file}:small_net", tmp_path / "run"
+    net, run, make = f"{file}:small_net", tmp_path / "run", Model.supernet
     small = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1")
     search = ("search", *small, "--from", net, "--method", "fpnas-posterior", "--widths", "0.5,1", "--epochs", "1")
     assert main([*search, "--target-params", "3k", "--max-steps", "2", "--out", str(run)]) == 0
@@ -202,7 +202,26 @@ def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: P
     assert torch.allclose(kept["0.weight"], expected["0.weight"], atol=1e-6)
     assert not torch.allclose(fresh["0.weight"], expected["0.weight"], atol=1e-3)
     assert main(["--import", net, "evaluate", str(run)]) == 0
+    built: list[str] = []
+    with patch.object(Model, "supernet", lambda self, *given: built.append(self.name) or make(self, *given)):
+        fpnas.evaluate(run)
+    assert built == ["small-net"], "a large network takes seconds to follow"
     assert fpnas.load(run)(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+def test_what_a_file_says_may_be_smaller(file: Path, tmp_path: Path) -> None:
+    """It may come from anywhere: fpnas's own spaces pass it over, and a huge kernel would take all memory."""
+    name, arch = import_file(f"{file}:small_net") or "", tmp_path / "arch.json"
+    tiny = fpnas.spaces.tiny()
+    record = {"space": "tiny", "choices": dict(tiny.arch), "smaller": {"widths": [0.5]}}
+    arch.write_text(json.dumps(record))
+    assert read_arch(arch).space == "tiny"
+    for wrong in ({"kernels": [99_999]}, {"widths": [0.5] * 65}, {"widths": "all"}, {"kernels": [4]}, {"widths": [2]}):
+        arch.write_text(
+            json.dumps({"space": name, "choices": {}, "num_classes": 7, "image_size": 16, "smaller": wrong})
+        )
+        with pytest.raises(InputError, match=r"smaller|kernel|widths"):
+            read_arch(arch)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -60,8 +59,8 @@ class SpaceFlags:
             return None
         if self.space is not None:
             raise InputError("--space or --from", "both", "leave one of them out")
-        own = re.search(r"\.py:\w+$", self.from_model)
-        return model((import_file(self.from_model) or "") if own else self.from_model, self.weights)
+        own = import_file(self.from_model) if ".py:" in self.from_model else None
+        return model(own or self.from_model, self.weights)
 
     def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
         """The space for these images, with `found` as `model` gave it."""

@@ -54,17 +54,18 @@ class Measured(Protocol):
 
 @runtime_checkable
 class Tabled(Protocol):
-    """A cost that is a sum of tables over the choices."""
+    """A cost that is known from a table."""
 
     @property
-    def table(self) -> AdditiveCost:
-        """These tables."""
+    def table(self) -> object:
+        """An `AdditiveCost` where it is a sum of tables over the choices."""
         ...
 
 
 def additive_table(cost: CostModel) -> AdditiveCost | None:
     """The tables of a cost that is a sum of them over the choices: then expectations and answers are exact."""
-    return cost.table if isinstance(cost, Tabled) else None
+    table = cost.table if isinstance(cost, Tabled) else None
+    return table if isinstance(table, AdditiveCost) else None
 
 
 class SummedCost:

@@ -1,7 +1,7 @@
 """`ProxyEvaluator`: judges an architecture by a short training of its own, on small images (ours).
 
-Shared weights know which depths and widths can't be good. Of networks that are alike in these and in cost they hardly
-know the better ones; a few hundred steps of a network's own, at half of the image size, do.
+Shared weights hardly know the better ones of networks that are alike in depth, width and cost; a few hundred steps of a
+network's own, at half of the image size, do.
 
 A look at K architectures takes `steps_per_look` steps: `train_step` has each of the K take one step on the same batch,
 and `score` says how likely each makes held-back training images in the end. All begin at one seed and see the same
@@ -42,7 +42,8 @@ STEPS = 600
 LR = 0.4
 """For steps of `BATCH_SIZE` images, and in proportion to them."""
 
-LR_INHERITED = 0.05  # for weights that were trained before
+LR_INHERITED = 0.08
+"""For weights that were trained before: the best of 0.005, 0.02 and 0.08 (docs/pretrained.md)."""
 
 SHRUNK = 1 / 2
 """To what share of its side an image is shrunk."""
@@ -72,12 +73,11 @@ class ProxyEvaluator(OfSupernet):
         data: what it has for training is cut, class by class, into images to train on and images to judge by.
         image_size: that networks are trained at; by default `SHRUNK` of the data's, the next multiple of 4, but at
             least `LEAST_SIZE` and what the space takes. Other data than images stay as they are.
-        inherit: whether trainings start from the network's part of the supernet's weights; by default where these are
-            those of a network that was trained before (`Supernet.pretrained`).
+        inherit: whether trainings start from the supernet's weights; by default where these are `pretrained`.
         steps: of a training; by default one epoch, at least `STEPS`.
         batch_size: images of a step.
         lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
-            By default 0.4 for batches of 64 (0.05 for inherited weights), in proportion to them (Goyal et al. 2017).
+            By default 0.4 for batches of 64 (0.08 for inherited weights), in proportion to them (Goyal et al. 2017).
         weight_decay: of SGD.
         label_smoothing: of the training's loss.
         clip: the gradient's greatest norm.

@@ -10,7 +10,7 @@ from fpnas.data import ImageData
 from fpnas.errors import RunFolderError
 from fpnas.evaluators.fit import check_fit
 from fpnas.runner.data_record import DataRecord, data_of_run
-from fpnas.runner.files import load, read_arch, refuse_other_images, run_settings, trained_folder
+from fpnas.runner.files import network_of_record, read_arch, refuse_other_images, run_settings, trained_folder
 from fpnas.runner.folder import finite, write_whole
 from fpnas.train import Accuracy, accuracy, evaluation_record
 
@@ -43,10 +43,10 @@ def evaluate(run: str | Path, data: ImageData | None = None, *, device: str = "c
     if data is None:
         data = data_of_run(folder, DataRecord("", record.image_size)).load()
     refuse_other_images(data, record, folder)
-    check_fit(record.supernet(), data)
+    check_fit(record.as_recorded, data)
     if record.images is not None:  # as the network knows its images, whatever the mean of these is
         data = data.normalized_by((record.images.mean, record.images.std))
-    found = accuracy(load(run).to(device), data, device=device)
+    found = accuracy(network_of_record(record, run).to(device), data, device=device)
     if Path(run).suffix != ".safetensors" and run_settings(folder).get("data_digest") == data.digest:
         try:
             write_whole(folder / EVALUATION, json.dumps(finite(evaluation_record(found, data))).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from fpnas.errors import InputError, RunFolderError, reason
 from fpnas.runner.checkpoint import load_checkpoint
 from fpnas.runner.folder import read_json
 from fpnas.space import Arch
-from fpnas.spaces import SPACES, Smaller, by_name
+from fpnas.spaces import SPACES, Smaller, by_name, is_model
 
 CHANGED = "import the code that it was searched with, or search again"
 """What to do where the code of one's own space has changed."""
@@ -69,10 +70,16 @@ class ArchRecord:
         record's where none are given.
         """
         classes, size = num_classes or self.num_classes, image_size or self.image_size
-        options: dict[str, Any] = {"num_classes": classes, "image_size": size, "smaller": self.smaller}
+        smaller = self.smaller if is_model(self.space) else None
+        options: dict[str, Any] = {"num_classes": classes, "image_size": size, "smaller": smaller}
         options = {name: value for name, value in options.items() if value is not None}
         with torch.device(device):
             return by_name(self.space)(in_channels=in_channels or self.in_channels, **options)
+
+    @cached_property
+    def as_recorded(self) -> Supernet:
+        """`supernet()`, made once: for those who count or extract, and change none of its weights."""
+        return self.supernet()
 
 
 def read_arch(path: str | Path) -> ArchRecord:
@@ -106,7 +113,7 @@ def read_arch(path: str | Path) -> ArchRecord:
     takes = record.image_size, record.in_channels, record.num_classes
     found = ArchRecord(record.space, arch, *takes, images, record.smaller, record.pretrained)
     if found.space in SPACES:
-        found.supernet().space.encode(arch)
+        found.as_recorded.space.encode(arch)
     else:
         _check_code(found, content, file)
     return found
@@ -114,7 +121,7 @@ def read_arch(path: str | Path) -> ArchRecord:
 
 def _check_code(record: ArchRecord, content: dict[str, Any], file: Path) -> None:
     """Is the code of one's own space still that of the run, as far as choices and costs tell?"""
-    supernet = record.supernet()
+    supernet = record.as_recorded
     expected = f"the space {record.space!r} as it was in this run"
     try:
         supernet.space.encode(record.arch)
@@ -191,9 +198,13 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         RunFolderError: there is no trained network, or its files don't fit each other.
     """
+    return network_of_record(read_arch(trained_folder(path)), path)
+
+
+def network_of_record(record: ArchRecord, path: str | Path) -> nn.Module:
+    """`load(path)`, whose arch.json has been read."""
     folder = trained_folder(path)
-    record = read_arch(folder)
-    network = record.supernet().extract(record.arch)
+    network = record.as_recorded.extract(record.arch)
     weights = Path(path) if Path(path).is_file() else folder / "model.safetensors"
     try:
         network.load_state_dict(read_weights(weights), assign=True)

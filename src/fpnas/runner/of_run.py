@@ -16,7 +16,7 @@ from fpnas.runner.files import (
     ArchRecord,
     home_of,
     inherit_weights,
-    load,
+    network_of_record,
     read_arch,
     refuse_other_images,
     run_settings,
@@ -112,5 +112,5 @@ def teacher_of(path: Path, images: ImageData) -> nn.Module:
     """The trained network of a run, to distil from; it sees images of its own size."""
     record = read_arch(trained_folder(path))
     refuse_other_images(images, record, path)
-    network = load(path)
+    network = network_of_record(record, path)
     return network if record.image_size in (None, images.image_size) else AtSize(network, record.image_size)

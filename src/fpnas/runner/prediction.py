@@ -14,7 +14,7 @@ from fpnas.data import ImageSpec
 from fpnas.data.decode import UnreadableImage, decode
 from fpnas.data.images import resize_images
 from fpnas.errors import InputError, RunFolderError
-from fpnas.runner.files import load, read_arch, trained_folder
+from fpnas.runner.files import network_of_record, read_arch, trained_folder
 from fpnas.shipping.check import Run
 from fpnas.shipping.onnx import LARGEST_FILE, onnx_run, read_onnx_spec
 
@@ -88,11 +88,12 @@ def _network(source: Path) -> tuple[ImageSpec, Run]:
         spec = read_onnx_spec(content)
         return spec, onnx_run(content, spec, threads=torch.get_num_threads())
     folder = trained_folder(source)
-    spec = read_arch(folder).images
+    record = read_arch(folder)
+    spec = record.images
     if spec is None:
         fix = "export it with --data, which records them, and predict from the exported file"
         raise RunFolderError("a run that recorded its classes and normalization", f"{folder} without", fix)
-    network = load(source)
+    network = network_of_record(record, source)
 
     @torch.no_grad()
     def run(images: Tensor) -> Tensor:

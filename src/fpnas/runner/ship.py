@@ -23,7 +23,7 @@ from fpnas.cost import layer_costs
 from fpnas.data import EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError, RunFolderError, unknown_name
 from fpnas.runner.evaluation import EVALUATION
-from fpnas.runner.files import ArchRecord, load, read_arch, trained_folder
+from fpnas.runner.files import ArchRecord, network_of_record, read_arch, trained_folder
 from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.measure import measured
 from fpnas.shipping import Shipped, model_card, to_int8, to_onnx, to_pt2, to_safetensors
@@ -92,7 +92,7 @@ def export(
     folder = trained_folder(run)
     record = read_arch(folder)
     spec = _spec(record, data, folder)
-    network = load(run)
+    network = network_of_record(record, run)
     facts = _facts(record, spec, folder)
     shipped: Shipped
     if to == "onnx":

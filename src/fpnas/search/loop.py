@@ -69,7 +69,7 @@ class Search:
         """Where methods draw, called with a step's codes, (K, V), before they are scored: to watch, never to change."""
         self._epoch_samples: dict[str, list[Any]] = {"codes": [], "score": [], "cost": []}
         self._seen: dict[tuple[int, ...], tuple[float, int]] = {}
-        self._at_start = deepcopy(strategy.distribution)
+        self._learnt_steps = 0
 
     @property
     def steps_total(self) -> int:
@@ -97,6 +97,8 @@ class Search:
         self._diverged += diverged
         cost = None if self.budget is None else self.budget.cost(done.codes)
         self.steps_done += 1
+        if number >= warmup and not done.looking and not done.skipped:
+            self._learnt_steps += 1
         if not done.looking:
             self._num_samples_total += len(done.codes)
             self._remember(done.codes, done.score, cost)
@@ -119,15 +121,8 @@ class Search:
 
     @property
     def learnt(self) -> bool:
-        """Whether any score has come, so that the answer isn't arbitrary."""
-        if 0 < self.steps_done == self.skips.total:
-            return False
-        start, now = self._at_start, self.distribution
-        if now.partition == start.partition:
-            moved = not torch.equal(now.logits, start.logits)
-        else:  # joined, which leaves the entropy as it is
-            moved = abs(float((now.entropy() - start.entropy()).detach())) > 1e-9
-        return moved or bool(self.result().seen)
+        """Whether any step has had something to learn from, so that the answer isn't arbitrary."""
+        return self._learnt_steps > 0
 
     def rehearse(self, room: int | None = None) -> int:
         """Has the evaluator run its largest network, where it has networks; bytes that a step needs, 0 without.
@@ -225,6 +220,7 @@ class Search:
             "num_samples_total": self._num_samples_total,
             "diverged": self._diverged,
             "skips": self.skips.state_dict(),
+            "learnt_steps": self._learnt_steps,
             "epoch_samples": {name: list(values) for name, values in self._epoch_samples.items()},
             "seen": [(list(codes), total, count) for codes, (total, count) in self._seen.items()],
         }
@@ -236,6 +232,7 @@ class Search:
         self._num_samples_total = state["num_samples_total"]
         self._diverged = state["diverged"]
         self.skips.load_state_dict(state["skips"])
+        self._learnt_steps = state.get("learnt_steps", self.steps_done)
         self._epoch_samples = {name: list(values) for name, values in state["epoch_samples"].items()}
         self._seen = {tuple(codes): (total, count) for codes, total, count in state["seen"]}
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError, unknown_name
 from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
 from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
-from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Smaller, model, register_model
+from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Smaller, model, on_cpu, register_model
 from fpnas.spaces.nasbench import nasbench_macro
 from fpnas.spaces.tiny import tiny
 
@@ -59,14 +58,19 @@ def by_name(name: str) -> Make:
         return partial(_of_fpnas, SPACES[name])
     if name in OWN:
         return partial(_own, name)
-    if name in OWN_MODELS or name.partition("/")[0] in LIBRARIES:
+    if is_model(name):
         return partial(_of_model, name)
     raise unknown_name("space", name, {**SPACES, **OWN}, " (your own: fpnas --import FILE)")
 
 
+def is_model(name: str) -> bool:
+    """Whether a space is made of a network that exists."""
+    return name in OWN_MODELS or name.partition("/")[0] in LIBRARIES
+
+
 def is_own(name: str) -> bool:
     """Whether a space's code is the user's, so that commands need `--import` to know it."""
-    return name not in SPACES and name.partition("/")[0] not in LIBRARIES
+    return name in OWN_MODELS or not (name in SPACES or is_model(name))
 
 
 def register(name: str) -> Callable[[M], M]:
@@ -146,8 +150,7 @@ def _registered(module: ModuleType, function: str, file: Path) -> str:
 
     def made() -> nn.Module:
         try:
-            with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # noqa: TID251 - torch's own layers draw from it
+            with on_cpu(seed=0):
                 found = make()
         except Exception as error:
             raise InputError(f"a function that makes the network {name!r}", _told(error), "mend it") from error
@@ -169,7 +172,7 @@ def _of_model(
     weights: str | Path | None = "none",
     smaller: Smaller | None = None,
 ) -> Supernet:
-    with torch.device("cpu"):  # on meta, values that a module works out for itself, as positions, would be lost
+    with on_cpu(seed):
         return model(name, weights).supernet(num_classes, in_channels, image_size, smaller, seed)
 
 
@@ -186,9 +189,7 @@ def _own(name: str, *, seed: int = 0, **options: Any) -> Supernet:
     missing = [word for word in _needed(make) if word not in given]
     if missing:
         raise InputError(f"{' and '.join(missing)} for the space {name!r}", "none", "add it to arch.json")
-    # On the CPU, whatever the default: on meta, values that a module works out for itself, as positions, would be lost.
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # noqa: TID251 - torch's own layers draw from it
+    with on_cpu(seed):
         try:
             made: Any = make(**given)
         except FpnasError:

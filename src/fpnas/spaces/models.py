@@ -7,12 +7,14 @@ A run's arch.json has the name and what could be smaller, so the space can be bu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,6 +22,9 @@ from fpnas.data import Normalization
 from fpnas.elastic import Supernet, make_elastic
 from fpnas.errors import InputError, reason
 from fpnas.spaces.heads import with_channels, with_classes
+
+LARGEST_KERNEL = 63
+"""The most that a file of unknown origin may ask for."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,8 @@ class Smaller:
         skips: whether residual blocks may be left out.
     """
 
-    widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    kernels: tuple[int, ...] = ()
+    widths: Annotated[tuple[float, ...], Field(max_length=64)] = (0.25, 0.5, 0.75, 1.0)
+    kernels: Annotated[tuple[Annotated[int, Field(le=LARGEST_KERNEL)], ...], Field(max_length=64)] = ()
     skips: bool = False
 
 
@@ -148,6 +153,15 @@ def load_weights(module: nn.Module, file: Path) -> None:
         raise InputError("weights of this network", got, fix) from None
 
 
+@contextmanager
+def on_cpu(seed: int) -> Generator[None]:
+    """Within it, modules are made on the CPU, whatever the default: on meta, values that one works out for itself, as
+    positions, would be lost. What torch's own layers draw is decided by the seed."""
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # noqa: TID251 - torch's layers draw from nothing else
+        yield
+
+
 def register_model(name: str, make: Callable[[], nn.Module]) -> None:
     """Makes the network of a function of one's own known under `name`."""
     OWN_MODELS[name] = make
@@ -188,9 +202,8 @@ OWN_MODELS: dict[str, Callable[[], nn.Module]] = {}
 
 
 def _with_weights(name: str, make: Callable[[], nn.Module]) -> nn.Module:
-    """On the CPU, whatever the default, with fresh weights by seed 0 where it has no others."""
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # noqa: TID251 - the libraries' layers draw from it
+    """With fresh weights by seed 0 where it has no others."""
+    with on_cpu(seed=0):
         try:
             return make()
         except Exception as error:  # of the download, or of the library
