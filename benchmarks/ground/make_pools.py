@@ -18,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 
 import ground
 from filelock import FileLock
+from same import TRAINING, kept, same_as
 
 from fpnas.space import Arch
 
@@ -32,11 +33,12 @@ def head(pool: ground.Pool, before: Sequence[str], here: str) -> list[str]:
     """The comment lines of a pool's file that is gone on with: its facts, and a line for each machine."""
     facts, own = ground.facts(pool), ground.made_on(here)
     machines = {line: ground.made_on(line) for line in before[len(facts) :]}
-    # The commit may be another, as long as the code that trains is the same, and so is torch on one device.
-    alike = all(made == own if made[0] == own[0] else made[2] == own[2] for made in machines.values())
+    # The commit may be another, as long as the code that trains takes the same course, and torch is one on one device.
+    codes = same_as(own[2], kept(TRAINING, pool.name))
+    alike = all(made[2] in codes and (made[1] == own[1] or made[0] != own[0]) for made in machines.values())
     if list(before[: len(facts)]) != facts or not alike:
         raise SystemExit(f"error: expected the facts of this pool at the head of {pool.path}, got others: move it away")
-    return [*facts, *(line for line, made in machines.items() if made[0] != own[0]), here]
+    return [*facts, *(line for line, made in machines.items() if made != own), here]
 
 
 def fill(pool: ground.Pool, workers: int, until: float, device: str = "cpu") -> int:

@@ -5,8 +5,8 @@
 Runs each arm of `compare.py`, and a training, by the code of either checkout on this machine: some steps about the end
 of the warm-up and about theta, three looks of short trainings cut to three steps each. Where records, logits, answers
 and weights are the same to the last bit, the pair of digests is kept in runs/same.json, and compare.py counts the
-arm's runs by the one code as the other's: a refactor costs minutes instead of hours. Beside it stand the stored
-trajectories of tests/golden.
+arm's runs by the one code as the other's, and make_pools.py goes on with a pool where "a training" has such a pair: a
+refactor costs minutes instead of hours. Beside it stand the stored trajectories of tests/golden.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve()
 KEPT_AT = HERE.parent / "runs" / "same.json"
 STEPS = 8
 """Of a training, and at either place of an arm."""
+TRAINING = "a training"
+"""Of a network of the pool, by its recipe: what its rows are made by."""
 RECORDED = ("entropy", "num_samples", "train_loss", "val_loss", "cost_mean")
 """Of each step; what else a record holds may come and go."""
 
@@ -59,6 +61,9 @@ def courses(pool_name: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
     pool = ground.POOLS[pool_name]
     trained = _training(ground, pool)
     found: dict[str, dict[str, str]] = {}
+    if TRAINING in names or not names:
+        digest = ground.results_file.source(*ground.TRAINS)
+        found[TRAINING] = {"source": digest, "course": hashlib.sha256(trained).hexdigest()}
     every = [*arms.SEARCHES, compare.RULE, compare.RIDGE]
     for name in [name for name in every if name in names or not names]:
         course = hashlib.sha256(trained)
