@@ -14,6 +14,7 @@ from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError
 from fpnas.estimators import SampleSize
 from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
+from fpnas.finder import Found, find
 from fpnas.runner import Callback, evaluate, export, latency_table, load, predict, run, training_of
 from fpnas.search import CostTerm, Search, SearchResult, methods
 from fpnas.space import Arch, Choice, SearchSpace
@@ -28,6 +29,7 @@ __all__ = [
     "CostTerm",
     "Evaluator",
     "Flops",
+    "Found",
     "FpnasError",
     "InputError",
     "Latency",
@@ -47,6 +49,7 @@ __all__ = [
     "elastic",
     "evaluate",
     "export",
+    "find",
     "from_scratch",
     "inherited",
     "latency_table",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fpnas.cli import bench, cost, evaluate, export, predict, report, search, spaces, train, watch
+from fpnas.cli import bench, cost, evaluate, export, find, predict, report, search, spaces, train, watch
 from fpnas.cli.flags import spread
 from fpnas.errors import FpnasError
 from fpnas.spaces import import_file
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
+    find.find,
     spaces.spaces,
     search.search,
     train.train,

@@ -17,10 +17,8 @@ from fpnas.cost import LatencyTable
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError
 from fpnas.runner import latency_table, read_latency_table
+from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.space import Option
-
-RUN_TABLE = "latency.json"
-"""The table of a search with a target in ms, in its folder."""
 
 LatencyBatch = Annotated[
     int | None, typer.Option("--latency-batch", min=1, help="Batch size that latencies are measured at; 1 by default.")

@@ -21,7 +21,8 @@ class SpaceFlags:
     """The space: one of fpnas's or one's own, or the networks inside one that exists."""
 
     space: Annotated[
-        str | None, typer.Option("--space", help="tiny (the default); see fpnas spaces; your own by fpnas --import.")
+        str | None,
+        typer.Option("--space", help="tiny (the default; find: auto); see fpnas spaces; your own by --import."),
     ] = None
     from_model: Annotated[
         str | None,
@@ -68,7 +69,11 @@ class SpaceFlags:
         if found is None:
             make = by_name(self.space or "tiny")
             return make(num_classes=images.num_classes, in_channels=channels, image_size=size, seed=seed)
-        return found.supernet(images.num_classes, channels, size, self._smaller(), seed)
+        return self.inside(found, images.num_classes, channels, size, seed)
+
+    def inside(self, found: Model, num_classes: int, in_channels: int, image_size: int, seed: int) -> Supernet:
+        """The space of the networks inside `found`."""
+        return found.supernet(num_classes, in_channels, image_size, self._smaller(), seed)
 
     def _smaller(self) -> Smaller:
         default = Smaller()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from fpnas import parallel
-from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
+from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
@@ -22,15 +22,15 @@ from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.runner.folder import read_json
+from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.search import Search, methods
+from fpnas.search.methods import SHORT
 from fpnas.text import duration, short
 
-SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
-"""The default methods: for one target or none, by short trainings, and for several targets."""
+SEVERAL = "fpnas-posterior"
+"""The default method for several targets."""
 NEARLY = 0.95
 """Of the greatest FLOPs: from here on a network counts as the largest."""
-LOOKS, EPOCHS = 4, 10
-"""The length of a search by default: looks at K networks each, or passes over the images."""
 
 
 def search(
@@ -139,7 +139,7 @@ def search(
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
             budgets = [Budget(cost, target) for target in values]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
-        length = epochs or (LOOKS if method == SHORT else EPOCHS)
+        length = epochs or methods.default_epochs(method)
         job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
         reading.warn(images)
         idle = _Idle(budgets)

@@ -30,6 +30,9 @@ from fpnas.files import cache_folder, write_whole
 from fpnas.runner.folder import read_json
 from fpnas.space import Option
 
+RUN_TABLE = "latency.json"
+"""The table of a search with a target in ms, in its folder."""
+
 SAVE_EVERY = 512
 """Operations after which a measurement writes down what it has; one that is cut off goes on from there."""
 

@@ -74,14 +74,15 @@ class Screen:
         return time.monotonic() - self._drawn_at >= every
 
     def draw(self, note: str = "") -> None:
-        """Draws the board, with a note below it, or prints the last step's line."""
+        """Draws the board with a note below it, or prints the last step's line with the note before it."""
         self._drawn_at = time.monotonic()
         if self.live is not None:
             # A sparkline needs a terminal that knows its letters.
             unicode = self._console.encoding.lower().startswith("utf")
             self.live.update(self.board.draw(unicode, note), refresh=True)
         elif self._line is not None:
-            self.say(describe(self._line, self.board.steps or self._line["step"] + 1, self.board.seconds_a_step))
+            told = describe(self._line, self.board.steps or self._line["step"] + 1, self.board.seconds_a_step)
+            self.say(f"[{note}]  {told}" if note else told)
 
     def say(self, text: str) -> None:
         """Prints a line as it is."""
@@ -89,10 +90,16 @@ class Screen:
 
 
 class LineProgress(Progress):
-    """Epoch, step, entropy, K, losses, cost and time left; in a terminal also how they moved and what leads."""
+    """Epoch, step, entropy, K, losses, cost and time left; in a terminal also how they moved and what leads.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: where it is shown.
+        stage: what the run is called where it is a part of something longer.
+        after: seconds that the rest of that will take.
+    """
+
+    def __init__(self, console: Console, stage: str = "", after: float = 0.0) -> None:
+        self._console, self._stage, self._after = console, stage, after
         self._screen: Screen | None = None
         self._job: Job[object] | None = None
         self._last, self._led = 0, -LEADER_EVERY_SECONDS
@@ -115,7 +122,11 @@ class LineProgress(Progress):
         if screen.live is not None and (at_end or time.monotonic() - self._led >= LEADER_EVERY_SECONDS):
             self._led = time.monotonic()
             screen.board.leader = _leader(self._job)
-        screen.draw()
+        screen.draw(self._note((self._last - line["step"] - 1) * screen.board.seconds_a_step))
+
+    def _note(self, left: float) -> str:
+        """Which stage it is, and what is left of all."""
+        return f"{self._stage}, {duration(round(left + self._after))} left in all" if self._stage else ""
 
     def already_ended(self, job: Job[object], path: Path) -> None:
         """Says so."""

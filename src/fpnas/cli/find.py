@@ -1,0 +1,137 @@
+"""`fpnas find`: from images and a budget to a file, in one job that goes on where it was left."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fpnas import parallel
+from fpnas.cli.method_flags import MethodFlags, arguments
+from fpnas.cli.model_flags import SpaceFlags
+from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
+from fpnas.cli.output import print_json, print_table
+from fpnas.cli.quantity import parse_quantity
+from fpnas.cli.train import RECIPE
+from fpnas.errors import InputError
+from fpnas.finder import Found, Row
+from fpnas.finder import find as find_network
+from fpnas.runner import read_latency_table, trackers_by_name
+from fpnas.search import methods
+from fpnas.text import percent, short
+from fpnas.train import Recipe
+
+LEFT_OUT = ("warmup", "teacher_weight", "teacher_temperature")
+"""Of a training's flags: there is no teacher here, and --warmup is the search's (a training has --warmup-epochs)."""
+
+_OF_TRAINING: dict[str, Any] = {
+    **{name: option for name, option in RECIPE.items() if name not in LEFT_OUT},
+    "epochs": typer.Option("--train-epochs", min=1, help="Length of the training."),
+    "batch_size": typer.Option("--train-batch-size", min=2, help="Images a step of the training."),
+}
+
+
+def find(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The job's folder; where it holds this job already, it goes on.")],
+    target_flops: Annotated[str | None, typer.Option("--target-flops", help="The most multiply-adds, as 8M.")] = None,
+    target_params: Annotated[str | None, typer.Option("--target-params", help="The most parameters, as 200k.")] = None,
+    target_ms: Annotated[
+        str | None, typer.Option("--target-ms", help="The most milliseconds of an image on --device, as 3.5.")
+    ] = None,
+    latency_file: Annotated[
+        Path | None, typer.Option("--latency-table", help="Of --target-ms, a table of another device.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", help="For all of it but --compare: search and training are as long as they fit."),
+    ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Also train a random network of the same cost and a ready-made one."),
+    ] = False,
+    method: Annotated[
+        str, typer.Option("--method", help=f"Of the search: {', '.join(methods.METHODS)}.")
+    ] = methods.SHORT,
+    search_epochs: Annotated[
+        int | None, typer.Option("--search-epochs", min=1, help="Length of the search; see --epochs of fpnas search.")
+    ] = None,
+    search_batch_size: Annotated[int, typer.Option("--search-batch-size", min=2, help="Images a step of it.")] = 64,
+    to: Annotated[
+        str | None, typer.Option("--to", help="onnx (the default where it is installed), pt2 or safetensors.")
+    ] = None,
+    as_json: Json = False,
+    *,
+    space_flags: SpaceFlags,
+    method_flags: MethodFlags,
+    recipe: Annotated[Recipe, _OF_TRAINING],
+    reading: Images,
+    running: Running,
+) -> None:
+    """Find a network for your images and budget: search, training, file, model card and report in one go."""
+    device, precision = set_up(running.threads, running.device, running.precision)
+    if running.max_steps is not None:
+        fix = "leave it out: a job that is stopped goes on when it is called again"
+        raise InputError("a whole job", f"--max-steps {running.max_steps}", fix)
+    given = {"target_flops": target_flops, "target_params": target_params, "target_ms": target_ms}
+    targets = {
+        name: parse_quantity(text, f"--{name.replace('_', '-')}") for name, text in given.items() if text is not None
+    }
+    source = space_flags.model()
+    size = source.image_size if source is not None and reading.image_size is None else reading.image_size
+    wanted = reading.record(data, size, reading.fit)
+    images = wanted.load(reading.workers)
+    reading.warn(images)
+    with ranks(device, running.rank_timeout):
+        found = find_network(
+            images,
+            out=out,
+            **targets,
+            latency=None if latency_file is None else read_latency_table(latency_file),
+            space=space_flags.space or "auto" if source is None else partial(space_flags.inside, source),
+            method=method,
+            method_options=arguments(method, method_flags),
+            search_epochs=search_epochs,
+            recipe=recipe,
+            minutes=minutes,
+            compare=compare,
+            to=to,
+            batch_size=search_batch_size,
+            seed=running.seed,
+            device=device,
+            precision=precision,
+            checkpoint_every=running.checkpoint_every,
+            origin=wanted.of_run(),
+            callbacks=trackers_by_name(running.log),
+        )
+        if parallel.rank() == 0:
+            _say(found, as_json)
+
+
+def _say(found: Found, as_json: bool) -> None:
+    """The table, and where things are."""
+    if as_json:
+        places = {"file": str(found.file), "card": str(found.card), "report": str(found.report)}
+        print_json({"rows": [row.to_json() for row in found.rows], **places})
+        return
+    head = ["", "accuracy", "95 %", "balanced", "FLOPs", "parameters", "ms an image", "bytes"]
+    print_table("", head, [_cells(row) for row in found.rows])
+    print(f"the network is {found.file}, its model card {found.card.name} beside it; the report {found.report}")
+    if found.file.suffix == ".safetensors":
+        print("with onnx, onnxscript and onnxruntime installed (pip install 'fpnas[onnx]') it is an ONNX file")
+
+
+def _cells(row: Row) -> list[str]:
+    low, high = row.accuracy_interval
+    return [
+        row.name,
+        percent(row.accuracy),
+        f"{low:.1f} to {percent(high, 1)}",
+        percent(row.balanced_accuracy),
+        short(row.flops),
+        short(row.params),
+        f"{row.ms:.3f}",
+        short(row.bytes),
+    ]

@@ -1,0 +1,72 @@
+"""`--space auto`: which space suits the images and the budget, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fpnas.data import ImageData
+from fpnas.text import short
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A space that may be chosen.
+
+    Args:
+        name: of the space.
+        smallest: pixels a side of the smallest images that it suits.
+        largest: of the largest.
+        greatest: multiply-adds of its greatest network at 64 px; they grow with the area.
+    """
+
+    name: str
+    smallest: int
+    largest: int
+    greatest: float
+
+
+KINDS = (
+    _Kind("tiny", 16, 96, 62e6),
+    _Kind("fbnetv2-f", 97, 512, 27e6),
+    _Kind("fpnas-l0", 32, 512, 182e6),
+    _Kind("fpnas-l1", 32, 512, 499e6),
+)
+ROOM = 1.5
+"""The greatest network costs at least so many times the target: below, a target leaves little to choose."""
+FEW = 5000
+"""Photographs below which weights trained on others are worth more than any search (docs/pretrained.md)."""
+
+
+def space_for(images: ImageData, target_flops: float | None) -> tuple[str, str]:
+    """The name of a space for these images and multiply-adds, and the reason in words.
+
+    Example:
+        >>> from fpnas import data
+        >>> space_for(data.load("digits"), 1e6)
+        ('tiny', 'made for images of 16 to 96 px, and these have 16')
+    """
+    size = images.image_size
+    fitting = [kind for kind in KINDS if kind.smallest <= size <= kind.largest]
+    first = fitting[0]
+    why = f"made for images of {first.smallest} to {first.largest} px, and these have {size}"
+    if target_flops is None:
+        return first.name, why
+    area = (size / 64) ** 2
+    found = next((kind for kind in fitting if kind.greatest * area >= ROOM * target_flops), fitting[-1])
+    if found is first:
+        return first.name, why
+    most, target = short(found.greatest * area), short(target_flops)
+    return (
+        found.name,
+        f"its networks cost up to about {most} at {size} px, and {target} leaves {first.name} little choice",
+    )
+
+
+def hint(images: ImageData, pretrained: bool) -> str | None:
+    """What would help more than another space; None where nothing is known to."""
+    if pretrained or images.in_channels != 3 or len(images.train) >= FEW:
+        return None
+    return (
+        f"{len(images.train):,} images to learn from are few: a network that was trained on others before, as "
+        "--from timm/mobilenetv3_small_100 takes it, mostly gains more than a search does"
+    )

@@ -1,0 +1,93 @@
+"""How long stages take on this machine, and what fits into so many minutes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from fpnas import parallel
+from fpnas.data import ImageData
+from fpnas.errors import InputError
+from fpnas.evaluators.proxy import STEPS
+from fpnas.text import duration
+from fpnas.train import Training, accuracy
+
+SEARCH_SHARE = 0.4
+"""Of the minutes, what a search gets; nearly all of the rest is the training's."""
+REST_SECONDS, REST_SHARE = 10.0, 0.03
+"""What is kept for files, the report and a slower machine than the one measured."""
+LEAST_LOOKS, MOST_LOOKS = 3, 12
+LEAST_STEPS = 200
+"""Steps of a short training below which it tells nothing."""
+_WARM_UP, _TIMED = 3, 8
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a training.
+
+    Args:
+        step: a step.
+        judging: the held-out images, after each epoch.
+        steps: an epoch has.
+    """
+
+    step: float
+    judging: float
+    steps: int
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of an epoch."""
+        return self.steps * self.step + self.judging
+
+
+def pace_of(training: Training, images: ImageData) -> Pace:
+    """The pace of a training, new, that is thrown away afterwards."""
+    steps = training.steps_total // training.recipe.epochs
+    warm_up, timed = min(_WARM_UP, steps - 1), min(_TIMED, steps)
+    for _ in range(warm_up):
+        training.step()
+    begun = time.perf_counter()
+    for _ in range(min(timed, steps - warm_up)):
+        training.step()
+    step = (time.perf_counter() - begun) / max(1, min(timed, steps - warm_up))
+    begun = time.perf_counter()
+    accuracy(training.trained, images, device=training.device)
+    return parallel.broadcast(Pace(step, time.perf_counter() - begun, steps))
+
+
+def search_within(minutes: float, seconds_a_look: float, *, short: bool) -> tuple[int, int | None]:
+    """Epochs of a search within its share of the minutes; steps of a short training, None for the default.
+
+    Args:
+        minutes: for all.
+        seconds_a_look: of an epoch of the search, with `STEPS` steps a look where it is by short trainings.
+        short: whether it is; a look may then have fewer steps.
+
+    Raises:
+        InputError: too few minutes.
+    """
+    room = SEARCH_SHARE * 60 * minutes
+    epochs = int(room / seconds_a_look)
+    if not short:
+        if epochs < 1:
+            raise _too_few(minutes, seconds_a_look)
+        return epochs, None
+    if epochs >= LEAST_LOOKS:
+        return min(epochs, MOST_LOOKS), None
+    steps = int(STEPS * room / (LEAST_LOOKS * seconds_a_look))
+    if steps < LEAST_STEPS:
+        raise _too_few(minutes, LEAST_LOOKS * seconds_a_look * LEAST_STEPS / STEPS)
+    return LEAST_LOOKS, steps
+
+
+def training_within(seconds: float, pace: Pace) -> int:
+    """Epochs that fit into the seconds that are left; one at least."""
+    return max(1, int((seconds * (1 - REST_SHARE) - REST_SECONDS) / pace.epoch))
+
+
+def _too_few(minutes: float, least: float) -> InputError:
+    needed = least / SEARCH_SHARE / 60
+    expected = f"at least {needed:.2g} minutes, for a search of {duration(least)} and a training"
+    return InputError(expected, f"{minutes:g}", "raise --minutes, or take smaller images")

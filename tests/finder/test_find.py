@@ -1,0 +1,282 @@
+"""`find`: its stages and files, that it goes on where it was left, and what fits into so many minutes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import helpers_run as h
+import pytest
+import torch
+
+import fpnas
+from fpnas import finder
+from fpnas.data import ImageData
+from fpnas.finder import job, pace
+from fpnas.finder.choice import hint, space_for
+from fpnas.finder.pace import Pace, search_within, training_within
+from fpnas.finder.rivals import LEAST, random_one
+from fpnas.runner import Callback, read_arch
+
+TARGET = 2e4
+TIMES = re.compile(
+    r'"(seconds|peak_memory_mb|ms_per_image|ms)": [0-9.e-]+|seconds [0-9.]+|(?<=\| )[0-9.]+(?= \|)|[0-9.]+ (ms|s)\b'
+)
+
+
+def small(num_classes: int = 4, in_channels: int = 1, image_size: int = 16, seed: int = 0) -> fpnas.Supernet:
+    del image_size
+    return fpnas.Supernet(h.SmallNet(in_channels, num_classes, double=False), seed=seed, name="small")
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    fpnas.spaces.register("small")(small)
+    monkeypatch.setattr("fpnas.evaluators.proxy.STEPS", 6)
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageData:
+    return h.made_up(train=64, heldout=24, size=16)
+
+
+def found(images: ImageData, out: Path, **options: Any) -> finder.Found:
+    given: dict[str, Any] = {"target_flops": TARGET, "space": "small", "search_epochs": 2, "to": "safetensors"}
+    given["recipe"] = fpnas.Recipe(epochs=2, batch_size=16)
+    return fpnas.find(images, out=out, **{**given, "batch_size": 16, **options})
+
+
+def test_it_leaves_a_network_within_the_budget_with_file_card_and_report(images: ImageData, tmp_path: Path) -> None:
+    done = found(images, tmp_path / "job", compare=True)
+    place = tmp_path / "job"
+    names = ["network found", "random network"]
+    rows = {row.name: row for row in done.rows}
+    assert [name for name in rows if name in names] == names
+    shape = images.input_shape
+    for name, row in rows.items():
+        folder = place / job.FOLDERS[name]
+        judged = fpnas.evaluate(folder, images)
+        assert (row.accuracy, row.balanced_accuracy) == (judged.accuracy, judged.balanced_accuracy)
+        assert row.accuracy_interval == judged.accuracy_interval
+        arch = read_arch(folder).arch
+        layers = fpnas.layer_costs(read_arch(folder).as_recorded, arch, shape)
+        assert (row.flops, row.params) == (sum(x.flops for x in layers), sum(x.params for x in layers))
+        assert row.bytes == row.file.stat().st_size
+        assert row.ms > 0
+        network, image = fpnas.load(row.file), images.normalize(images.heldout.inputs)
+        assert torch.equal(network(image), fpnas.load(folder)(image))
+    assert done.arch == read_arch(place).arch == read_arch(place / "train").arch
+    assert rows["network found"].flops <= TARGET
+    assert LEAST * rows["network found"].flops <= rows["random network"].flops <= rows["network found"].flops
+    assert done.accuracy.accuracy == rows["network found"].accuracy
+    assert "Model card" in done.card.read_text() or done.card.read_text().startswith("#")
+    assert "<html" in done.report.read_text()
+    assert json.loads((place / "find.json").read_text())["rows"][0]["flops"] == rows["network found"].flops
+
+
+def test_a_job_that_ended_stays_as_it_is_and_can_be_compared_later(images: ImageData, tmp_path: Path) -> None:
+    first = found(images, tmp_path)
+    before = h.contents(tmp_path)
+    again = found(images, tmp_path)
+    assert h.contents(tmp_path) == before
+    assert again.rows == first.rows
+    more = found(images, tmp_path, compare=True)
+    assert more.rows[0] == first.rows[0]
+    assert [row.name for row in more.rows][:2] == ["network found", "random network"]
+    kept = {name: digest for name, digest in h.contents(tmp_path).items() if name in before}
+    assert [name for name in before if kept[name] != before[name]] == ["find.json"]
+
+
+class Dying(Callback):
+    """Ends the process, as far as the job can tell, after so many steps of a kind of run."""
+
+    def __init__(self, kind: str, steps: int) -> None:
+        self.kind, self.left, self.running = kind, steps, ""
+
+    def on_start(self, run: Any) -> None:
+        self.running = run.kind
+
+    def on_step(self, line: Any) -> None:
+        if self.running == self.kind:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+def killed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def without_times(folder: Path) -> dict[str, str]:
+    """Text of what is left, but for what a clock or a path says; the bytes of weights."""
+    texts: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = str(path.relative_to(folder))
+        if path.suffix in (".json", ".jsonl", ".md"):
+            texts[inside] = TIMES.sub("", path.read_text().replace(str(folder), "HERE"))
+        elif path.suffix == ".safetensors":
+            texts[inside] = path.read_bytes().hex()
+    return texts
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("search", 1), ("search", 9), ("train", 1), ("train", 6)])
+def test_killed_in_a_stage_and_called_again_it_ends_in_the_same_files(
+    kind: str, steps: int, images: ImageData, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    found(images, whole, checkpoint_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        found(images, cut, checkpoint_every=2, callbacks=[Dying(kind, steps)])
+    found(images, cut, checkpoint_every=2)
+    assert without_times(cut) == without_times(whole)
+
+
+def test_killed_while_files_are_written_it_ends_in_the_same_files(
+    images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    found(images, whole)
+    for place in ("fpnas.finder.job.written", "fpnas.report.write_report"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, killed)
+            with pytest.raises(KeyboardInterrupt):
+                found(images, cut)
+    found(images, cut)
+    assert without_times(cut) == without_times(whole)
+
+
+# ------------------------------------------------------------------------------------------------------ so many minutes
+
+
+def test_a_search_gets_its_share_of_the_minutes() -> None:
+    look = 60.0
+    assert search_within(30, look, short=True) == (12, None)
+    assert search_within(10, look, short=True) == (4, None)
+    epochs, steps = search_within(5, look, short=True)  # two looks fit: three shorter ones
+    assert (epochs, steps) == (pace.LEAST_LOOKS, 400)
+    assert pace.LEAST_LOOKS * look * 400 / pace.STEPS == pytest.approx(pace.SEARCH_SHARE * 5 * 60)
+    with pytest.raises(fpnas.InputError, match=r"at least 2\.5 minutes"):
+        search_within(2, look, short=True)
+    assert search_within(30, look, short=False) == (12, None)
+    with pytest.raises(fpnas.InputError, match="minutes"):
+        search_within(2, look, short=False)
+
+
+def test_a_training_gets_what_is_left() -> None:
+    each = Pace(step=0.1, judging=2.0, steps=100)
+    assert each.epoch == pytest.approx(12.0)
+    left = 10 * 12 / (1 - pace.REST_SHARE) + pace.REST_SECONDS / (1 - pace.REST_SHARE)
+    assert training_within(left + 0.1, each) == 10
+    assert training_within(left - 1, each) == 9
+    assert training_within(-5, each) == 1
+
+
+def test_within_minutes_lengths_are_chosen_once_and_kept(
+    images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "REST_SECONDS", 0.0)
+    options: dict[str, Any] = {"minutes": 0.1, "search_epochs": None}
+    with pytest.raises(KeyboardInterrupt):
+        found(images, tmp_path, **options, callbacks=[Dying("train", 3)])
+    decided = h.read(tmp_path / "run.json")["find"]
+    settings = h.read(tmp_path / "train" / "run.json")["settings"]
+    assert decided["minutes"] == 0.1
+    assert h.read(tmp_path / "run.json")["settings"]["epochs"] == decided["search_epochs"] >= pace.LEAST_LOOKS
+    assert settings["epochs"] >= 1
+    monkeypatch.setattr(job, "search_within", None)  # nothing is chosen again
+    monkeypatch.setattr(job, "training_within", None)
+    found(images, tmp_path, **options)
+    assert h.read(tmp_path / "train" / "run.json")["settings"] == settings
+    with pytest.raises(fpnas.errors.RunFolderError, match=r"the minutes of the run"):
+        found(images, tmp_path, **{**options, "minutes": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"minutes": 1.0}, "minutes, or a length of the search"),
+        ({"minutes": 0.0, "search_epochs": None}, "minutes above 0"),
+        ({"minutes": 0.0001, "search_epochs": None}, "at least"),
+        ({"target_params": 1e5}, "one target"),
+        ({"target_flops": 1.0}, "a target of at least"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(
+    options: dict[str, Any], says: str, images: ImageData, tmp_path: Path
+) -> None:
+    with pytest.raises(fpnas.InputError, match=says):
+        found(images, tmp_path / "job", **options)
+    assert not (tmp_path / "job").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ the space
+
+
+def sized(size: int, channels: int = 3) -> ImageData:
+    return h.made_up(train=8, heldout=4, size=size, channels=channels)
+
+
+def test_the_space_follows_from_size_and_budget() -> None:
+    assert space_for(sized(32), 3e6)[0] == "tiny"
+    assert space_for(sized(64), 8e6)[0] == "tiny"
+    assert space_for(sized(64), None)[0] == "tiny"
+    assert space_for(sized(64), 100e6)[0] == "fpnas-l0"  # beyond what tiny has at 64 px
+    assert space_for(sized(128), 30e6)[0] == "fbnetv2-f"
+    assert space_for(sized(128), 400e6)[0] == "fpnas-l0"
+    assert space_for(sized(128), 9e9)[0] == "fpnas-l1"
+    for size, target in itertools.product((16, 64, 128), (1e6, 100e6, 9e9)):
+        name, why = space_for(sized(size), target)
+        assert str(size) in why
+        assert name in fpnas.spaces.SPACES
+
+
+@pytest.mark.parametrize("kind", [kind for kind in finder.choice.KINDS if kind.name in ("tiny", "fbnetv2-f")])
+def test_the_greatest_costs_are_those_of_the_spaces(kind: Any) -> None:
+    with torch.device("meta"):
+        supernet = fpnas.spaces.by_name(kind.name)(num_classes=10, in_channels=3, image_size=64)
+    assert fpnas.Flops(supernet, (3, 64, 64)).bounds()[1] == pytest.approx(kind.greatest, rel=0.02)
+
+
+def test_few_photographs_are_better_served_by_trained_weights() -> None:
+    assert "--from" in (hint(sized(64), pretrained=False) or "")
+    assert hint(sized(64), pretrained=True) is None
+    assert hint(sized(16, channels=1), pretrained=False) is None
+
+
+def test_the_job_chooses_a_space_and_keeps_it(
+    images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job, "space_for", lambda *_: ("small", "small ones suit"))
+    found(images, tmp_path, space="auto")
+    assert "space small: small ones suit" in capsys.readouterr().err
+    monkeypatch.setattr(job, "space_for", lambda *_: ("tiny", "another version of fpnas thinks otherwise"))
+    found(images, tmp_path, space="auto")
+    assert read_arch(tmp_path).space == "small"
+
+
+def test_a_space_may_be_a_function(images: ImageData, tmp_path: Path) -> None:
+    made = found(images, tmp_path, space=partial(small), method="random", method_options={"num_samples": 2})
+    assert h.read(tmp_path / "run.json")["settings"]["method"] == "random"
+    assert made.rows[0].flops <= TARGET
+
+
+# ---------------------------------------------------------------------------------------------------- what it is beside
+
+
+def test_a_random_network_is_another_one_of_the_same_cost(images: ImageData, tmp_path: Path) -> None:
+    found(images, tmp_path)
+    record = read_arch(tmp_path)
+    cost = fpnas.Flops(record.as_recorded, images.input_shape)
+    most = cost.of(record.arch)
+    drawn = [random_one(record, images, seed) for seed in range(8)]
+    assert all(each.arch != record.arch and cost.of(each.arch) <= most for each in drawn)
+    assert len({each.arch for each in drawn}) > 1
+    assert random_one(record, images, 3) == drawn[3]
+    cheapest = cost.space.decode(cost.table.extreme(1)[1])
+    alone = random_one(replace(record, arch=cheapest), images, 0)  # nothing is cheaper: the nearest
+    assert cost.of(alone.arch) >= cost.of(cheapest)
