@@ -1,11 +1,11 @@
 """The main job, `make run`: what is the network worth that a default search finds, beside random ones of its cost?
 
-Searches `tiny` on Fashion-MNIST under a target as `fpnas search` does, by short trainings; trains the network that
-it finds from scratch; and says where it stands among the random networks of the pool `fashion-mnist-tiny-2.5M`. These
-are of the same cost and were trained by the same recipe on the same images: nine tenths of the training images, and
-the search sees no others either. Accuracy is the last epoch's on the test images. At last the first seed's network is
-exported to ONNX, and names a few test images. All of it goes on where it was left. A seed's search is in seedN/search,
-the training in train/ therein, so that `fpnas report` and its kin know them.
+`fpnas find` on Fashion-MNIST under a target: it searches `tiny` by short trainings, trains the network that it finds
+from scratch, and writes it as a file with a model card and a report. Then this script says where the network stands
+among the random ones of the pool `fashion-mnist-tiny-2.5M`. These are of the same cost and were trained by the same
+recipe on the same images: nine tenths of the training images, and the search sees no others either. Accuracy is the
+last epoch's on the test images. At last the first seed's network names a few test images. All of it goes on where it
+was left. A seed's folder is seedN, which `fpnas report` and its kin know.
 
     python benchmarks/make_run.py [--out runs/make-run] [--seeds 0] [--threads N] [--results FILE.md]
 """
@@ -96,29 +96,27 @@ def pool_tests() -> list[float]:
 
 def one_seed(seed: int, out: Path) -> Row:
     """Searches and trains with one seed."""
-    images = ground.images(POOL.data, POOL.image_size)
-    supernet = ground.fresh_supernet(POOL, seed)
-    flops, params = ground.costs(POOL)
-    judge = fpnas.ProxyEvaluator(supernet, images.learnt, seed=seed)
-    search = fpnas.methods.fpnas_thompson(judge, fpnas.Budget(flops, POOL.target), epochs=EPOCHS, seed=seed)
-    print(f"seed {seed}: searching {supernet.space.size:.2e} architectures on {POOL.data}", flush=True)
-    fpnas.run(search, out / "search")
-    record, result = read_json(out / "search" / "arch.json"), read_json(out / "search" / "result.json")
-    found = fpnas.Arch.from_mapping(record["choices"])
-    print(f"seed {seed}: training the found one, {flops.of(found) / 1e6:.2f} MFLOPs", flush=True)
-    network = fpnas.from_scratch(supernet, found, seed)
-    job = fpnas.Training(network, images.test, recipe=POOL.recipe, seed=seed)
-    folder = out / "search" / "train"
-    accuracy = fpnas.run(job, folder).accuracy
+    images = ground.images(POOL.data, POOL.image_size).test  # a search doesn't look at what is held out
+    found = fpnas.find(
+        images,
+        out=out,
+        target_flops=POOL.target,
+        space=POOL.space,
+        search_epochs=EPOCHS,
+        recipe=POOL.recipe,
+        to="onnx",
+        seed=seed,
+    )
+    result = read_json(out / "result.json")
     return Row(
         seed,
-        flops.of(found),
-        params.of(found),
+        found.rows[0].flops,
+        found.rows[0].params,
         result["num_samples_total"],
         result["seconds"],
-        read_json(folder / "result.json")["seconds"],
-        standing(accuracy, pool_tests()),
-        describe(found),
+        read_json(out / "train" / "result.json")["seconds"],
+        standing(found.accuracy.accuracy, pool_tests()),
+        describe(found.arch),
     )
 
 
@@ -131,19 +129,20 @@ def describe(arch: fpnas.Arch) -> str:
 
 
 def ship(data: ImageData, folder: Path) -> list[str]:
-    """Exports the network in `folder` to ONNX and lets onnxruntime name test images, given as files; lines to print."""
-    done = fpnas.export(folder, "onnx", folder / "network.onnx", data=data, overwrite=True)
-    row = done.facts["measured"]["files"]["float"]
+    """What was exported into `folder`, and what onnxruntime names test images, given as files; lines to print."""
+    file = folder / "network.onnx"
+    facts = read_json(folder / f"{file.name}.json")
+    row = facts["measured"]["files"]["float"]
     lines = [
-        f"exported: {done.file}, {row['bytes']:,} bytes, {row['accuracy']:.2f} % of the {data.heldout_from} images by"
-        f" onnxruntime, {row['ms_per_image']:.2f} ms an image; at most {done.facts['difference']:.0e} from torch"
+        f"exported: {file}, {row['bytes']:,} bytes, {row['accuracy']:.2f} % of the {data.heldout_from} images by"
+        f" onnxruntime, {row['ms_per_image']:.2f} ms an image; at most {facts['difference']:.0e} from torch"
     ]
     with TemporaryDirectory() as place:
         paths = [Path(place) / f"image{number}.png" for number in range(NUM_PREDICTED)]
         for path, image in zip(paths, data.heldout.inputs, strict=False):
             pixels = image.permute(1, 2, 0).numpy()
             Image.fromarray(pixels[..., 0] if data.in_channels == 1 else pixels).save(path)
-        for number, prediction in enumerate(fpnas.predict(done.file, paths, top=2)):
+        for number, prediction in enumerate(fpnas.predict(file, paths, top=2)):
             guesses = ", ".join(f"{guess.name} {100 * guess.probability:.0f} %" for guess in prediction.classes)
             lines.append(f"  test image {number}, {data.classes[int(data.heldout.labels[number])]}: {guesses}")
     return lines
@@ -238,7 +237,7 @@ def main() -> int:
         rows = [one_seed(seed, arguments.out / f"seed{seed}") for seed in arguments.seeds]
         print_table(rows)
         data = ground.images(POOL.data, POOL.image_size).test
-        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "search" / "train")))
+        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "network")))
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

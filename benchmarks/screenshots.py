@@ -67,7 +67,7 @@ def smaller(png: bytes) -> bytes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/make-run/seed0/search"))
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/make-run/seed0"))
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder, sync_playwright() as driver:
