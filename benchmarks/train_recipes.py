@@ -5,7 +5,7 @@ of a few fields of the plain one, with several seeds (of weights, order and draw
 held-out images: a class-balanced part of Fashion-MNIST's test images, or the fifth of digits that is split off. Seconds
 are those of the steps, on one thread. Each training is a run in `--out`, which goes on where it was left.
 
-    python benchmarks/train_recipes.py [--data fashion-mnist] [--images 2000] [--epochs 10] [--seeds 0 1]
+    python benchmarks/train_recipes.py [--data fashion-mnist] [--classes N] [--images 2000] [--epochs 10] [--seeds 0 1]
                                        [--only NAME ...] [--out runs/train-recipes] [--results FILE.md]
 """
 
@@ -28,6 +28,7 @@ from fpnas.runner.folder import read_json
 
 PLAIN: dict[str, Any] = {"crop": "none", "flip": False, "ema": 0.0, "label_smoothing": 0.05, "optimizer": "sgd"}
 SHIFTED: dict[str, Any] = {"crop": "pad", "flip": True, "ema": 0.999}
+MOVED: dict[str, Any] = {"crop": "pad", "flip": True}
 RECIPES: dict[str, dict[str, Any]] = {
     "plain: SGD 0.2, smoothing 0.05": {},
     "SGD 0.1": {"lr": 0.1},
@@ -44,6 +45,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "crop, flip, averaged, RandAugment 9": {**SHIFTED, "randaugment": 9},
     "crop, flip, averaged, erasing 0.25": {**SHIFTED, "random_erasing": 0.25},
     "resized crop, flip, averaged": {**SHIFTED, "crop": "resized", "crop_area": 0.5},
+    "crop, flip": MOVED,
+    **{f"crop, flip, SGD {lr:g}": {**MOVED, "lr": lr} for lr in (0.4, 0.8)},
+    **{f"crop, flip, RandAugment {magnitude}": {**MOVED, "randaugment": magnitude} for magnitude in (4, 9)},
 }
 GROUPS = ((3, "swish", 1, 2, 16), (3, "relu", 0, 2, 24), (0, "relu", 0, 2, 40), (5, "swish", 1, 2, 64))
 """Kernel, activation, splits, expansion and channels of the network's four groups."""
@@ -115,6 +119,7 @@ def report(rows: list[Row], data: ImageData, epochs: int, seeds: list[int]) -> l
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--classes", type=int, default=None)
     parser.add_argument("--image-size", type=int, default=None)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--heldout", type=int, default=2000)
@@ -125,7 +130,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=None, help="also write a results file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data = fpnas.data.load(arguments.data, arguments.image_size, download=True)
+    data = fpnas.data.load(arguments.data, arguments.image_size, download=True, classes=arguments.classes)
     data = part_of(data, arguments.images, arguments.heldout)
     rows: list[Row] = []
     for name in arguments.only:
