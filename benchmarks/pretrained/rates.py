@@ -72,9 +72,8 @@ WHAT = {
         for rate in rates
     ],
     "defaults": [
-        *(replace(USUAL, batch_size=128, rate=rate) for rate in (0.02, 0.04, 0.08, 0.16)),
-        *(replace(USUAL, batch_size=128, optimizer="adamw", rate=rate) for rate in (0.0005, 0.001, 0.002, 0.004)),
-        replace(USUAL, rate=0.16),
+        *(replace(USUAL, batch_size=128, rate=rate) for rate in (0.08, 0.16, 0.04)),
+        *(replace(USUAL, batch_size=128, optimizer="adamw", rate=rate) for rate in (0.001, 0.002, 0.0005)),
     ],
     "courses": [
         replace(course, seed=seed)
@@ -141,7 +140,7 @@ def head_alone(network: nn.Module, data: fpnas.data.ImageData, recipe: fpnas.Rec
 
 def fall_by_block(training: fpnas.Training, factor: float) -> None:
     """The head learns at the training's rate, each block below at `factor` of that of the one above, as in BEiT."""
-    optimizer: Any = training._optimizer
+    optimizer: Any = training._optimizer  # pyright: ignore[reportPrivateUsage]
     shares = {id(p): factor ** _below_head(name) for name, p in training.network.named_parameters()}
     groups = [
         {**group, "params": [p], "share": shares[id(p)]} for group in optimizer.param_groups for p in group["params"]
@@ -179,7 +178,7 @@ def main() -> None:
     data = fpnas.data.load(asked.data, asked.size)
     data = data.normalized_by((HALF, HALF))
     module = with_classes(lite0.lite0(), data.num_classes, data.input_shape, 0, "lite0")
-    part = 0.0
+    lines: list[str] = []
     rows: list[list[str]] = []
     made: dict[str, Any] = {}
     for course in WHAT[asked.what]:
@@ -202,17 +201,19 @@ def main() -> None:
         cells = [f"{found.accuracy:.1f}", f"{found.balanced_accuracy:.1f}", f"{seconds:.0f}"]
         rows.append([weights, course.told, f"{course.rate:g}", str(course.seed), *cells])
         print(rows[-1], flush=True)
-    lines = [
-        *results_file.head(
-            f"Weights that were trained before: {asked.what}",
-            f"EfficientNet-Lite0, all widths alike, {part:.0%} of the multiply-adds of the whole; {asked.size} px",
-            f"{len(data.train):,} photographs of trashnet to train on, {len(data.heldout):,} to judge; "
-            f"{asked.epochs} epochs, shifted by up to an eighth, half of them mirrored",
-        ),
-        *results_file.table(["weights", "course", "rate", "seed", "accuracy, %", "balanced, %", "processor s"], rows),
-    ]
+        lines = [
+            *results_file.head(
+                f"Weights that were trained before: {asked.what}",
+                f"EfficientNet-Lite0, all widths alike, {part:.0%} of the multiply-adds of the whole; {asked.size} px",
+                f"{len(data.train):,} photographs of trashnet to train on, {len(data.heldout):,} to judge; "
+                f"{asked.epochs} epochs, shifted by up to an eighth, half of them mirrored",
+            ),
+            *results_file.table(
+                ["weights", "course", "rate", "seed", "accuracy, %", "balanced, %", "processor s"], rows
+            ),
+        ]
+        results_file.write(asked.results, lines)
     print("\n".join(lines))
-    results_file.write(asked.results, lines)
 
 
 if __name__ == "__main__":
