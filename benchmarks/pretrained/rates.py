@@ -73,7 +73,7 @@ WHAT = {
     ],
     "defaults": [
         *(replace(USUAL, batch_size=128, rate=rate) for rate in (0.08, 0.16, 0.04)),
-        *(replace(USUAL, batch_size=128, optimizer="adamw", rate=rate) for rate in (0.001, 0.002, 0.0005)),
+        *(replace(USUAL, batch_size=128, optimizer="adamw", rate=rate) for rate in (0.001, 0.002, 0.004, 0.0005)),
     ],
     "courses": [
         replace(course, seed=seed)
