@@ -125,7 +125,8 @@ def test_so_has_what_a_search_found_in_them(net: str, tmp_path: Path) -> None:
         assert call(*loaded, *TRAIN, run, *flags, "--out", tmp_path / name).code == 0
         assert settings(tmp_path / name)["lr"] == rate
     data = fpnas.data.load("digits", 16)
-    rates = [fpnas.training_of(run, data, **given).recipe.lr for given in ({}, {"lr": 0.3}, {"recipe": Recipe(lr=0.4)})]
+    given: list[dict[str, Any]] = [{}, {"lr": 0.3}, {"recipe": Recipe(lr=0.4)}]
+    rates = [fpnas.training_of(run, data, **each).recipe.lr for each in given]
     assert rates == [LR_PRETRAINED["sgd"], 0.3, 0.4]
     assert fpnas.training_of(run, data, inherit=False).recipe.max_lr == LR["sgd"]
 

@@ -141,8 +141,10 @@ def whole_network(found: Model, data: ImageData, seed: int) -> nn.Module:
     return network
 
 
-def teacher_of(source: str | Path, pupil: nn.Module, images: ImageData, weights: str | Path | None = None) -> nn.Module:
-    """The network to distil from: a run's, or one by its name.
+def teacher_of(
+    source: str | Path | None, pupil: nn.Module, images: ImageData, weights: str | Path | None = None
+) -> nn.Module | None:
+    """The network to distil from: a run's, or one by its name; None where `source` is.
 
     It sees the images of `pupil`, in its own size and normalization. `weights` are for one by its name.
 
