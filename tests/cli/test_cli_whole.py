@@ -38,7 +38,6 @@ def whole_net(classes=7):
 def ten_net():
     return whole_net(10)
 """
-NAMES = ("whole_net", "ten_net")
 
 
 @pytest.fixture
@@ -88,6 +87,16 @@ def test_it_goes_on_where_it_was_left(net: str, tmp_path: Path) -> None:
             assert whole(net, tmp_path / out, "--max-steps", steps).code == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("cut", "unbroken")]
     assert weights[0] == weights[1]
+
+
+def test_other_weights_are_another_run(net: str, tmp_path: Path) -> None:
+    import_file(f"{net}:whole_net")
+    for name in ("a", "b"):
+        save_file(model("whole-net").module.state_dict(), tmp_path / f"{name}.safetensors")
+    codes = [
+        whole(net, tmp_path / "run", "--weights", tmp_path / f"{name}.safetensors").code for name in ("a", "a", "b")
+    ]
+    assert codes == [0, 0, 2]
 
 
 def test_its_own_image_size_is_the_default_and_python_does_the_same(net: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +101,7 @@ def train(
     images: Images,
     running: Running,
 ) -> None:
-    """Train a found architecture, or a whole network, and judge it on held-out images; torchrun may share it."""
+    """Train a found architecture, or a whole network, and judge it on held-out images; ranks of torchrun share it."""
     device, precision = set_up(running.threads, running.device, running.precision)
     callbacks = trackers_by_name(running.log)
     if arch is None:
@@ -113,7 +112,9 @@ def train(
         inherit = pretrained = source.pretrained
         network = whole_network(source, loaded, running.seed)
     else:
-        _refuse_both(arch, {"--from": from_model, "--weights": weights})
+        if from_model is not None or weights is not None:
+            got = f"{arch} and {'--weights' if from_model is None else '--from'}"
+            raise InputError("RUN, or --from MODEL with its --weights", got, "leave one of them out")
         record, home = read_arch(arch), home_of(arch)
         wanted = images.of_run(home, data, record.image_size)
         loaded = wanted.load(images.workers)
@@ -143,6 +144,7 @@ def train(
             folder,
             max_steps=running.max_steps,
             checkpoint_every=running.checkpoint_every,
+            settings=None if weights in (None, "none") else {"weights": str(Path(weights).resolve())},
             facts=wanted.of_run(),
             callbacks=callbacks,
         )
@@ -173,12 +175,6 @@ def _whole(
         fix = "leave it out; --weights none begins with fresh weights"
         raise InputError("--inherit and --no-inherit beside a search's folder", "one of them beside --from", fix)
     return named_model(from_model, weights), out
-
-
-def _refuse_both(arch: Path, flags: Mapping[str, str | None]) -> None:
-    given = [flag for flag, value in flags.items() if value is not None]
-    if given:
-        raise InputError("RUN or --from MODEL", f"{arch} and {' and '.join(given)}", "leave one of them out")
 
 
 def read_class_weights(given: str) -> ClassWeights:
