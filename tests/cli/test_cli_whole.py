@@ -112,17 +112,15 @@ def test_its_own_image_size_is_the_default_and_python_does_the_same(net: str, tm
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_weights_that_were_trained_before_have_a_rate_of_their_own(net: str, tmp_path: Path, optimizer: str) -> None:
-    told = whole(net, tmp_path / "default", "--opt", optimizer).out
-    assert f"learning rate {LR_PRETRAINED[optimizer]:g}; --lr sets another" in told
-    said = whole(net, tmp_path / "said", "--opt", optimizer, "--lr", str(LR[optimizer])).out
-    fresh = whole(net, tmp_path / "fresh", "--opt", optimizer, "--weights", "none").out
-    assert "learning rate" not in said + fresh
-    assert settings(tmp_path / "default")["lr"] == LR_PRETRAINED[optimizer] < LR[optimizer]
-    assert settings(tmp_path / "said")["lr"] == settings(tmp_path / "fresh")["lr"] == LR[optimizer]
-    inherited = [settings(tmp_path / name)["inherit"] for name in ("default", "said", "fresh")]
-    assert inherited == [True, True, False]
+def test_weights_that_were_trained_before_have_a_rate_of_their_own(net: str, tmp_path: Path) -> None:
+    told = whole(net, tmp_path / "default").out
+    assert f"learning rate {LR_PRETRAINED:g}; --lr sets another" in told
+    others = {"said": ("--lr", "0.2"), "fresh": ("--weights", "none"), "adamw": ("--opt", "adamw")}
+    for name, flags in others.items():
+        assert "learning rate" not in whole(net, tmp_path / name, *flags).out
+    found = {name: (settings(tmp_path / name)["lr"], settings(tmp_path / name)["inherit"]) for name in others}
+    assert found == {"said": (0.2, True), "fresh": (LR["sgd"], False), "adamw": (LR["adamw"], True)}
+    assert settings(tmp_path / "default")["lr"] == LR_PRETRAINED
 
 
 def test_so_has_what_a_search_found_in_them(net: str, tmp_path: Path) -> None:
@@ -136,7 +134,7 @@ def test_so_has_what_a_search_found_in_them(net: str, tmp_path: Path) -> None:
     data = fpnas.data.load("digits", 16)
     given: list[dict[str, Any]] = [{}, {"lr": 0.3}, {"recipe": Recipe(lr=0.4)}]
     rates = [fpnas.training_of(run, data, **each).recipe.lr for each in given]
-    assert rates == [LR_PRETRAINED["sgd"], 0.3, 0.4]
+    assert rates == [LR_PRETRAINED, 0.3, 0.4]
     assert fpnas.training_of(run, data, inherit=False).recipe.max_lr == LR["sgd"]
 
 
@@ -196,7 +194,7 @@ def test_a_teacher_by_its_name_and_its_weights(net: str, copied: Path, tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "--from MODEL, got none of them"),
+        ([], "--from MODEL, got neither"),
         (["run", "--from", "{net}:ten_net"], "got run and --from"),
         (["run", "--weights", "none"], "got run and --weights"),
         (["--from", "{net}:ten_net", "--out", "new"], "got no --data"),

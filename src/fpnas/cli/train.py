@@ -28,8 +28,8 @@ RECIPE: dict[str, Any] = {
     ),
     "optimizer": typer.Option("--opt", help="sgd or adamw."),
     "lr": typer.Option(
-        help="Maximal learning rate; by default 0.2 for sgd, 0.004 for adamw, and "
-        f"{LR_PRETRAINED['sgd']:g} and {LR_PRETRAINED['adamw']:g} for weights that were trained before."
+        help=f"Maximal learning rate; by default 0.2 for sgd ({LR_PRETRAINED:g} for weights that were trained before), "
+        "0.004 for adamw."
     ),
     "weight_decay": typer.Option(
         help="Weight decay, not applied to norms and biases; by default 1e-4 for sgd, 0.05 for adamw."
@@ -167,7 +167,7 @@ def _whole(
         InputError: there is none, or flags don't go together.
     """
     if from_model is None:
-        raise InputError("a search's folder, an arch.json, or --from MODEL", "none of them", "name one")
+        raise InputError("RUN|ARCH.json, or --from MODEL", "neither", "name one")
     if data is None or out is None:
         missing = " and ".join(flag for flag, value in (("--data", data), ("--out", out)) if value is None)
         raise InputError("--data and --out beside --from", f"no {missing}", "give both")

@@ -16,8 +16,8 @@ OptimizerName = Literal["sgd", "adamw"]
 Crop = Literal["none", "pad", "resized"]
 
 LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
-LR_PRETRAINED: dict[str, float] = {"sgd": 0.08, "adamw": 0.001}
-"""For weights that were trained before (docs/pretrained.md)."""
+LR_PRETRAINED = 0.08
+"""Of "sgd" for weights that were trained before; "adamw" learns these at its own default too (docs/pretrained.md)."""
 WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
 
 _WARMUP = 0.1
@@ -131,8 +131,8 @@ class Recipe:
         return tuple(field.name for field in fields(cls))
 
     def for_pretrained(self) -> Recipe:
-        """The recipe for weights that were trained before: with the `lr` that suits these where it has none."""
-        return self if self.lr is not None else replace(self, lr=LR_PRETRAINED[self.optimizer])
+        """The recipe for weights that were trained before: for "sgd" with a lower `lr`, where it has none."""
+        return self if self.lr is not None or self.optimizer != "sgd" else replace(self, lr=LR_PRETRAINED)
 
     def settings(self) -> dict[str, Any]:
         """All fields, with the defaults that depend on the optimizer filled in, and the warm-up as a fraction."""
