@@ -1,4 +1,4 @@
-"""`fpnas train`: a found architecture on all training images, from scratch or from the supernet's weights."""
+"""`fpnas train`: a found architecture, or a whole network that exists, on all training images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from fpnas.errors import InputError
 from fpnas.runner import read_arch, run, trackers_by_name
 from fpnas.runner.files import home_of
 from fpnas.runner.folder import read_json
-from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of
+from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of, whole_network
+from fpnas.spaces import Model, named_model
 from fpnas.text import duration, percent, short
 from fpnas.train import ClassWeights, Recipe, Training
+from fpnas.train.recipe import LR_PRETRAINED
 
 RECIPE: dict[str, Any] = {
     "epochs": typer.Option(min=1, help="Length of the training."),
@@ -25,7 +27,10 @@ RECIPE: dict[str, Any] = {
         help="Temperature of the distillation loss: divides the logits of both networks."
     ),
     "optimizer": typer.Option("--opt", help="sgd or adamw."),
-    "lr": typer.Option(help="Maximal learning rate; by default 0.2 for sgd, 0.004 for adamw."),
+    "lr": typer.Option(
+        help=f"Maximal learning rate; by default 0.2 for sgd ({LR_PRETRAINED:g} for weights that were trained before), "
+        "0.004 for adamw."
+    ),
     "weight_decay": typer.Option(
         help="Weight decay, not applied to norms and biases; by default 1e-4 for sgd, 0.05 for adamw."
     ),
@@ -46,9 +51,25 @@ RECIPE: dict[str, Any] = {
 
 
 def train(
-    arch: Annotated[Path, typer.Argument(metavar="RUN|ARCH.json", help="A search's folder, or an arch.json.")],
+    arch: Annotated[
+        Path | None, typer.Argument(metavar="RUN|ARCH.json", help="A search's folder, or an arch.json.")
+    ] = None,
     data: DataOfRun = None,
     out: Annotated[Path | None, typer.Option("--out", help="The training's folder; RUN/train by default.")] = None,
+    from_model: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Instead of RUN, a whole network that exists: timm/NAME, torchvision/NAME or FILE.py:FUNCTION.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", help="Of --from: a .safetensors or .pth file, or none; by default those of the library."
+        ),
+    ] = None,
     inherit: Annotated[
         bool | None,
         typer.Option(
@@ -56,7 +77,16 @@ def train(
         ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option("--teacher", metavar="RUN", help="Learn from this trained network beside the labels.")
+        str | None,
+        typer.Option(
+            "--teacher",
+            metavar="RUN|MODEL",
+            help="Learn from this trained network beside the labels: a run's, or one as --from takes it.",
+        ),
+    ] = None,
+    teacher_weights: Annotated[
+        Path | None,
+        typer.Option("--teacher-weights", help="Of a --teacher as --from takes it: a .safetensors or .pth file."),
     ] = None,
     class_weights: Annotated[
         str | None,
@@ -71,21 +101,34 @@ def train(
     images: Images,
     running: Running,
 ) -> None:
-    """Train a found architecture and judge it on the held-out images; several processes share it under torchrun."""
+    """Train a found architecture, or a whole network, and judge it on held-out images; ranks of torchrun share it."""
     device, precision = set_up(running.threads, running.device, running.precision)
     callbacks = trackers_by_name(running.log)
-    record, home = read_arch(arch), home_of(arch)
-    wanted = images.of_run(home, data, record.image_size)
-    loaded = wanted.load(images.workers)
-    folder = out or home / _name(arch)
-    inherit = begins_with_weights(record, home) if inherit is None else inherit
-    network = network_of(record, home, loaded, inherit=inherit, seed=running.seed)
-    taught = None if teacher is None else teacher_of(teacher, loaded)
+    if arch is None:
+        source, folder = _whole(from_model, weights, data, out, inherit)
+        size = source.image_size if images.image_size is None else images.image_size
+        wanted = images.record(data, size, images.fit)
+        loaded = wanted.load(images.workers)
+        inherit = pretrained = source.pretrained
+        network = whole_network(source, loaded, running.seed)
+    else:
+        if from_model is not None or weights is not None:
+            got = f"{arch} and {'--weights' if from_model is None else '--from'}"
+            raise InputError("RUN, or --from MODEL with its --weights", got, "leave one of them out")
+        record, home = read_arch(arch), home_of(arch)
+        wanted = images.of_run(home, data, record.image_size)
+        loaded = wanted.load(images.workers)
+        folder = out or home / _name(arch)
+        inherit = begins_with_weights(record, home) if inherit is None else inherit
+        pretrained = inherit and record.pretrained
+        network = network_of(record, home, loaded, inherit=inherit, seed=running.seed)
+    resolved = recipe.for_pretrained() if pretrained else recipe
+    taught = teacher_of(teacher, network, loaded, teacher_weights)
     with ranks(device, running.rank_timeout):
         job = Training(
             network,
             loaded,
-            recipe=recipe,
+            recipe=resolved,
             teacher=taught,
             class_weights=None if class_weights is None else read_class_weights(class_weights),
             inherit=inherit,
@@ -94,11 +137,14 @@ def train(
             precision=precision,
         )
         images.warn(loaded)
+        if resolved != recipe and parallel.rank() == 0:
+            print(f"the weights were trained before: learning rate {resolved.max_lr:g}; --lr sets another")
         found = run(
             job,
             folder,
             max_steps=running.max_steps,
             checkpoint_every=running.checkpoint_every,
+            settings=None if weights in (None, "none") else {"weights": str(Path(weights).resolve())},
             facts=wanted.of_run(),
             callbacks=callbacks,
         )
@@ -110,6 +156,25 @@ def train(
         f"{percent(found.accuracy)} of {found.num_images} held-out images ({loaded.heldout_from}), {balanced}"
         f"{short(facts['flops'])} FLOPs, {short(facts['params'])} parameters, {duration(seconds)}; files in {folder}"
     )
+
+
+def _whole(
+    from_model: str | None, weights: str | None, data: str | None, out: Path | None, inherit: bool | None
+) -> tuple[Model, Path]:
+    """The network that --from names, and where its training goes.
+
+    Raises:
+        InputError: there is none, or flags don't go together.
+    """
+    if from_model is None:
+        raise InputError("RUN|ARCH.json, or --from MODEL", "neither", "name one")
+    if data is None or out is None:
+        missing = " and ".join(flag for flag, value in (("--data", data), ("--out", out)) if value is None)
+        raise InputError("--data and --out beside --from", f"no {missing}", "give both")
+    if inherit is not None:
+        fix = "leave it out; --weights none begins with fresh weights"
+        raise InputError("--inherit and --no-inherit beside a search's folder", "one of them beside --from", fix)
+    return named_model(from_model, weights), out
 
 
 def read_class_weights(given: str) -> ClassWeights:

@@ -29,7 +29,7 @@ def with_classes(module: nn.Module, num_classes: int, shape: tuple[int, ...], se
         InputError: it doesn't run on such an image, or has no such layer.
     """
     copy = deepcopy(module).eval()
-    now = _logits(copy, shape, name)
+    now = num_logits(copy, shape, name)
     if now == num_classes:
         return copy
     heads = [
@@ -43,7 +43,7 @@ def with_classes(module: nn.Module, num_classes: int, shape: tuple[int, ...], se
         raise InputError("a network whose logits come of a linear layer", got, f"give one of {num_classes} classes")
     path, old = heads[-1]
     copy.set_submodule(path, _fresh(old, num_classes, seed))
-    if _logits(copy, shape, name) != num_classes:
+    if num_logits(copy, shape, name) != num_classes:
         got = f"{name}, whose logits aren't those of its last layer {path!r}"
         raise InputError("a network whose logits come of its last layer", got, f"give one of {num_classes} classes")
     return copy
@@ -64,7 +64,12 @@ def with_channels(module: nn.Module, in_channels: int) -> nn.Module:
     return copy
 
 
-def _logits(module: nn.Module, shape: tuple[int, ...], name: str) -> int:
+def num_logits(module: nn.Module, shape: tuple[int, ...], name: str) -> int:
+    """How many logits a network makes of an image of `shape`, (C, H, W); errors call it `name`.
+
+    Raises:
+        InputError: it doesn't run on such an image, or makes something else.
+    """
     example = next(iter(module.parameters()), torch.zeros(()))
     try:
         with torch.no_grad():

@@ -23,7 +23,7 @@ from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError, unknown_name
 from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
 from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
-from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Smaller, model, on_cpu, register_model
+from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Model, Smaller, model, on_cpu, register_model
 from fpnas.spaces.nasbench import nasbench_macro
 from fpnas.spaces.tiny import tiny
 
@@ -114,7 +114,7 @@ def import_file(path: str | Path) -> str | None:
     Raises:
         InputError: there is no such file, it fails, registers nothing or has no such function.
     """
-    place, _, function = str(path).rpartition(":") if re.search(r"\.py:\w+$", str(path)) else (str(path), "", "")
+    place, _, function = str(path).rpartition(":") if is_file(str(path)) else (str(path), "", "")
     file = Path(place)
     if file.suffix != ".py" or not file.is_file():
         raise InputError("a Python file that registers a space", f"{str(path)!r:.200}", "check the path")
@@ -138,6 +138,16 @@ def import_file(path: str | Path) -> str | None:
         fix = "put @fpnas.spaces.register(NAME) above the function that makes one"
         raise InputError("a file that registers a space", str(file), fix)
     return None
+
+
+def named_model(source: str, weights: str | Path | None = None) -> Model:
+    """`model`, which also takes FILE.py:FUNCTION."""
+    return model((import_file(source) if is_file(source) else None) or source, weights)
+
+
+def is_file(source: str) -> bool:
+    """Whether it is written as FILE.py:FUNCTION."""
+    return re.search(r"\.py:\w+$", source) is not None
 
 
 def _registered(module: ModuleType, function: str, file: Path) -> str:

@@ -92,7 +92,7 @@ class Model:
         sort = "l2" if self.pretrained else None
         supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
-        supernet.normalization = self.normalization and _of_channels(self.normalization, in_channels)
+        supernet.normalization = self.normalization and of_channels(self.normalization, in_channels)
         supernet.pretrained = self.pretrained
         return supernet
 
@@ -170,7 +170,7 @@ def register_model(name: str, make: Callable[[], nn.Module]) -> None:
 def _timm(name: str, pretrained: bool) -> Model:
     try:
         import timm
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # it imports torchvision
         raise _missing("timm", error) from error
     if not timm.is_model(name):
         raise InputError("a network that timm has", repr(name), f"see timm.list_models('*{name[:6]}*')")
@@ -222,7 +222,7 @@ def _missing(library: str, error: Exception) -> InputError:
     return InputError(f"an installed {library}", reason(error), f"pip install {library}")
 
 
-def _of_channels(normalization: Normalization, channels: int) -> Normalization:
+def of_channels(normalization: Normalization, channels: int) -> Normalization:
     """The same, or their mean for each of another number of channels."""
     mean, std = normalization
     if len(mean) == channels:

@@ -1,7 +1,7 @@
 """Training of found networks, from scratch or from inherited weights."""
 
 from fpnas.train.class_weights import ClassWeights
-from fpnas.train.distil import AtSize, Teacher
+from fpnas.train.distil import AtSize, Renormalized, Teacher
 from fpnas.train.evaluate import Accuracy, ClassAccuracy, Mistake, accuracy, evaluation_record
 from fpnas.train.loop import Training
 from fpnas.train.network import from_scratch, inherited, recalibrate
@@ -14,6 +14,7 @@ __all__ = [
     "ClassWeights",
     "Mistake",
     "Recipe",
+    "Renormalized",
     "Teacher",
     "Training",
     "accuracy",

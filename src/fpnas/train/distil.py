@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fpnas.data import Normalization
 from fpnas.errors import InputError
 
 Teacher = Callable[[Tensor], Tensor]
@@ -38,6 +39,24 @@ class AtSize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         size = (self.size, self.size)
         return self.teacher(F.interpolate(images, size=size, mode="bilinear", antialias=True))
+
+
+class Renormalized(nn.Module):
+    """A teacher on images normalized as it knows them: by its `own` mean and deviation, where a network gets `given`.
+
+    Both have a number for each channel of images whose pixels are from 0 to 1.
+    """
+
+    def __init__(self, teacher: nn.Module, given: Normalization, own: Normalization) -> None:
+        super().__init__()
+        self.teacher = teacher
+        both = torch.tensor((given, own), dtype=torch.float64).view(2, 2, 1, -1, 1, 1)
+        (mean, std), (own_mean, own_std) = both
+        self.scale = nn.Buffer((std / own_std).float())
+        self.shift = nn.Buffer(((mean - own_mean) / own_std).float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.teacher(images * self.scale + self.shift)
 
 
 @torch.no_grad()

@@ -16,6 +16,8 @@ OptimizerName = Literal["sgd", "adamw"]
 Crop = Literal["none", "pad", "resized"]
 
 LR: dict[str, float] = {"sgd": 0.2, "adamw": 0.004}
+LR_PRETRAINED = 0.08
+"""Of "sgd" for weights that were trained before; "adamw" learns these at its own default too (docs/pretrained.md)."""
 WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
 
 _WARMUP = 0.1
@@ -117,11 +119,20 @@ class Recipe:
 
     def with_fields(self, changes: dict[str, Any]) -> Recipe:
         """The recipe with some fields replaced, or `InputError` where one isn't a field."""
-        known = [field.name for field in fields(self)]
+        known = self.names()
         for name in changes:
             if name not in known:
                 raise unknown_name("field of a recipe", name, known)
         return replace(self, **changes)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of the fields."""
+        return tuple(field.name for field in fields(cls))
+
+    def for_pretrained(self) -> Recipe:
+        """The recipe for weights that were trained before: for "sgd" with a lower `lr`, where it has none."""
+        return self if self.lr is not None or self.optimizer != "sgd" else replace(self, lr=LR_PRETRAINED)
 
     def settings(self) -> dict[str, Any]:
         """All fields, with the defaults that depend on the optimizer filled in, and the warm-up as a fraction."""
