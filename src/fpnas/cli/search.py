@@ -14,23 +14,31 @@ from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
-from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
-from fpnas.cli.output import print_json, say_found
+from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
+from fpnas.cli.output import Chosen, print_json, say_found
 from fpnas.cli.quantity import parse_targets
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
+from fpnas.data import ImageData
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
+from fpnas.evaluators.proxy import STEPS as SHORT_STEPS
+from fpnas.job import epochs_for
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.runner.folder import read_json
 from fpnas.search import Search, methods
 from fpnas.text import duration, short
+from fpnas.train import recipe_for
+from fpnas.train.suited import not_photographs
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""
 NEARLY = 0.95
 """Of the greatest FLOPs: from here on a network counts as the largest."""
-LOOKS, EPOCHS = 4, 10
-"""The length of a search by default: looks at K networks each, or passes over the images."""
+LOOKS, EPOCHS, STEPS, MOST_EPOCHS = 4, 10, 1200, 100
+"""The length of a search by default: looks at K networks each; or epochs of shared weights, of few images as many as
+make so many steps, which searches on CIFAR-10 take (docs/ground.md), but not too many."""
+SEEN = 4
+"""How often short trainings see an image, on average, from where on they augment by default."""
 
 
 def search(
@@ -65,10 +73,19 @@ def search(
         typer.Option(
             "--epochs",
             min=1,
-            help=f"Length of the search: looks at K networks each ({SHORT}; 4), or epochs of shared weights (10).",
+            help=f"Length of the search: looks at K networks each ({SHORT}; 4), or epochs of shared weights "
+            "(10, or as many as make 1,200 steps).",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 64,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", show_default=BY_DATA, help="Of short trainings: none or pad, as in `fpnas train`."),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", show_default=BY_DATA, help="Of short trainings: mirror half of the images."),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -97,6 +114,12 @@ def search(
     several = any(len(many) > 1 for many in given.values())
     method = method or (SEVERAL if several else SHORT)
     options = arguments(method, method_flags)
+    asked = {name: value for name, value in (("crop", crop), ("flip", flip)) if value is not None}
+    if asked and method != SHORT:
+        flags = " and ".join(f"--{name}" for name in asked)
+        raise InputError(
+            f"--method {SHORT}, for {flags}", method, "leave them out: shared weights see images as they are"
+        )
     if "cost_term" in options and not given:
         raise InputError(
             "a target, for a cost term", "none", "give --target-flops, say, or leave --beta and its kin out"
@@ -119,10 +142,12 @@ def search(
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
         where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
         if method == SHORT:
-            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **where)
+            seen_as, chosen = _seen_as(images, batch_size, asked)
+            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **seen_as, **where)
         else:
             way = cast("Split", split or "data")
             task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
+            chosen = ""
         budgets: list[Budget] = []
         keep = None
         for flag, values in given.items():
@@ -139,13 +164,15 @@ def search(
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
             budgets = [Budget(cost, target) for target in values]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
-        length = epochs or (LOOKS if method == SHORT else EPOCHS)
+        per_epoch = task.steps_per_epoch
+        length = epochs or (LOOKS if method == SHORT else epochs_for(per_epoch, STEPS, EPOCHS, MOST_EPOCHS))
+        chosen += f"{length} {'looks' if method == SHORT else 'epochs'}, which make {length * per_epoch:,} steps"
         job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
         reading.warn(images)
         idle = _Idle(budgets)
         if dry_run:
             idle.warn()
-            _say_forecast(job, running.max_steps, as_json)
+            _say_forecast(job, running.max_steps, as_json, chosen)
             return
         run(
             job,
@@ -153,13 +180,25 @@ def search(
             max_steps=running.max_steps,
             checkpoint_every=running.checkpoint_every,
             keep=keep,
-            facts=wanted.of_run(),
-            callbacks=[*callbacks, idle],
+            facts={**wanted.of_run(), "chosen": chosen},
+            callbacks=[*callbacks, Chosen(chosen), idle],
         )
         if parallel.rank() == 0:
             say_found(out)
             if not budgets:
                 _warn_of_largest(out, Flops(supernet, shape))
+
+
+def _seen_as(images: ImageData, batch_size: int, asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """How short trainings see images, as arguments of their judge, and why: as a training does that follows, unless
+    they are too short to learn any by heart."""
+    seldom = SHORT_STEPS * batch_size < SEEN * len(images.train)
+    given = {"crop": "none", "flip": False, **asked} if seldom else asked
+    suited = recipe_for(images, randaugment=0, **given)
+    why = suited.reason.partition(";")[0]
+    if seldom and not asked and not_photographs(images) is None:
+        why += f", as short trainings see each less than {SEEN} times"
+    return {"crop": suited.recipe.crop, "flip": suited.recipe.flip}, f"{why}; "
 
 
 class _Idle(Callback):
@@ -192,7 +231,7 @@ def _warn_of_largest(out: Path, cost: Flops) -> None:
         warnings.warn_explicit(f"{line}; give --target-flops, say", UserWarning, "command line", 1)
 
 
-def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
+def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str) -> None:
     """What the search would take, on stdout; nothing is written."""
     found = forecast(job, max_steps)
     if parallel.rank() != 0:
@@ -201,8 +240,9 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
     if as_json:
         settings = job.settings()
         facts = {"space": settings["space"], "method": job.method, "size": space.size, "device": settings["device"]}
-        print_json({**facts, **asdict(found)})
+        print_json({**facts, "chosen": chosen, **asdict(found)})
         return
+    print(chosen)
     entropy = f"entropy {found.entropy:.2f} nats"
     print(f"{space.size:.4g} architectures; alpha begins to learn from K0 = {found.k0} of them ({entropy})")
     per_step = f"{found.seconds_per_step:.3g} s a step at K0"

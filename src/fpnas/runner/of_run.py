@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from fpnas.runner.files import (
     run_settings,
     trained_folder,
 )
-from fpnas.train import AtSize, Training, from_scratch, inherited
+from fpnas.train import AtSize, Recipe, Training, from_scratch, inherited, recipe_for
 
 
 def training_of(
@@ -43,7 +44,8 @@ def training_of(
         inherit: start from the weights that the network had in the search, instead of fresh ones; by default where the
             search began with those of a trained network (`spaces.model`).
         seed: of everything random.
-        options: of `Training`: `recipe`, `device`, `precision`, and fields of a recipe, such as `epochs`.
+        options: of `Training`: `recipe`, `device`, `precision`, and fields of a recipe, such as `epochs`. Without
+            `recipe` the other fields are those that suit the data (`train.recipe_for`).
 
     Raises:
         RunFolderError: there is no architecture in `run`, or no weights to inherit.
@@ -61,6 +63,9 @@ def training_of(
     inherit = begins_with_weights(record, home) if inherit is None else inherit
     network = network_of(record, home, data, inherit=inherit, seed=seed)
     taught = None if teacher is None else teacher_of(Path(teacher), data)
+    if options.get("recipe") is None:
+        own = {field.name: options.pop(field.name) for field in fields(Recipe) if field.name in options}
+        options["recipe"] = recipe_for(data, **own).recipe
     training = Training(network, data, teacher=taught, inherit=inherit, seed=seed, **options)
     training.origin = origin
     return training

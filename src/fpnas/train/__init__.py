@@ -6,6 +6,7 @@ from fpnas.train.evaluate import Accuracy, ClassAccuracy, Mistake, accuracy, eva
 from fpnas.train.loop import Training
 from fpnas.train.network import from_scratch, inherited, recalibrate
 from fpnas.train.recipe import Recipe
+from fpnas.train.suited import Suited, recipe_for
 
 __all__ = [
     "Accuracy",
@@ -14,6 +15,7 @@ __all__ = [
     "ClassWeights",
     "Mistake",
     "Recipe",
+    "Suited",
     "Teacher",
     "Training",
     "accuracy",
@@ -21,4 +23,5 @@ __all__ = [
     "from_scratch",
     "inherited",
     "recalibrate",
+    "recipe_for",
 ]
