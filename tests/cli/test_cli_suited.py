@@ -62,6 +62,10 @@ def test_what_is_given_stays(pets: Path) -> None:
     flags = ("--crop", "none", "--no-flip", "--randaugment", "0", "--epochs", "30", "--lr", "0.1")
     assert call(*TRAIN, *flags).code == 0
     assert fpnas.Recipe(lr=0.1).settings().items() <= run_of("run/train")["settings"].items()
+    assert call(*SEARCH, "--metric", "balanced_accuracy", "--out", "balanced").code == 0
+    assert run_of("balanced")["settings"]["metric"] == "balanced_accuracy"
+    assert run_of("balanced")["settings"]["crop"] == "pad", "what isn't given is still chosen"
+    assert "a known metric" in refused(pets, *SEARCH, "--metric", "f1", "--out", "other")
     assert "a known crop" in refused(pets, *SEARCH, "--crop", "resized", "--out", "other")
     for method in ("fpnas-posterior", "darts"):
         line = refused(pets, *SEARCH, "--method", method, "--no-flip", "--out", "other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import helpers_run as h
@@ -124,6 +125,17 @@ def test_other_data_than_images_are_taken_as_they_are() -> None:
 
 def test_one_that_diverges_has_a_likelihood_of_0() -> None:
     assert judge(lr=1e30, steps=3).score(some(judge())[:1]).tolist() == [-math.inf]
+
+
+def test_the_one_image_of_a_class_is_learnt_from() -> None:
+    data = h.made_up()
+    alone = (data.train.labels == 3).nonzero()[0, 0]
+    kept = torch.cat([(data.train.labels != 3).nonzero()[:, 0], alone[None]]).sort().values
+    few = replace(data, train=data.train.subset(kept))
+    for metric in ("accuracy", "balanced_accuracy"):
+        evaluator = ProxyEvaluator(h.small_supernet(), few, batch_size=12, steps=2, lr=0.1, metric=metric)
+        assert kept[evaluator._train].tolist().count(int(alone)) == 1
+        assert bool(evaluator.score(some(evaluator)).isfinite().all())
 
 
 def search(**options: Any) -> fpnas.Search:

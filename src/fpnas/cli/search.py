@@ -86,6 +86,15 @@ def search(
         bool | None,
         typer.Option("--flip/--no-flip", show_default=BY_DATA, help="Of short trainings: mirror half of the images."),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            show_default="accuracy",
+            help="By which short trainings compare networks: accuracy, or balanced_accuracy, to which each class "
+            "counts the same.",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -114,12 +123,11 @@ def search(
     several = any(len(many) > 1 for many in given.values())
     method = method or (SEVERAL if several else SHORT)
     options = arguments(method, method_flags)
-    asked = {name: value for name, value in (("crop", crop), ("flip", flip)) if value is not None}
+    of_short = {"crop": crop, "flip": flip, "metric": metric}
+    asked = {name: value for name, value in of_short.items() if value is not None}
     if asked and method != SHORT:
         flags = " and ".join(f"--{name}" for name in asked)
-        raise InputError(
-            f"--method {SHORT}, for {flags}", method, "leave them out: shared weights see images as they are"
-        )
+        raise InputError(f"--method {SHORT}, for {flags}", method, "leave out what belongs to short trainings")
     if "cost_term" in options and not given:
         raise InputError(
             "a target, for a cost term", "none", "give --target-flops, say, or leave --beta and its kin out"
@@ -142,8 +150,8 @@ def search(
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
         where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
         if method == SHORT:
-            seen_as, chosen = _seen_as(images, batch_size, asked)
-            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **seen_as, **where)
+            arguments_of, chosen = _short_trainings(images, batch_size, asked)
+            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **arguments_of, **where)
         else:
             way = cast("Split", split or "data")
             task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
@@ -189,16 +197,17 @@ def search(
                 _warn_of_largest(out, Flops(supernet, shape))
 
 
-def _seen_as(images: ImageData, batch_size: int, asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """How short trainings see images, as arguments of their judge, and why: as a training does that follows, unless
-    they are too short to learn any by heart."""
+def _short_trainings(images: ImageData, batch_size: int, asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Arguments of short trainings: what is asked, and images as a training sees them that follows, unless these are
+    too short to learn any by heart; and why."""
     seldom = SHORT_STEPS * batch_size < SEEN * len(images.train)
-    given = {"crop": "none", "flip": False, **asked} if seldom else asked
+    given = {"crop": "none", "flip": False, **asked} if seldom else {**asked}
+    metric = given.pop("metric", "accuracy")
     suited = recipe_for(images, randaugment=0, **given)
     why = suited.reason.partition(";")[0]
-    if seldom and not asked and not_photographs(images) is None:
+    if seldom and not asked.keys() - {"metric"} and not_photographs(images) is None:
         why += f", as short trainings see each less than {SEEN} times"
-    return {"crop": suited.recipe.crop, "flip": suited.recipe.flip}, f"{why}; "
+    return {"crop": suited.recipe.crop, "flip": suited.recipe.flip, "metric": metric}, f"{why}; "
 
 
 class _Idle(Callback):
