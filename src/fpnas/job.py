@@ -81,6 +81,18 @@ class Job(Stateful, Protocol[Found_co]):
         ...
 
 
+def epochs_for(steps_per_epoch: int, least_steps: int, epochs: int, most_epochs: int) -> int:
+    """Epochs by default: `epochs`, or where those are too few as many as make `least_steps`, at most `most_epochs`.
+
+    Weights learn by steps, of which a hundred images give one or two an epoch.
+
+    Example:
+        >>> epochs_for(4, 1000, 10, 100), epochs_for(25, 1000, 10, 100), epochs_for(500, 1000, 10, 100)
+        (100, 40, 10)
+    """
+    return min(max(epochs, -(-least_steps // steps_per_epoch)), most_epochs)
+
+
 @runtime_checkable
 class Rehearsed(Protocol):
     """A job that can try its largest step before the first."""

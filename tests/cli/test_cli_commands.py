@@ -332,8 +332,8 @@ def test_quantities_are_read_as_people_write_them(text: str, value: float | None
         assert parse_quantity(text, "--flag") == pytest.approx(value)
 
 
-SHARED_STEPS = 10 * math.ceil(1437 / 2 / 32)
-"""Of ten epochs on one half of the digits, in batches of 32."""
+SHARED_STEPS = 53 * math.ceil(1437 / 2 / 32)
+"""Of so many epochs on one half of the digits, in batches of 32, as make 1,200."""
 
 
 @pytest.mark.parametrize(

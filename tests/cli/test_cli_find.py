@@ -50,7 +50,7 @@ def test_flags_of_the_stages_reach_them(tmp_path: Path) -> None:
     [
         (("--max-steps", "2"), "goes on when it is called again"),
         (("--target-params", "100k"), "one target"),
-        (("--minutes", "3"), "minutes, or a length of the search"),
+        (("--minutes", "3"), "minutes, or lengths of search and training"),
         (("--space", "timy"), "a known space"),
         (("--join-at", "0.3"), "--join-at"),
         (("--to", "tflite"), "a known format"),

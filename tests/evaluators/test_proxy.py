@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import helpers_run as h
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import fpnas
 from fpnas.data import EpochOrder, TensorData, stratified_split
+from fpnas.data.augment import flipped, padded_crop
 from fpnas.elastic import Linear
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator
@@ -34,7 +36,7 @@ def some(evaluator: ProxyEvaluator) -> Tensor:
     return codes_of(evaluator, (0,) * count, (1,) * count, (1, 0) * (count // 2) + (1,) * (count % 2))
 
 
-def by_hand(evaluator: ProxyEvaluator, code: Tensor, steps: int = 6, lr: float = 0.1) -> float:
+def by_hand(evaluator: ProxyEvaluator, code: Tensor, augment: bool = False, steps: int = 6, lr: float = 0.1) -> float:
     """The same training with torch alone."""
     data, space = h.made_up(), evaluator.space
     train, val = stratified_split(data.train.labels, 0.2, 0)
@@ -47,7 +49,11 @@ def by_hand(evaluator: ProxyEvaluator, code: Tensor, steps: int = 6, lr: float =
             lr * min(1, 10 * (step + 1) / steps) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         )
         chosen = train[order.batch(step)]
-        logits = network(data.normalize(data.train.inputs[chosen]))
+        images = data.train.inputs[chosen]
+        if augment:
+            stream = generator(0, "proxy", "augment", step, 0)
+            images = flipped(padded_crop(images, stream), stream)
+        logits = network(data.normalize(images))
         rule.zero_grad()
         F.cross_entropy(logits, data.train.labels[chosen], label_smoothing=0.05).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -64,6 +70,17 @@ def test_a_score_is_that_of_a_training_from_scratch() -> None:
     expected = [by_hand(evaluator, code) for code in codes]
     assert evaluator.score(codes).tolist() == pytest.approx(expected, rel=1e-5)
     assert len(set(expected)) == 3
+
+
+def test_crops_and_mirror_images_are_for_training_alone() -> None:
+    evaluator = judge(crop="pad", flip=True)
+    codes = some(evaluator)
+    expected = [by_hand(evaluator, code, augment=True) for code in codes]
+    assert evaluator.score(codes).tolist() == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(judge().score(codes).tolist(), rel=1e-3)
+    settings = evaluator.settings()
+    assert (settings["crop"], settings["flip"]) == ("pad", True)
+    assert settings.keys() - judge().settings().keys() == {"crop", "flip"}, "without them a run is the one it was"
 
 
 def test_an_architecture_has_one_score_whatever_it_is_looked_at_with() -> None:
@@ -102,10 +119,23 @@ def test_other_data_than_images_are_taken_as_they_are() -> None:
     assert bool(found.isfinite().all())
     with pytest.raises(InputError, match="images, for an image size"):
         ProxyEvaluator(net, data, image_size=16)
+    with pytest.raises(InputError, match="images, for crop and flip"):
+        ProxyEvaluator(net, data, flip=True)
 
 
 def test_one_that_diverges_has_a_likelihood_of_0() -> None:
     assert judge(lr=1e30, steps=3).score(some(judge())[:1]).tolist() == [-math.inf]
+
+
+def test_the_one_image_of_a_class_is_learnt_from() -> None:
+    data = h.made_up()
+    alone = (data.train.labels == 3).nonzero()[0, 0]
+    kept = torch.cat([(data.train.labels != 3).nonzero()[:, 0], alone[None]]).sort().values
+    few = replace(data, train=data.train.subset(kept))
+    for metric in ("accuracy", "balanced_accuracy"):
+        evaluator = ProxyEvaluator(h.small_supernet(), few, batch_size=12, steps=2, lr=0.1, metric=metric)
+        assert kept[evaluator._train].tolist().count(int(alone)) == 1
+        assert bool(evaluator.score(some(evaluator)).isfinite().all())
 
 
 def search(**options: Any) -> fpnas.Search:
@@ -142,6 +172,7 @@ def test_a_resumed_search_equals_an_unbroken_one(at: int) -> None:
     [
         ({"batch_size": 1}, "a batch size of 2"),
         ({"steps": 0}, "1 step or more"),
+        ({"crop": "resized"}, "a known crop of short trainings"),
         ({"lr": 0.0}, "a learning rate above 0"),
         ({"held_back": 1.5}, "a fraction between 0 and 1"),
     ],

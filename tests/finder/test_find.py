@@ -17,7 +17,7 @@ import torch
 import fpnas
 from fpnas import finder
 from fpnas.data import ImageData
-from fpnas.finder import job, pace
+from fpnas.finder import job, pace, stages
 from fpnas.finder.choice import hint, space_for
 from fpnas.finder.pace import Pace, search_within, training_within
 from fpnas.finder.rivals import LEAST, random_one
@@ -47,8 +47,8 @@ def images() -> ImageData:
 
 def found(images: ImageData, out: Path, **options: Any) -> finder.Found:
     given: dict[str, Any] = {"target_flops": TARGET, "space": "small", "search_epochs": 2, "to": "safetensors"}
-    given["recipe"] = fpnas.Recipe(epochs=2, batch_size=16)
-    return fpnas.find(images, out=out, **{**given, "batch_size": 16, **options})
+    given |= {"search_batch_size": 16, "batch_size": 16, "epochs": 2, **options}
+    return fpnas.find(images, out=out, **{name: value for name, value in given.items() if value is not None})
 
 
 def test_it_leaves_a_network_within_the_budget_with_file_card_and_report(images: ImageData, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_it_leaves_a_network_within_the_budget_with_file_card_and_report(images:
     assert [name for name in rows if name in names] == names
     shape = images.input_shape
     for name, row in rows.items():
-        folder = place / job.FOLDERS[name]
+        folder = place / stages.FOLDERS[name]
         judged = fpnas.evaluate(folder, images)
         assert (row.accuracy, row.balanced_accuracy) == (judged.accuracy, judged.balanced_accuracy)
         assert row.accuracy_interval == judged.accuracy_interval
@@ -141,7 +141,7 @@ def test_killed_while_files_are_written_it_ends_in_the_same_files(
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     found(images, whole)
-    for place in ("fpnas.finder.job.written", "fpnas.report.write_report"):
+    for place in ("fpnas.finder.stages.written", "fpnas.report.write_report"):
         with monkeypatch.context() as patch:
             patch.setattr(place, killed)
             with pytest.raises(KeyboardInterrupt):
@@ -180,7 +180,7 @@ def test_within_minutes_lengths_are_chosen_once_and_kept(
     images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "REST_SECONDS", 0.0)
-    options: dict[str, Any] = {"minutes": 0.1, "search_epochs": None}
+    options: dict[str, Any] = {"minutes": 0.1, "search_epochs": None, "epochs": None}
     with pytest.raises(KeyboardInterrupt):
         found(images, tmp_path, **options, callbacks=[Dying("train", 3)])
     decided = h.read(tmp_path / "run.json")["find"]
@@ -188,8 +188,8 @@ def test_within_minutes_lengths_are_chosen_once_and_kept(
     assert decided["minutes"] == 0.1
     assert h.read(tmp_path / "run.json")["settings"]["epochs"] == decided["search_epochs"] >= pace.LEAST_LOOKS
     assert settings["epochs"] >= 1
-    monkeypatch.setattr(job, "search_within", None)  # nothing is chosen again
-    monkeypatch.setattr(job, "training_within", None)
+    monkeypatch.setattr(stages, "search_within", None)  # nothing is chosen again
+    monkeypatch.setattr(stages, "training_within", None)
     found(images, tmp_path, **options)
     assert h.read(tmp_path / "train" / "run.json")["settings"] == settings
     with pytest.raises(fpnas.errors.RunFolderError, match=r"the minutes of the run"):
@@ -199,9 +199,10 @@ def test_within_minutes_lengths_are_chosen_once_and_kept(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"minutes": 1.0}, "minutes, or a length of the search"),
-        ({"minutes": 0.0, "search_epochs": None}, "minutes above 0"),
-        ({"minutes": 0.0001, "search_epochs": None}, "at least"),
+        ({"minutes": 1.0, "epochs": None}, "minutes, or lengths of search and training"),
+        ({"minutes": 1.0, "search_epochs": None}, "minutes, or lengths of search and training"),
+        ({"minutes": 0.0, "search_epochs": None, "epochs": None}, "minutes above 0"),
+        ({"minutes": 0.0001, "search_epochs": None, "epochs": None}, "at least"),
         ({"target_params": 1e5}, "one target"),
         ({"target_flops": 1.0}, "a target of at least"),
     ],
@@ -253,7 +254,7 @@ def test_the_job_chooses_a_space_and_keeps_it(
 ) -> None:
     monkeypatch.setattr(job, "space_for", lambda *_: ("small", "small ones suit"))
     found(images, tmp_path, space="auto")
-    assert "space small: small ones suit" in capsys.readouterr().err
+    assert "space: small, small ones suit" in capsys.readouterr().err
     monkeypatch.setattr(job, "space_for", lambda *_: ("tiny", "another version of fpnas thinks otherwise"))
     found(images, tmp_path, space="auto")
     assert read_arch(tmp_path).space == "small"

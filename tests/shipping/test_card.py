@@ -116,3 +116,21 @@ def test_little_is_needed() -> None:
     card = model_card(known)
     assert "As measured" not in card
     assert "after training" not in card
+
+
+def test_a_card_of_a_thousand_classes_stays_readable() -> None:
+    names = [f"class {number}" for number in range(1000)]
+    training = {
+        "accuracy": 50.0,
+        "per_class": [{"name": name, "num_images": 3, "recall": 50.0} for name in names],
+        "data_classes": names,
+        "class_weights": dict.fromkeys(names, 2.0),
+        "data_mean": [0.5],
+    }
+    card = model_card({**facts("plain"), "classes": names, "training": training})
+    assert max(map(len, card.splitlines())) < 500
+    assert "data_classes of 1000 values, class\\_weights of 1000 values, data\\_mean" in card.replace(
+        "data\\_classes", "data_classes"
+    )
+    assert "class 19, and 980 more (beside the file)" in card
+    assert "lowest recalls, of 1000 classes" in card

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from fpnas.data.augment import flipped, padded_crop
 from fpnas.errors import InputError
 from fpnas.streams import generator
 from fpnas.train import Recipe
-from fpnas.train.augment import Augmentation, flipped, padded_crop
+from fpnas.train.augment import Augmentation
 
 
 def images_of(count: int = 40, channels: int = 3, size: int = 16, seed: int = 0) -> Tensor:
@@ -26,15 +27,15 @@ def augmented(recipe: Recipe, images: Tensor, *keys: int) -> Tensor:
 
 def test_a_crop_is_a_shift_with_black_coming_in() -> None:
     """For each image the one shift that explains it is found by trying all; all 25 shifts come up about as often."""
-    images = images_of(300, channels=1, size=6)
-    cropped = padded_crop(images, 2, generator(3))
+    images = images_of(300, channels=1, size=16)
+    cropped = padded_crop(images, generator(3))
     seen: dict[tuple[int, int], int] = {}
     for image, found in zip(images[:, 0].tolist(), cropped[:, 0].tolist(), strict=True):
         shifts = []
         for down in range(-2, 3):
             for right in range(-2, 3):
-                rows, columns = (range(shift, shift + 6) for shift in (down, right))
-                if found == [[image[r][c] if {r, c} <= set(range(6)) else 0 for c in columns] for r in rows]:
+                rows, columns = (range(shift, shift + 16) for shift in (down, right))
+                if found == [[image[r][c] if {r, c} <= set(range(16)) else 0 for c in columns] for r in rows]:
                     shifts.append((down, right))
         assert len(shifts) == 1
         seen[shifts[0]] = seen.get(shifts[0], 0) + 1

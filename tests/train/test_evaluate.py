@@ -82,6 +82,7 @@ def test_every_number_is_scikit_learns(images: list[int], bias: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes that are predicted and have no images
         assert found.balanced_accuracy == pytest.approx(100 * metrics.balanced_accuracy_score(true, taken))
+        assert found.macro_f1 == pytest.approx(100 * metrics.f1_score(true, taken, average="macro"))
     numbers = list(range(len(images)))
     matrix = metrics.confusion_matrix(true, taken, labels=numbers)
     assert torch.equal(found.confusion, torch.from_numpy(matrix))

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +172,19 @@ def test_the_command_line_under_torchrun(tmp_path: Path, capsys: pytest.CaptureF
     assert len(h.json_lines(tmp_path / "out" / "metrics.jsonl")) == 3
     assert main(arguments) == 2
     assert "ranks 1 where the run in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rank", "said"), [(None, True), ("0", True), ("1", False)])
+def test_of_torchruns_ranks_the_first_alone_warns(
+    rank: str | None, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also before they have met: images are read, and warned of, by each."""
+    if rank is not None:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("RANK", rank)
+    with warnings.catch_warnings(), monkeypatch.context() as patch:
+        warnings.simplefilter("always")
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
+        main(["spaces", "--json"])
+        warnings.warn("2 of 5 held-out images are nearly equal", stacklevel=1)
+    assert ("warning: 2 of 5 held-out images" in capsys.readouterr().err) == said

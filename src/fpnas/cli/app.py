@@ -5,6 +5,7 @@ Exit codes: 0 done; 2 bad input, one line on stderr; 130 on Ctrl-C and 143 on SI
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -85,4 +86,7 @@ def _refuse(message: str) -> int:
 
 def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
     del category, filename
+    # Each of torchrun's ranks reads the same data and flags, also before the ranks know of each other.
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
+        return
     print(f"warning: {message}", file=sys.stderr)

@@ -43,6 +43,7 @@ def evaluate(
     )
     balanced, interval = percent(found.balanced_accuracy), _span(found.balanced_accuracy_interval)
     print(f"balanced accuracy, the mean of the classes' recalls: {balanced}, 95 % interval {interval}")
+    print(f"macro F1, the mean of the classes' F1: {percent(found.macro_f1)}")
     print_table("", ["class", "images", "recall", "95 %", "precision", "95 %", "F1", "mostly taken for"], _rows(found))
     if len(found.classes) > _ALL:
         all_of_them = f"fpnas evaluate {run} --json"

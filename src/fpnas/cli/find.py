@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from fpnas import parallel
+from fpnas.cli.flags import Given
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
-from fpnas.cli.train import RECIPE
+from fpnas.cli.train import RECIPE, read_class_weights
 from fpnas.errors import InputError
+from fpnas.evaluators.proxy import Metric
 from fpnas.finder import Found, Row
 from fpnas.finder import find as find_network
 from fpnas.runner import read_latency_table, trackers_by_name
@@ -62,11 +64,17 @@ def find(
     to: Annotated[
         str | None, typer.Option("--to", help="onnx (the default where it is installed), pt2 or safetensors.")
     ] = None,
+    class_weights: Annotated[
+        str | None, typer.Option("--class-weights", metavar="balanced|FILE", help="Of the training: see fpnas train.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", help="Networks are compared by it: accuracy or balanced_accuracy.")
+    ] = "accuracy",
     as_json: Json = False,
     *,
     space_flags: SpaceFlags,
     method_flags: MethodFlags,
-    recipe: Annotated[Recipe, _OF_TRAINING],
+    recipe: Annotated[Given, Recipe, _OF_TRAINING],
     reading: Images,
     running: Running,
 ) -> None:
@@ -94,17 +102,19 @@ def find(
             method=method,
             method_options=arguments(method, method_flags),
             search_epochs=search_epochs,
-            recipe=recipe,
+            class_weights=None if class_weights is None else read_class_weights(class_weights),
+            metric=cast("Metric", metric),
             minutes=minutes,
             compare=compare,
             to=to,
-            batch_size=search_batch_size,
+            search_batch_size=search_batch_size,
             seed=running.seed,
             device=device,
             precision=precision,
             checkpoint_every=running.checkpoint_every,
             origin=wanted.of_run(),
             callbacks=trackers_by_name(running.log),
+            **recipe,
         )
         if parallel.rank() == 0:
             _say(found, as_json)

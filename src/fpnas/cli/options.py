@@ -34,6 +34,9 @@ ImageSize = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
+BY_DATA = "chosen by the data"
+"""What the help says where a default depends on them."""
+
 _NAMED = 20
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fpnas.runner import Callback, RunInfo
 from fpnas.runner.folder import finite, read_json
 from fpnas.spaces import is_own
 from fpnas.text import by_group, duration, short
@@ -34,6 +35,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+class Chosen(Callback):
+    """Says on stderr, once it is certain that a run begins or goes on, what was chosen by the data."""
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+
+    def on_start(self, run: RunInfo) -> None:
+        """The folder is this run's."""
+        del run
+        print(self._line, file=sys.stderr)
 
 
 def say_found(folder: Path) -> None:

@@ -14,8 +14,8 @@ from fpnas import parallel
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
-from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
-from fpnas.cli.output import print_json, say_found
+from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
+from fpnas.cli.output import Chosen, print_json, say_found
 from fpnas.cli.quantity import parse_targets
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError
@@ -23,6 +23,7 @@ from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
 from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
 from fpnas.runner.folder import read_json
 from fpnas.runner.latency_cache import RUN_TABLE
+from fpnas.runner.suited import length_in_words, length_of_search, seen_as
 from fpnas.search import Search, methods
 from fpnas.search.methods import SHORT
 from fpnas.text import duration, short
@@ -65,10 +66,28 @@ def search(
         typer.Option(
             "--epochs",
             min=1,
-            help=f"Length of the search: looks at K networks each ({SHORT}; 4), or epochs of shared weights (10).",
+            help=f"Length of the search: looks at K networks each ({SHORT}; 4), or epochs of shared weights "
+            "(10, or as many as make 1,200 steps).",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 64,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", show_default=BY_DATA, help="Of short trainings: none or pad, as in `fpnas train`."),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", show_default=BY_DATA, help="Of short trainings: mirror half of the images."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            show_default="accuracy",
+            help="By which short trainings compare networks: accuracy, or balanced_accuracy, to which each class "
+            "counts the same.",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -97,6 +116,11 @@ def search(
     several = any(len(many) > 1 for many in given.values())
     method = method or (SEVERAL if several else SHORT)
     options = arguments(method, method_flags)
+    of_short = {"crop": crop, "flip": flip, "metric": metric}
+    asked = {name: value for name, value in of_short.items() if value is not None}
+    if asked and method != SHORT:
+        flags = " and ".join(f"--{name}" for name in asked)
+        raise InputError(f"--method {SHORT}, for {flags}", method, "leave out what belongs to short trainings")
     if "cost_term" in options and not given:
         raise InputError(
             "a target, for a cost term", "none", "give --target-flops, say, or leave --beta and its kin out"
@@ -119,10 +143,13 @@ def search(
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
         where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
         if method == SHORT:
-            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **where)
+            as_seen, why = seen_as(images, batch_size, **{name: asked[name] for name in asked if name != "metric"})
+            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **{**asked, **as_seen}, **where)
+            chosen = f"{why}; "
         else:
             way = cast("Split", split or "data")
             task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
+            chosen = ""
         budgets: list[Budget] = []
         keep = None
         for flag, values in given.items():
@@ -139,13 +166,15 @@ def search(
                 cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
             budgets = [Budget(cost, target) for target in values]
         budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
-        length = epochs or methods.default_epochs(method)
+        per_epoch = task.steps_per_epoch
+        length = epochs or length_of_search(method, per_epoch)
+        chosen += length_in_words(method, length, per_epoch)
         job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
         reading.warn(images)
         idle = _Idle(budgets)
         if dry_run:
             idle.warn()
-            _say_forecast(job, running.max_steps, as_json)
+            _say_forecast(job, running.max_steps, as_json, chosen)
             return
         run(
             job,
@@ -153,8 +182,8 @@ def search(
             max_steps=running.max_steps,
             checkpoint_every=running.checkpoint_every,
             keep=keep,
-            facts=wanted.of_run(),
-            callbacks=[*callbacks, idle],
+            facts={**wanted.of_run(), "chosen": chosen},
+            callbacks=[*callbacks, Chosen(chosen), idle],
         )
         if parallel.rank() == 0:
             say_found(out)
@@ -192,7 +221,7 @@ def _warn_of_largest(out: Path, cost: Flops) -> None:
         warnings.warn_explicit(f"{line}; give --target-flops, say", UserWarning, "command line", 1)
 
 
-def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
+def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str) -> None:
     """What the search would take, on stdout; nothing is written."""
     found = forecast(job, max_steps)
     if parallel.rank() != 0:
@@ -201,8 +230,9 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
     if as_json:
         settings = job.settings()
         facts = {"space": settings["space"], "method": job.method, "size": space.size, "device": settings["device"]}
-        print_json({**facts, **asdict(found)})
+        print_json({**facts, "chosen": chosen, **asdict(found)})
         return
+    print(chosen)
     entropy = f"entropy {found.entropy:.2f} nats"
     print(f"{space.size:.4g} architectures; alpha begins to learn from K0 = {found.k0} of them ({entropy})")
     per_step = f"{found.seconds_per_step:.3g} s a step at K0"

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from fpnas import parallel
-from fpnas.cli.options import DataOfRun, Images, Running, ranks, set_up
+from fpnas.cli.flags import Given
+from fpnas.cli.options import BY_DATA, DataOfRun, Images, Running, ranks, set_up
+from fpnas.cli.output import Chosen
 from fpnas.errors import InputError
 from fpnas.runner import read_arch, run, trackers_by_name
 from fpnas.runner.files import home_of
@@ -16,11 +18,14 @@ from fpnas.runner.folder import read_json
 from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of, whole_network
 from fpnas.spaces import Model, named_model
 from fpnas.text import duration, percent, short
-from fpnas.train import ClassWeights, Recipe, Training
+from fpnas.train import ClassWeights, Recipe, Training, recipe_for
 from fpnas.train.recipe import LR_PRETRAINED
+from fpnas.train.suited import MOST_EPOCHS
 
 RECIPE: dict[str, Any] = {
-    "epochs": typer.Option(min=1, help="Length of the training."),
+    "epochs": typer.Option(
+        min=1, show_default="30, or as many as make 2,000 steps", help="Length of the training; 300 at most by default."
+    ),
     "batch_size": typer.Option(min=2, help="Images a step."),
     "teacher_weight": typer.Option(help="The teacher's share of the loss, 0 to 1."),
     "teacher_temperature": typer.Option(
@@ -38,10 +43,10 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": typer.Option(help="The same in epochs, instead of --warmup."),
     "label_smoothing": typer.Option(help="Share of the label that is spread over all classes."),
     "ema": typer.Option(help="Decay of averaged weights, such as 0.999; 0: none."),
-    "crop": typer.Option(help="none, pad, or resized (needs kornia)."),
+    "crop": typer.Option(show_default=BY_DATA, help="none, pad, or resized (needs kornia)."),
     "crop_area": typer.Option(help="Least share of the image that --crop resized leaves."),
-    "flip": typer.Option(help="Mirror half of the images: for photographs, not for digits."),
-    "randaugment": typer.Option(help="Magnitude, 1 to 29 (needs kornia); 0: none."),
+    "flip": typer.Option(show_default=BY_DATA, help="Mirror half of the images: for photographs, not for digits."),
+    "randaugment": typer.Option(show_default=BY_DATA, help="Magnitude, 1 to 29 (needs kornia); 0: none."),
     "random_erasing": typer.Option(help="Share of images with a part erased (needs kornia)."),
     "mixup": typer.Option(help="Alpha, such as 0.2; 0: none."),
     "cutmix": typer.Option(help="Alpha, such as 1; 0: none."),
@@ -97,13 +102,14 @@ def train(
         ),
     ] = None,
     *,
-    recipe: Annotated[Recipe, RECIPE],
+    recipe: Annotated[Given, Recipe, RECIPE],
     images: Images,
     running: Running,
 ) -> None:
     """Train a found architecture, or a whole network, and judge it on held-out images; ranks of torchrun share it."""
     device, precision = set_up(running.threads, running.device, running.precision)
     callbacks = trackers_by_name(running.log)
+    Recipe().with_fields({"epochs": MOST_EPOCHS, **recipe})  # what is out of range is refused before images are read
     if arch is None:
         source, folder = _whole(from_model, weights, data, out, inherit)
         size = source.image_size if images.image_size is None else images.image_size
@@ -122,7 +128,8 @@ def train(
         inherit = begins_with_weights(record, home) if inherit is None else inherit
         pretrained = inherit and record.pretrained
         network = network_of(record, home, loaded, inherit=inherit, seed=running.seed)
-    resolved = recipe.for_pretrained() if pretrained else recipe
+    suited = recipe_for(loaded, **recipe)
+    resolved = suited.recipe.for_pretrained() if pretrained else suited.recipe
     taught = teacher_of(teacher, network, loaded, teacher_weights)
     with ranks(device, running.rank_timeout):
         job = Training(
@@ -137,7 +144,7 @@ def train(
             precision=precision,
         )
         images.warn(loaded)
-        if resolved != recipe and parallel.rank() == 0:
+        if resolved != suited.recipe and parallel.rank() == 0:
             print(f"the weights were trained before: learning rate {resolved.max_lr:g}; --lr sets another")
         found = run(
             job,
@@ -145,8 +152,8 @@ def train(
             max_steps=running.max_steps,
             checkpoint_every=running.checkpoint_every,
             settings=None if weights in (None, "none") else {"weights": str(Path(weights).resolve())},
-            facts=wanted.of_run(),
-            callbacks=callbacks,
+            facts={**wanted.of_run(), "chosen": suited.reason},
+            callbacks=[*callbacks, Chosen(suited.reason)],
         )
         if parallel.rank() > 0:
             return

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,14 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from fpnas import parallel
-from fpnas.data import Batches, Data, EpochOrder, ImageData, LabelledSet, stratified_split
+from fpnas.data import Data, EpochOrder, stratified_split
 from fpnas.elastic import Supernet, initialise
-from fpnas.errors import InputError
+from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.fit import check_classes
+from fpnas.evaluators.loss import Loss, Metric, balanced_weights, loss_name, mean_loss, summed_loss
 from fpnas.evaluators.of_supernet import OfSupernet
+from fpnas.evaluators.proxy_images import Crop, ProxyImages
 from fpnas.evaluators.ranks import sum_over_ranks
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.streams import as_global, generator
@@ -44,12 +46,6 @@ LR = 0.4
 
 LR_INHERITED = 0.08
 """For weights that were trained before: the best of 0.005, 0.02 and 0.08 (docs/pretrained.md)."""
-
-SHRUNK = 1 / 2
-"""To what share of its side an image is shrunk."""
-
-LEAST_SIZE = 16
-"""Pixels a side below which images aren't shrunk."""
 
 _AT_ONCE = 500
 
@@ -71,8 +67,13 @@ class ProxyEvaluator(OfSupernet):
     Args:
         supernet: whose space it is; its own weights stay as they are.
         data: what it has for training is cut, class by class, into images to train on and images to judge by.
-        image_size: that networks are trained at; by default `SHRUNK` of the data's, the next multiple of 4, but at
-            least `LEAST_SIZE` and what the space takes. Other data than images stay as they are.
+        image_size: that networks are trained at; by default half of the data's, the next multiple of 4, but at least 16
+            and what the space takes. Other data than images stay as they are.
+        crop: "pad": of each image a window, shifted by up to an eighth, as a training's recipe has it; or "none".
+        flip: mirror half of the images.
+        loss: of your own, to learn and to judge by instead of the cross entropy: a function of logits (n, classes) and
+            labels (n,) whose value is a mean over the images, or (n,). It stands in the settings by its name.
+        metric: "balanced_accuracy": each class counts the same in a score, whatever its number of images.
         inherit: whether trainings start from the supernet's weights; by default where these are `pretrained`.
         steps: of a training; by default one epoch, at least `STEPS`.
         batch_size: images of a step.
@@ -104,6 +105,10 @@ class ProxyEvaluator(OfSupernet):
         data: Data,
         *,
         image_size: int | None = None,
+        crop: Crop = "none",
+        flip: bool = False,
+        loss: Loss | None = None,
+        metric: Metric = "accuracy",
         inherit: bool | None = None,
         steps: int | None = None,
         batch_size: int = BATCH_SIZE,
@@ -125,14 +130,16 @@ class ProxyEvaluator(OfSupernet):
         lr = (LR_INHERITED if self.inherit else LR) * batch_size / BATCH_SIZE if lr is None else lr
         if not (math.isfinite(lr) and lr > 0):
             raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
-        self.image_size = _size(supernet, data, image_size)
+        self._images = ProxyImages(supernet, self.data, image_size, crop, flip, device)
+        self.image_size = self._images.size
+        if metric not in get_args(Metric):
+            raise unknown_name("metric of short trainings", str(metric), get_args(Metric))
+        self.loss, self.metric = loss, metric
         self.batch_size, self.lr, self.weight_decay = batch_size, lr, weight_decay
         self.label_smoothing, self.clip, self.held_back, self.seed = label_smoothing, clip, held_back, seed
         train, val = stratified_split(data.train.labels, held_back, seed, data.train.groups)
-        small: LabelledSet = data.train
-        if isinstance(data, ImageData) and self.image_size is not None:
-            small = data.train.resized(self.image_size)
-        self._batches, self._train, self._val = Batches(small, device), train, val
+        self._train, self._val = train, val
+        self._weights = balanced_weights(data.train.labels[val], data.num_classes) if metric != "accuracy" else None
         self._order = EpochOrder(len(train), batch_size, seed, "proxy")
         least = parallel.world_size() * 2
         if self._order.n // self._order.steps_per_epoch < least:
@@ -142,7 +149,7 @@ class ProxyEvaluator(OfSupernet):
         self._runs: list[_Run] = []
         self._step = 0
         self._scores: dict[tuple[int, ...], float] = {}
-        check_classes(supernet, data, self._batch(self._order.batch(0)[:2])[0].cpu())
+        check_classes(supernet, data, self._images.at(train[self._order.batch(0)[:2]])[0].cpu())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -194,7 +201,8 @@ class ProxyEvaluator(OfSupernet):
             return Learned(None)
         chosen = self._order.batch(self._step)
         own = parallel.share(chosen)
-        images, labels = self._batch(own)
+        changes = generator(self.seed, "proxy", "augment", self._step, parallel.rank())
+        images, labels = self._images.at(self._train[own], changes)
         done = (self._step + 1) / self.steps_per_look
         rate = self.lr * min(1.0, 10 * done) * (1 + math.cos(math.pi * (done - 1 / self.steps_per_look))) / 2
         losses: list[Tensor] = []
@@ -204,8 +212,7 @@ class ProxyEvaluator(OfSupernet):
             # Dropout of one's own networks draws from torch's global state.
             with as_global(generator(self.seed, "proxy", self._step), self.device), self._autocast():
                 logits = run.network(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-            loss = loss * (len(own) / len(chosen))
+            loss = mean_loss(self.loss, logits.float(), labels, self.label_smoothing) * (len(own) / len(chosen))
             run.optimizer.zero_grad()
             loss.backward()
             parameters = [p for p in run.network.parameters() if p.grad is not None]
@@ -217,26 +224,22 @@ class ProxyEvaluator(OfSupernet):
         self._step += 1
         return Learned(float(parallel.all_reduce_sum(torch.stack(losses).mean())))
 
-    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = self._batches.at(self._train[chosen])
-        return self.data.normalize(images), labels
-
     @torch.no_grad()
     def _loglik(self, network: nn.Module) -> float:
         network.eval()
         loss = 0.0
         for part in self._val.split(_AT_ONCE):
-            images, labels = self._batches.at(part)
+            images, labels = self._images.at(part)
             with self._autocast():
-                logits = network(self.data.normalize(images))
-            loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
+                logits = network(images)
+            loss += summed_loss(self.loss, logits.float(), labels, self._weights)
         return -loss if math.isfinite(loss) else -math.inf
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
         """Trains the largest network on the first batch; see `rehearsal.rehearse`."""
         del mixed
         network = self._fresh(tuple(self._costs[0].table.extreme(-1)[1])).network
-        images, labels = self._batch(self._order.batch(0))
+        images, labels = self._images.at(self._train[self._order.batch(0)])
 
         def loss_of(num: int) -> Tensor:
             return F.cross_entropy(network(images[:num].clone()), labels[:num].clone())
@@ -250,6 +253,9 @@ class ProxyEvaluator(OfSupernet):
             "judge": "proxy",
             "proxy_size": self.image_size,
             "proxy_steps": self.steps_per_look,
+            **self._images.settings(),
+            **({} if self.loss is None else {"loss": loss_name(self.loss)}),
+            **({} if self.metric == "accuracy" else {"metric": self.metric}),
             **({"inherit": True} if self.inherit else {}),
             "batch_size": self.batch_size,
             "lr": self.lr,
@@ -285,16 +291,3 @@ class ProxyEvaluator(OfSupernet):
             run.network.load_state_dict(weights)
             run.optimizer.load_state_dict(momentum)
             self._runs.append(run)
-
-
-def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
-    """Pixels a side that networks are trained at; None where the data are no images."""
-    own = data.describe().get("image_size")
-    if own is None:
-        if asked is not None:
-            raise InputError("images, for an image size", f"examples of shape {data.input_shape}", "leave it out")
-        return None
-    least, most = supernet.image_sizes or (1, own)
-    if asked is not None and not least <= asked <= most:
-        raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
-    return asked if asked is not None else min(own, max(4 * math.ceil(SHRUNK * own / 4), LEAST_SIZE, least))

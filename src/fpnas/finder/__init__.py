@@ -1,6 +1,7 @@
 """`find`: from images and a budget to a file that can be deployed, in one job."""
 
-from fpnas.finder.job import Found, find
+from fpnas.finder.job import find
 from fpnas.finder.rows import Row
+from fpnas.finder.stages import Found
 
 __all__ = ["Found", "Row", "find"]

@@ -7,68 +7,26 @@ within so many minutes, is in its run.json as "find"; how long the training is, 
 
 from __future__ import annotations
 
-import json
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fpnas import parallel
-from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
+from fpnas.cost import LatencyTable
 from fpnas.data import ImageData
-from fpnas.distribution import ArchDistribution
-from fpnas.elastic import Supernet
 from fpnas.errors import InputError, RunFolderError
-from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
-from fpnas.finder.choice import hint, space_for
-from fpnas.finder.pace import SEARCH_SHARE, Pace, pace_of, search_within, training_within
-from fpnas.finder.progress import Stages
-from fpnas.finder.rivals import random_one, ready_made
-from fpnas.finder.rows import Row, format_here, written
-from fpnas.runner import ArchRecord, Callback, forecast, latency_table, read_arch, read_latency_table, run
+from fpnas.evaluators.proxy import Metric
+from fpnas.finder.choice import space_for
+from fpnas.finder.progress import Display
+from fpnas.finder.rows import format_here
+from fpnas.finder.stages import COMPARED, FOUND, Found, Make, Stages
+from fpnas.runner import Callback, read_arch
 from fpnas.runner.data_record import DataRecord
-from fpnas.runner.folder import finite, read_json, write_whole
-from fpnas.runner.latency_cache import RUN_TABLE
-from fpnas.runner.of_run import begins_with_weights, network_of
-from fpnas.search import Search, methods
-from fpnas.search.within import Within
-from fpnas.space import Arch
+from fpnas.runner.folder import read_json
+from fpnas.search import methods
 from fpnas.spaces import by_name
-from fpnas.streams import generator
-from fpnas.train import Accuracy, Recipe, Training, from_scratch
-
-Make = Callable[..., Supernet]
-FOUND, RANDOM, READY_MADE = "network found", "random network", "ready-made network"
-FOLDERS = {FOUND: "train", RANDOM: "compare/random", READY_MADE: "compare/ready-made"}
-"""Of the trainings, in that of the job."""
-TABLE = "find.json"
-"""What is left of the table, in the job's folder."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a job found.
-
-    Args:
-        arch: the architecture.
-        accuracy: of its trained network on the held-out images.
-        rows: the table: the network found, then what it was compared with.
-        file: the exported network.
-        card: its model card.
-        report: the page.
-    """
-
-    arch: Arch
-    accuracy: Accuracy
-    rows: tuple[Row, ...]
-    file: Path
-    card: Path
-    report: Path
+from fpnas.train import ClassWeights, Recipe, Suited, recipe_for
 
 
 def find(
@@ -82,11 +40,13 @@ def find(
     method: str = methods.SHORT,
     method_options: Mapping[str, Any] | None = None,
     search_epochs: int | None = None,
-    recipe: Recipe | None = None,
     minutes: float | None = None,
     compare: bool = False,
     to: str | None = None,
-    batch_size: int = 64,
+    recipe: Recipe | None = None,
+    class_weights: ClassWeights | None = None,
+    metric: Metric = "accuracy",
+    search_batch_size: int = 64,
     latency: LatencyTable | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -94,6 +54,7 @@ def find(
     checkpoint_every: int = 100,
     origin: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    **fields: Any,
 ) -> Found:
     """Finds a network for images and a budget, trains it, and writes it as a file, with a model card and a report.
 
@@ -110,12 +71,14 @@ def find(
         method: of the search, by its name in `methods.METHODS`.
         method_options: arguments of that method.
         search_epochs: length of the search: looks at K networks each, or epochs of shared weights.
-        recipe: of the training; with `minutes` its number of epochs is replaced.
         minutes: for all of it but what `compare` adds. The lengths of search and training follow from the pace of this
             machine, measured at the start of each.
         compare: also trains a random network of the same cost and a ready-made one, as long as the one found.
         to: "onnx", "pt2" or "safetensors"; by default the first where its packages are installed, else the last.
-        batch_size: of the search.
+        recipe: of the training; by default what of its fields isn't given suits the data (`train.recipe_for`).
+        class_weights: of the training, see `Training`.
+        metric: that networks are compared by, see `ProxyEvaluator`; of the default method.
+        search_batch_size: images a step of the search.
         latency: another device's table, for `target_ms`.
         seed: of everything random.
         device: "cpu" or "cuda".
@@ -123,6 +86,7 @@ def find(
         checkpoint_every: steps between checkpoints.
         origin: what run.json says of images that were loaded, see `DataRecord.of_run`.
         callbacks: hear of each step of the search and of the training.
+        fields: of the recipe, such as `lr` and `batch_size`; `crop` and `flip` hold for short trainings as well.
 
     Raises:
         InputError: a target that can't be met, too few minutes, or arguments that don't go together.
@@ -136,13 +100,13 @@ def find(
     begun = time.perf_counter()
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError("minutes above 0", f"{minutes:g}", "correct them")
-    if minutes is not None and search_epochs is not None:
-        raise InputError("minutes, or a length of the search", "both", "leave one of them out")
-    place, recipe, to = Path(out), recipe or Recipe(), format_here(to)
+    if minutes is not None and (search_epochs is not None or "epochs" in fields or recipe is not None):
+        raise InputError("minutes, or lengths of search and training", "both", "leave one of them out")
+    place, to = Path(out), format_here(to)
     known = _known(place, minutes)
     images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data)
     make, why = _space(known.get("space", space) if space == "auto" else space, images, target_flops)
-    job = _Job(
+    job = Stages(
         place=place,
         images=images,
         origin=origin,
@@ -151,181 +115,26 @@ def find(
         latency=latency,
         method=method,
         options=dict(method_options or {}),
-        batch_size=batch_size,
+        batch_size=search_batch_size,
         where={"seed": seed, "device": device, "precision": precision},
+        metric=metric,
+        class_weights=class_weights,
+        suited=Suited(recipe.with_fields(fields), "") if recipe is not None else _recipe(images, minutes, fields),
+        as_given={name: fields[name] for name in ("crop", "flip") if name in fields},
         running={"checkpoint_every": checkpoint_every, "callbacks": callbacks},
-        stages=Stages(["search", FOUND, *((RANDOM, READY_MADE) if compare else ())]),
+        display=Display(["search", FOUND, *(COMPARED if compare else ())]),
     )
-    job.say(why)
     length = job.length_of_search(known, search_epochs, minutes)
-    job.expect(recipe, minutes)
+    job.say(why, length)
+    job.expect(minutes)
     job.search(length, minutes)
     record = read_arch(place)
     if minutes is not None:
-        recipe = replace(recipe, epochs=job.epochs(record, recipe, minutes, time.perf_counter() - begun))
-    accuracy = job.train(FOUND, record, recipe)
+        job.fit_training(record, minutes, time.perf_counter() - begun)
+    accuracy = job.train(FOUND, record)
     if compare:
-        job.train_rivals(record, recipe)
+        job.train_rivals(record)
     return job.files(accuracy, to)
-
-
-@dataclass
-class _Job:
-    """The stages of a job; `find` puts them in order."""
-
-    place: Path
-    images: ImageData
-    origin: dict[str, Any]
-    make: Make
-    target: tuple[str, float] | None
-    latency: LatencyTable | None
-    method: str
-    options: dict[str, Any]
-    batch_size: int
-    where: dict[str, Any]
-    running: dict[str, Any]
-    stages: Stages
-
-    @property
-    def short(self) -> bool:
-        """Whether networks are judged by short trainings."""
-        return self.method == methods.SHORT
-
-    @cached_property
-    def supernet(self) -> Supernet:
-        """The space, for these images."""
-        images = self.images
-        size = images.image_size
-        seed = self.where["seed"]
-        return self.make(num_classes=images.num_classes, in_channels=images.in_channels, image_size=size, seed=seed)
-
-    @cached_property
-    def budget(self) -> Budget | None:
-        """What a network may cost."""
-        if self.target is None:
-            return None
-        kind, most = self.target
-        shape = self.images.input_shape
-        cost: CostModel
-        if kind == "ms":
-            table = self._table() if parallel.rank() == 0 else None  # one rank's clock for all
-            cost = Latency(self.supernet, shape, cast("LatencyTable", parallel.broadcast(table)))
-        else:
-            cost = (Flops if kind == "flops" else Params)(self.supernet, shape)
-        return Budget(cost, most)
-
-    def _table(self) -> LatencyTable:
-        kept = self.place / RUN_TABLE
-        if self.latency is None and kept.is_file():
-            return read_latency_table(kept)
-        return self.latency or latency_table(self.supernet, self.images.input_shape, device=self.where["device"])
-
-    def searching(self, epochs: int, steps: int | None, *, thrown_away: bool = False) -> Search:
-        """A search of that length, `steps` of each short training."""
-        supernet = deepcopy(self.supernet) if thrown_away else self.supernet
-        given: dict[str, Any] = {"batch_size": self.batch_size, **self.where}
-        if self.short:
-            judge = ProxyEvaluator(supernet, self.images, steps=steps, **given)
-        else:
-            judge = SupernetEvaluator(supernet, self.images, **given)
-        make = methods.METHODS[self.method]
-        return make(judge, self.budget, epochs=epochs, seed=self.where["seed"], **self.options)
-
-    def say(self, why: str | None) -> None:
-        """Which space it is, and what would help more."""
-        if why is not None:
-            self.stages.say(f"space {self.supernet.name}: {why}")
-        advice = hint(self.images, self.supernet.pretrained)
-        if advice is not None:
-            self.stages.say(advice)
-
-    def length_of_search(
-        self, known: Mapping[str, Any], epochs: int | None, minutes: float | None
-    ) -> tuple[int, int | None]:
-        """Epochs and steps: those of the run that goes on, those that fit into the minutes, or what was asked for."""
-        if known:
-            return known["search_epochs"], known["steps"]
-        if minutes is None:
-            return epochs or methods.default_epochs(self.method), None
-        told = forecast(self.searching(1, None, thrown_away=True))
-        length = search_within(minutes, told.seconds, short=self.short)
-        return parallel.broadcast(length)
-
-    def expect(self, recipe: Recipe, minutes: float | None) -> None:
-        """What the trainings will take, for the display."""
-        if minutes is not None:
-            seconds = 60 * minutes * (1 - SEARCH_SHARE)
-        else:
-            space, draws = self.supernet.space, generator(self.where["seed"], "likely")
-            code = Within().near(ArchDistribution(space), self.budget, 1, draws)[0]
-            network = from_scratch(self.supernet, space.decode(code.tolist()), self.where["seed"])
-            seconds = recipe.epochs * self._pace(network, recipe).epoch
-        self.stages.expect(seconds)
-
-    def _pace(self, network: Any, recipe: Recipe) -> Pace:
-        return pace_of(Training(network, self.images, recipe=recipe, **self.where), self.images)
-
-    def search(self, length: tuple[int, int | None], minutes: float | None) -> None:
-        """Runs the search, which leaves arch.json."""
-        epochs, steps = length
-        decided = {"minutes": minutes, "space": self.supernet.name, "search_epochs": epochs, "steps": steps}
-        cost = None if self.budget is None else self.budget.cost
-        run(
-            self.searching(epochs, steps),
-            self.place,
-            facts={**self.origin, "find": decided},
-            keep={RUN_TABLE: cost.used.to_json()} if isinstance(cost, Latency) else None,
-            progress=self.stages.begin("search"),
-            **self.running,
-        )
-
-    def epochs(self, record: ArchRecord, recipe: Recipe, minutes: float, spent: float) -> int:
-        """Of the training, in what so many seconds leave of the minutes; of one that goes on, those it began with."""
-        begun = self.place / FOLDERS[FOUND] / "run.json"
-        if begun.exists():
-            return cast("int", read_json(begun)["settings"]["epochs"])
-        spent = max(spent, read_json(self.place / "result.json")["seconds"])  # an earlier call may have searched
-        return training_within(60 * minutes - spent, self._pace(self._network(record), recipe))
-
-    def train(self, name: str, record: ArchRecord, recipe: Recipe) -> Accuracy:
-        """Trains a network in its folder."""
-        inherit = begins_with_weights(record, self.place)
-        training = Training(self._network(record), self.images, recipe=recipe, inherit=inherit, **self.where)
-        training.origin = self.origin
-        return run(training, self.place / FOLDERS[name], progress=self.stages.begin(name), **self.running)
-
-    def _network(self, record: ArchRecord) -> Any:
-        inherit = begins_with_weights(record, self.place)
-        return network_of(record, self.place, self.images, inherit=inherit, seed=self.where["seed"])
-
-    def train_rivals(self, record: ArchRecord, recipe: Recipe) -> None:
-        """Trains what the network is compared with; a ready-made one only where there is one."""
-        self.train(RANDOM, random_one(record, self.images, self.where["seed"]), recipe)
-        try:
-            rival = ready_made(record, self.images)
-        except InputError as error:
-            warnings.warn(f"no ready-made network to compare with: {error}", stacklevel=3)
-        else:
-            self.train(READY_MADE, rival, recipe)
-
-    def files(self, accuracy: Accuracy, to: str) -> Found:
-        """The files, the table, the report."""
-        from fpnas.report import write_report  # its template engine isn't loaded for other jobs
-
-        record = read_arch(self.place)
-        if parallel.rank() > 0:
-            return Found(record.arch, accuracy, (), Path(), Path(), Path())
-        rows: list[Row] = []
-        for name, folder in FOLDERS.items():
-            training = self.place / folder
-            if (training / "model.safetensors").exists():
-                written_in = (self.place if name == FOUND else training) / "network"
-                rows.append(written(name, training, written_in, self.images, to))
-        table = {"rows": [row.to_json() for row in rows]}
-        write_whole(self.place / TABLE, (json.dumps(finite(table), indent=2) + "\n").encode())
-        page = write_report([self.place])
-        file = rows[0].file
-        return Found(record.arch, accuracy, tuple(rows), file, file.with_name(file.name + ".md"), page)
 
 
 def _known(place: Path, minutes: float | None) -> dict[str, Any]:
@@ -338,6 +147,14 @@ def _known(place: Path, minutes: float | None) -> dict[str, Any]:
         got = f"{minutes} where the run in {place} has {known.get('minutes')}"
         raise RunFolderError("the minutes of the run that the folder holds", got, "give the same, or another --out")
     return cast("dict[str, Any]", known)
+
+
+def _recipe(images: ImageData, minutes: float | None, fields: Mapping[str, Any]) -> Suited:
+    """What suits the data; within minutes for a usual length, whatever it will be."""
+    if minutes is None:
+        return recipe_for(images, **fields)
+    recipe, reason = recipe_for(images, epochs=Recipe.epochs, **fields)
+    return Suited(recipe, reason.partition(";")[0])
 
 
 def _read(data: str | Path) -> tuple[ImageData, dict[str, Any]]:

@@ -13,8 +13,8 @@ from fpnas.runner import Progress
 from fpnas.runner.progress import LineProgress
 
 
-class Stages:
-    """The stages of a job, in order: a search, then trainings of one length.
+class Display:
+    """Shows the stages of a job, in order: a search, then trainings of one length.
 
     Args:
         names: what each is called.

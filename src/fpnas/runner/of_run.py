@@ -26,7 +26,7 @@ from fpnas.runner.files import (
 from fpnas.spaces import Model, is_file, is_model, named_model
 from fpnas.spaces.heads import num_logits, with_channels
 from fpnas.spaces.models import of_channels
-from fpnas.train import AtSize, Recipe, Renormalized, Training, from_scratch, inherited
+from fpnas.train import AtSize, Recipe, Renormalized, Training, from_scratch, inherited, recipe_for
 
 
 def training_of(
@@ -51,7 +51,8 @@ def training_of(
         inherit: start from the weights that the network had in the search, instead of fresh ones; by default where the
             search began with those of a trained network (`spaces.model`).
         seed: of everything random.
-        recipe: how. Weights that were trained before have a rate of their own by default, see `Recipe.for_pretrained`.
+        recipe: how; by default fields that aren't given suit the data (`train.recipe_for`). Weights that were trained
+            before have a rate of their own by default, see `Recipe.for_pretrained`.
         options: of `Training`: `device`, `precision`, and fields of a recipe, such as `epochs`.
 
     Raises:
@@ -78,7 +79,7 @@ def training_of(
         pretrained = inherit and record.pretrained
         network = network_of(record, home, data, inherit=inherit, seed=seed)
     fields = {name: options.pop(name) for name in Recipe.names() if name in options}
-    recipe = (recipe or Recipe()).with_fields(fields)
+    recipe = recipe_for(data, **fields).recipe if recipe is None else recipe.with_fields(fields)
     recipe = recipe.for_pretrained() if pretrained else recipe
     taught = teacher_of(teacher, network, data, teacher_weights)
     training = Training(network, data, recipe=recipe, teacher=taught, inherit=inherit, seed=seed, **options)

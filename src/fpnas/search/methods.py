@@ -221,8 +221,3 @@ METHODS: dict[str, Callable[..., Search]] = {
 
 SHORT = "fpnas-thompson"
 """The method that the command line takes by default, by short trainings; the others share a supernet's weights."""
-
-
-def default_epochs(method: str) -> int:
-    """The length of a search by default: looks at K networks each by short trainings, or passes over the images."""
-    return 4 if method == SHORT else 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "groups": groups,
         "columns": list(dict.fromkeys(variable for row in groups.values() for variable in row)),
         "training": training,
-        "settings": {k: v for k, v in training.items() if k not in _FIGURES},
+        "settings": {k: _shown(v) for k, v in training.items() if k not in _FIGURES},
         "recalls": lowest_recalls(training.get("per_class")),
         "commands": [command for command in facts.get("commands", []) if command],
         "own": bool(facts.get("space")) and is_own(facts["space"]),
@@ -53,6 +53,12 @@ def lowest_recalls(per_class: Any) -> list[str]:
     rows = [row for row in per_class if isinstance(row, Mapping)] if isinstance(per_class, list) else []
     known = sorted((row for row in rows if isinstance(row.get("recall"), int | float)), key=lambda row: row["recall"])
     return [f"{row.get('name')} {percent(row['recall'], 1)} of {row.get('num_images')}" for row in known[:_CLASSES]]
+
+
+def _shown(value: Any) -> Any:
+    """A setting; of a long one, such as the names of a thousand classes, its length."""
+    long = isinstance(value, Mapping | Sequence) and not isinstance(value, str) and len(value) > 2 * _CLASSES
+    return f"of {len(value)} values" if long else value
 
 
 class _Markdown(str):

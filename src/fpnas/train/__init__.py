@@ -6,6 +6,7 @@ from fpnas.train.evaluate import Accuracy, ClassAccuracy, Mistake, accuracy, eva
 from fpnas.train.loop import Training
 from fpnas.train.network import from_scratch, inherited, recalibrate
 from fpnas.train.recipe import Recipe
+from fpnas.train.suited import Suited, recipe_for
 
 __all__ = [
     "Accuracy",
@@ -15,6 +16,7 @@ __all__ = [
     "Mistake",
     "Recipe",
     "Renormalized",
+    "Suited",
     "Teacher",
     "Training",
     "accuracy",
@@ -22,4 +24,5 @@ __all__ = [
     "from_scratch",
     "inherited",
     "recalibrate",
+    "recipe_for",
 ]

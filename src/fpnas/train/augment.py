@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from fpnas.data import Data, ImageData
+from fpnas.data.augment import flipped, padded_crop
 from fpnas.errors import InputError, missing_extra
 from fpnas.streams import as_global
 from fpnas.train.recipe import Recipe
@@ -39,7 +39,7 @@ class Augmentation:
 
     def __init__(self, recipe: Recipe, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape
-        self._crop, self._flip, self._pad = recipe.crop, recipe.flip, max(1, round(height / 8))
+        self._crop, self._flip = recipe.crop, recipe.flip
         self._resized: Callable[[Tensor], Tensor] | None = None
         self._randaugment: Callable[[Tensor], Tensor] | None = None
         self._erase: Callable[[Tensor], Tensor] | None = None
@@ -56,7 +56,7 @@ class Augmentation:
     def __call__(self, images: Tensor, stream: Generator) -> Tensor:
         """(n, C, H, W) uint8 -> the same; new images, drawn from `stream`."""
         if self._crop == "pad":
-            images = padded_crop(images, self._pad, stream)
+            images = padded_crop(images, stream)
         if self._flip:
             images = flipped(images, stream)
         if self._resized is None and self._randaugment is None:
@@ -91,22 +91,6 @@ def augmentation(recipe: Recipe, data: Data) -> Augmentation | None:
         got = f"{', '.join(changed)} for {data.name!r}, whose examples are no images"
         raise InputError("a recipe without augmentation", got, "leave out these fields")
     return None
-
-
-def padded_crop(images: Tensor, pad: int, stream: Generator) -> Tensor:
-    """Each image shifted by up to `pad` pixels along both sides; black comes in from the border."""
-    height, width = images.shape[2:]
-    # Drawn on the CPU, where the stream is; taken from a view of all shifts at once, wherever the images are.
-    corners = torch.randint(2 * pad + 1, (len(images), 2), generator=stream).to(images.device, non_blocking=True)
-    shifts = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
-    return shifts[torch.arange(len(images), device=images.device), :, corners[:, 0], corners[:, 1]]
-
-
-def flipped(images: Tensor, stream: Generator) -> Tensor:
-    """Each image mirrored, left to right, with probability 1/2."""
-    chosen = torch.rand(len(images), generator=stream) < 0.5
-    chosen = chosen.to(images.device, non_blocking=True)
-    return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
 def _randaugment(magnitude: int, channels: int) -> Callable[[Tensor], Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fpnas.data import Data
 from fpnas.errors import InputError, unknown_name
+from fpnas.evaluators.loss import balanced_weights
 
 Balanced = Literal["balanced"]
 ClassWeights = Balanced | Mapping[str, float]
@@ -41,11 +42,10 @@ def weight_tensor(given: ClassWeights, data: Data) -> Tensor:
         >>> [round(float(weight), 3) for weight in weight_tensor("balanced", rows)]
         [0.667, 2.0]
     """
-    counts = torch.bincount(data.train.labels.cpu(), minlength=data.num_classes).double()
     if isinstance(given, str):
         if given not in get_args(Balanced):
             raise unknown_name("kind of class weights", given, get_args(Balanced), ", or give a weight for each class")
-        return torch.where(counts > 0, counts.sum() / (counts.count_nonzero() * counts.clamp(min=1)), 0)
+        return balanced_weights(data.train.labels, data.num_classes)
     for name, value in given.items():
         if name not in data.classes:
             raise unknown_name("class", name, data.classes)
@@ -57,5 +57,6 @@ def weight_tensor(given: ClassWeights, data: Data) -> Tensor:
         names = ", ".join(repr(name) for name in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise InputError(f"a weight for each of {data.num_classes} classes", f"none for {names:.200}{more}", "add it")
+    counts = torch.bincount(data.train.labels.cpu(), minlength=data.num_classes).double()
     weights = torch.tensor([given[name] for name in data.classes], dtype=torch.float64)
     return weights * (counts.sum() / (weights * counts).sum())

@@ -105,6 +105,12 @@ class Accuracy:
         """Wilson's, for as many images as the recalls' variances stand for; see `intervals.of_mean`."""
         return _percent(of_mean(*self._of_classes_with_images()))
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean of the classes' F1, of those that have images or are answered with."""
+        known = [each.f1 for each in self.per_class if each.f1 is not None]
+        return sum(known) / len(known)
+
     @cached_property
     def confusion(self) -> Tensor:
         """(classes, classes) int64: how many images of class i are taken for class j."""
@@ -149,6 +155,7 @@ class Accuracy:
             "accuracy_interval": self.accuracy_interval,
             "balanced_accuracy": self.balanced_accuracy,
             "balanced_accuracy_interval": self.balanced_accuracy_interval,
+            "macro_f1": self.macro_f1,
             "loss": self.loss,
             "num_images": self.num_images,
             "per_class": [asdict(each) for each in self.per_class],

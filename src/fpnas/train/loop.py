@@ -19,6 +19,7 @@ from fpnas import parallel
 from fpnas.allocator import keep_memory
 from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
+from fpnas.evaluators.loss import Loss, loss_name, mean_loss
 from fpnas.job import Skips, Step
 from fpnas.streams import as_global, generator
 from fpnas.train.augment import augmentation
@@ -28,8 +29,8 @@ from fpnas.train.distil import Teacher, distillation_loss, taught_logits, teache
 from fpnas.train.drop_path import with_drop_path
 from fpnas.train.evaluate import Accuracy, accuracy, evaluation_record
 from fpnas.train.mix import mixed
-from fpnas.train.network import facts_of
-from fpnas.train.recipe import Recipe
+from fpnas.train.network import check_outputs, facts_of
+from fpnas.train.recipe import Recipe, for_loss
 
 
 class Training:
@@ -46,6 +47,8 @@ class Training:
         teacher: to distil from: any callable, normalized images -> logits. A module goes to the device, in eval mode.
         class_weights: how much an image of each class counts in the loss of the labels: "balanced", or a weight for
             each class by name, as torch's `cross_entropy(weight=)` has them. A teacher's loss is without.
+        loss: of your own, in place of the cross entropy: a function of logits (n, classes) and labels (n,) whose value
+            is a mean over the images, or (n,). It has no smoothing, and goes with neither class weights nor mixing.
         inherit: whether the weights are those of a supernet, for the records.
         seed: of everything random.
         device: where it runs.
@@ -53,7 +56,8 @@ class Training:
         fields: of the recipe, where they differ from it: `Training(..., epochs=3)`.
 
     Raises:
-        InputError: a field out of range, a batch too small for the ranks, or a recipe that needs what isn't there.
+        InputError: a field out of range, a batch too small for the ranks, a recipe that needs what isn't there, or
+            fewer outputs than classes.
     """
 
     kind = "train"
@@ -66,6 +70,7 @@ class Training:
         recipe: Recipe | None = None,
         teacher: Teacher | None = None,
         class_weights: ClassWeights | None = None,
+        loss: Loss | None = None,
         inherit: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -73,14 +78,16 @@ class Training:
         **fields: Any,
     ) -> None:
         keep_memory()
-        self.recipe = (recipe or Recipe()).with_fields(fields)
+        self.recipe = for_loss(loss, (recipe or Recipe()).with_fields(fields), class_weights)
         self.network = _placed(network, device)
         self.data = data = data.normalized_by(getattr(network, "meta", {}).get("normalization"))
         self.device, self.precision = device, precision
+        check_outputs(self.network, data)
         self.facts = facts_of(self.network, data)
         self.inherit, self.seed = inherit, seed
         self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
         self.class_weights = dict(class_weights) if isinstance(class_weights, Mapping) else class_weights
+        self.loss = loss.to(device) if isinstance(loss, nn.Module) else loss
         self._weights = None if class_weights is None else self._checked_weights(class_weights)
         self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
         self._batches = Batches(data.train, device)
@@ -188,6 +195,7 @@ class Training:
             **self.recipe.settings(),
             "teacher": None if self.teacher is None else teacher_digest(self.teacher),
             "class_weights": self.class_weights,
+            **({} if self.loss is None else {"loss": loss_name(self.loss)}),
             "inherit": self.inherit,
             "seed": self.seed,
             "device": self.device,
@@ -226,7 +234,10 @@ class Training:
 
     def _loss(self, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         weights = None if self._weights is None else self._weights.to(logits.dtype)
-        loss = F.cross_entropy(logits, targets, weights, label_smoothing=self.recipe.label_smoothing)
+        if self.loss is None:
+            loss = F.cross_entropy(logits, targets, weights, label_smoothing=self.recipe.label_smoothing)
+        else:
+            loss = mean_loss(self.loss, logits, targets)
         if weights is not None and parallel.world_size() > 1 and not targets.is_floating_point():
             loss = loss * self._weight_of_part(weights, targets)
         if self.teacher is None:

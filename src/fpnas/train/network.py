@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.optim.swa_utils import update_bn
 from fpnas.cost.recorder import multiply_adds
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, initialise
+from fpnas.errors import InputError
 from fpnas.space import Option
 from fpnas.streams import generator
 
@@ -36,6 +38,26 @@ def facts_of(network: nn.Module, data: Data) -> dict[str, Any]:
         "flops": multiply_adds(network, torch.zeros(1, *data.input_shape, dtype=data.input_dtype, device=device)),
         "params": sum(parameter.numel() for parameter in network.parameters()),
     }
+
+
+def check_outputs(network: nn.Module, data: Data) -> None:
+    """Warns where a network has outputs of no class: it learns not to give them, and they stay in its file.
+
+    Raises:
+        InputError: it gives no logits, or fewer than there are classes.
+    """
+    device = next(iter(network.parameters()), torch.zeros(0)).device
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        shape = tuple(network(torch.zeros(2, *data.input_shape, dtype=data.input_dtype, device=device)).shape)
+    network.train(training)
+    if len(shape) != 2 or shape[1] < data.num_classes:
+        expected = f"logits of shape (2, {data.num_classes}) for two examples of {data.name!r}"
+        raise InputError(expected, str(shape), "give the network as many outputs as there are classes")
+    if shape[1] > data.num_classes:
+        what = f"the network has {shape[1]} outputs for the {data.num_classes} classes of {data.name!r}"
+        warnings.warn(f"{what}: it learns not to give the others, but keeps them", stacklevel=3)
 
 
 def inherited(supernet: Supernet, arch: Mapping[str, Option], data: Data) -> fx.GraphModule:

@@ -161,3 +161,19 @@ class Recipe:
         if step < rising:
             return self.max_lr * (step + 1) / rising
         return self.max_lr * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
+
+
+def for_loss(loss: object, recipe: Recipe, class_weights: object) -> Recipe:
+    """The recipe as it is; beside a loss of one's own without smoothing, which belongs to the cross entropy.
+
+    Raises:
+        InputError: such a loss beside what changes or weighs labels.
+    """
+    if loss is None:
+        return recipe
+    given = {"class_weights": class_weights, "mixup": recipe.mixup, "cutmix": recipe.cutmix}
+    given["label_smoothing"] = recipe.label_smoothing not in (0, Recipe.label_smoothing)
+    beside = [name for name, value in given.items() if value]
+    if beside:
+        raise InputError("a loss of your own alone", f"{' and '.join(beside)} too", "leave them out, or the loss")
+    return replace(recipe, label_smoothing=0.0)

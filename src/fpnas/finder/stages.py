@@ -1,0 +1,256 @@
+"""The stages of `find`: each goes on where it was left, and leaves what the next one needs in the job's folder."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from fpnas import parallel
+from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
+from fpnas.data import ImageData
+from fpnas.distribution import ArchDistribution
+from fpnas.elastic import Supernet
+from fpnas.errors import InputError
+from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
+from fpnas.evaluators.proxy import Metric
+from fpnas.finder.choice import hint
+from fpnas.finder.pace import SEARCH_SHARE, Pace, pace_of, search_within, training_within
+from fpnas.finder.progress import Display
+from fpnas.finder.rivals import random_one, ready_made
+from fpnas.finder.rows import Row, written
+from fpnas.runner import ArchRecord, forecast, latency_table, read_arch, read_latency_table, run
+from fpnas.runner.folder import finite, read_json, write_whole
+from fpnas.runner.latency_cache import RUN_TABLE
+from fpnas.runner.of_run import begins_with_weights, network_of
+from fpnas.runner.suited import length_in_words, length_of_search, seen_as
+from fpnas.search import Search, methods
+from fpnas.search.within import Within
+from fpnas.space import Arch
+from fpnas.streams import generator
+from fpnas.train import Accuracy, ClassWeights, Recipe, Suited, Training, from_scratch
+
+Make = Callable[..., Supernet]
+FOUND, RANDOM, READY_MADE = "network found", "random network", "ready-made network"
+COMPARED = (RANDOM, READY_MADE)
+FOLDERS = {FOUND: "train", RANDOM: "compare/random", READY_MADE: "compare/ready-made"}
+"""Of the trainings, in that of the job."""
+TABLE = "find.json"
+"""What is left of the table, in the job's folder."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a job found.
+
+    Args:
+        arch: the architecture.
+        accuracy: of its trained network on the held-out images.
+        rows: the table: the network found, then what it was compared with.
+        file: the exported network.
+        card: its model card.
+        report: the page.
+    """
+
+    arch: Arch
+    accuracy: Accuracy
+    rows: tuple[Row, ...]
+    file: Path
+    card: Path
+    report: Path
+
+
+@dataclass
+class Stages:
+    """The stages of a job; `find` puts them in order, and says what its fields are."""
+
+    place: Path
+    images: ImageData
+    origin: dict[str, Any]
+    make: Make
+    target: tuple[str, float] | None
+    latency: LatencyTable | None
+    method: str
+    options: dict[str, Any]
+    batch_size: int
+    where: dict[str, Any]
+    metric: Metric
+    class_weights: ClassWeights | None
+    suited: Suited
+    as_given: dict[str, Any]
+    running: dict[str, Any]
+    display: Display
+
+    @property
+    def short(self) -> bool:
+        """Whether networks are judged by short trainings."""
+        return self.method == methods.SHORT
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The space, for these images."""
+        images = self.images
+        size = images.image_size
+        seed = self.where["seed"]
+        return self.make(num_classes=images.num_classes, in_channels=images.in_channels, image_size=size, seed=seed)
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        """What a network may cost."""
+        if self.target is None:
+            return None
+        kind, most = self.target
+        shape = self.images.input_shape
+        cost: CostModel
+        if kind == "ms":
+            table = self._table() if parallel.rank() == 0 else None  # one rank's clock for all
+            cost = Latency(self.supernet, shape, cast("LatencyTable", parallel.broadcast(table)))
+        else:
+            cost = (Flops if kind == "flops" else Params)(self.supernet, shape)
+        return Budget(cost, most)
+
+    def _table(self) -> LatencyTable:
+        kept = self.place / RUN_TABLE
+        if self.latency is None and kept.is_file():
+            return read_latency_table(kept)
+        return self.latency or latency_table(self.supernet, self.images.input_shape, device=self.where["device"])
+
+    def searching(self, epochs: int, steps: int | None, *, thrown_away: bool = False) -> Search:
+        """A search of that length, `steps` of each short training."""
+        supernet = deepcopy(self.supernet) if thrown_away else self.supernet
+        given: dict[str, Any] = {"batch_size": self.batch_size, **self.where}
+        if self.short:
+            as_seen = seen_as(self.images, self.batch_size, **self.as_given)[0]
+            judge = ProxyEvaluator(supernet, self.images, steps=steps, metric=self.metric, **as_seen, **given)
+        else:
+            judge = SupernetEvaluator(supernet, self.images, **given)
+        make = methods.METHODS[self.method]
+        return make(judge, self.budget, epochs=epochs, seed=self.where["seed"], **self.options)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of the training."""
+        return self.suited.recipe.for_pretrained() if self.supernet.pretrained else self.suited.recipe
+
+    def say(self, why: str | None, length: tuple[int, int | None]) -> None:
+        """What was chosen, and why."""
+        if why is not None:
+            self.display.say(f"space: {self.supernet.name}, {why}")
+        self.display.say(f"search: {self.chosen(length)}")
+        if self.suited.reason:
+            self.display.say(f"training: {self.suited.reason}")
+        advice = hint(self.images, self.supernet.pretrained)
+        if advice is not None:
+            self.display.say(advice)
+
+    def chosen(self, length: tuple[int, int | None]) -> str:
+        """How the search is done, in words."""
+        epochs, steps = length
+        steps = self.searching(1, steps).steps_total
+        seen = f"{seen_as(self.images, self.batch_size, **self.as_given)[1]}; " if self.short else ""
+        return seen + length_in_words(self.method, epochs, steps)
+
+    def length_of_search(
+        self, known: Mapping[str, Any], epochs: int | None, minutes: float | None
+    ) -> tuple[int, int | None]:
+        """Epochs and steps: those of the run that goes on, those that fit into the minutes, or what was asked for."""
+        if known:
+            return known["search_epochs"], known["steps"]
+        if minutes is None:
+            if epochs is None:
+                epochs = length_of_search(self.method, self.searching(1, None).steps_total)
+            return epochs, None
+        told = forecast(self.searching(1, None, thrown_away=True))
+        length = search_within(minutes, told.seconds, short=self.short)
+        return parallel.broadcast(length)
+
+    def expect(self, minutes: float | None) -> None:
+        """What the trainings will take, for the display."""
+        if minutes is not None:
+            seconds = 60 * minutes * (1 - SEARCH_SHARE)
+        else:
+            space, draws = self.supernet.space, generator(self.where["seed"], "likely")
+            code = Within().near(ArchDistribution(space), self.budget, 1, draws)[0]
+            network = from_scratch(self.supernet, space.decode(code.tolist()), self.where["seed"])
+            seconds = self.recipe.epochs * self._pace(network).epoch
+        self.display.expect(seconds)
+
+    def _pace(self, network: Any) -> Pace:
+        return pace_of(Training(network, self.images, recipe=self.recipe, **self.where), self.images)
+
+    def search(self, length: tuple[int, int | None], minutes: float | None) -> None:
+        """Runs the search, which leaves arch.json."""
+        epochs, steps = length
+        decided = {"minutes": minutes, "space": self.supernet.name, "search_epochs": epochs, "steps": steps}
+        cost = None if self.budget is None else self.budget.cost
+        run(
+            self.searching(epochs, steps),
+            self.place,
+            facts={**self.origin, "chosen": self.chosen(length), "find": decided},
+            keep={RUN_TABLE: cost.used.to_json()} if isinstance(cost, Latency) else None,
+            progress=self.display.begin("search"),
+            **self.running,
+        )
+
+    def fit_training(self, record: ArchRecord, minutes: float, spent: float) -> None:
+        """Its epochs are those that so many seconds leave of the minutes; of one that goes on, those it began with."""
+        begun = self.place / FOLDERS[FOUND] / "run.json"
+        if begun.exists():
+            epochs = cast("int", read_json(begun)["settings"]["epochs"])
+        else:
+            # An earlier call may have searched.
+            spent = max(spent, read_json(self.place / "result.json")["seconds"])
+            epochs = training_within(60 * minutes - spent, self._pace(self._network(record)))
+        self.suited = Suited(replace(self.suited.recipe, epochs=epochs), f"{self.suited.reason}; {epochs} epochs")
+
+    def train(self, name: str, record: ArchRecord) -> Accuracy:
+        """Trains a network in its folder."""
+        inherit = begins_with_weights(record, self.place)
+        training = Training(
+            self._network(record),
+            self.images,
+            recipe=self.recipe,
+            class_weights=self.class_weights,
+            inherit=inherit,
+            **self.where,
+        )
+        training.origin = {**self.origin, "chosen": self.suited.reason}
+        return run(training, self.place / FOLDERS[name], progress=self.display.begin(name), **self.running)
+
+    def _network(self, record: ArchRecord) -> Any:
+        inherit = begins_with_weights(record, self.place)
+        return network_of(record, self.place, self.images, inherit=inherit, seed=self.where["seed"])
+
+    def train_rivals(self, record: ArchRecord) -> None:
+        """Trains what the network is compared with; a ready-made one only where there is one."""
+        self.train(RANDOM, random_one(record, self.images, self.where["seed"]))
+        try:
+            rival = ready_made(record, self.images)
+        except InputError as error:
+            warnings.warn(f"no ready-made network to compare with: {error}", stacklevel=3)
+        else:
+            self.train(READY_MADE, rival)
+
+    def files(self, accuracy: Accuracy, to: str) -> Found:
+        """The files, the table, the report."""
+        from fpnas.report import write_report  # its template engine isn't loaded for other jobs
+
+        record = read_arch(self.place)
+        if parallel.rank() > 0:
+            return Found(record.arch, accuracy, (), Path(), Path(), Path())
+        rows: list[Row] = []
+        for name, folder in FOLDERS.items():
+            training = self.place / folder
+            if (training / "model.safetensors").exists():
+                written_in = (self.place if name == FOUND else training) / "network"
+                rows.append(written(name, training, written_in, self.images, to))
+        table = {"rows": [row.to_json() for row in rows]}
+        write_whole(self.place / TABLE, (json.dumps(finite(table), indent=2) + "\n").encode())
+        page = write_report([self.place])
+        file = rows[0].file
+        return Found(record.arch, accuracy, tuple(rows), file, file.with_name(file.name + ".md"), page)
