@@ -26,7 +26,7 @@ from fpnas.elastic.supernet import Supernet
 from fpnas.elastic.switch import Switch
 from fpnas.elastic.whole import Whole
 from fpnas.errors import InputError, SupernetError
-from fpnas.space import Choice
+from fpnas.space import Arch, Choice
 
 
 def make_elastic(
@@ -94,6 +94,11 @@ def make_elastic(
     _replace(copy, elastic, blocks)
     supernet = Supernet(copy, name=name)
     supernet.kept = choices.kept
+    kernels_of = [
+        (elastic[id(f.layer)].dims.get("kernel_size"), f.layer) for f in network.layers if id(f.layer) in elastic
+    ]
+    own = {dim.name: layer.kernel_size[0] for dim, layer in kernels_of if isinstance(dim, Choice)}
+    supernet.given = Arch({**supernet.arch, **own})
     with torch.no_grad():  # only now: a supernet draws the weights of its layers
         for followed in network.layers:
             if id(followed.layer) in elastic:
