@@ -26,7 +26,7 @@ from fpnas.elastic.supernet import Supernet
 from fpnas.elastic.switch import Switch
 from fpnas.elastic.whole import Whole
 from fpnas.errors import InputError, SupernetError
-from fpnas.space import Arch, Choice
+from fpnas.space import Arch, Choice, Option
 
 
 def make_elastic(
@@ -80,11 +80,15 @@ def make_elastic(
     if sort is not None:
         sort_channels(network, sort)
     elastic: dict[int, ElasticModule] = {}
+    own: dict[str, Option] = {}  # kernels, of which larger ones may be options
     for followed in network.layers:
         made = counterpart(followed, choices, kernels)
         if made is not None:
             like = next(followed.layer.parameters(), torch.empty(0))
             elastic[id(followed.layer)] = made.to(like.device, like.dtype).train(followed.layer.training)
+            kernel = made.dims.get("kernel_size")
+            if isinstance(kernel, Choice) and isinstance(followed.layer, nn.Conv2d):
+                own[kernel.name] = followed.layer.kernel_size[0]
     blocks = _residual_blocks(copy, network) if skips else []
     if not elastic and not blocks:
         raise _nothing_to_choose(choices.kept)
@@ -94,10 +98,6 @@ def make_elastic(
     _replace(copy, elastic, blocks)
     supernet = Supernet(copy, name=name)
     supernet.kept = choices.kept
-    kernels_of = [
-        (elastic[id(f.layer)].dims.get("kernel_size"), f.layer) for f in network.layers if id(f.layer) in elastic
-    ]
-    own = {dim.name: layer.kernel_size[0] for dim, layer in kernels_of if isinstance(dim, Choice)}
     supernet.given = Arch({**supernet.arch, **own})
     with torch.no_grad():  # only now: a supernet draws the weights of its layers
         for followed in network.layers:

@@ -86,13 +86,14 @@ def _cut(name: str, places: list[tuple[str, str]], before: Json, after: Json, ru
         return Cut(name, kind, "runs", "runs" if runs else SKIPPED, 100.0 * runs)
     if kind == "kernel":
         made, read = _layers(places, ("kernel_size",)), ()
-    told = [
-        f"{plain(size)}×{plain(size)}" if kind == "kernel" else plain(size)
-        for size in (before.get(name), after.get(name))
-    ]
+    before_told, told = (_size(kind, choices.get(name)) for choices in (before, after))
     if not any(_plain(layer) in running for layer, _ in places):
-        return Cut(name, kind, told[0], SKIPPED, 0.0, made, read)
-    return Cut(name, kind, *told, _percent(new, old), made, read)
+        return Cut(name, kind, before_told, SKIPPED, 0.0, made, read)
+    return Cut(name, kind, before_told, told, _percent(new, old), made, read)
+
+
+def _size(kind: str, option: object) -> str:
+    return f"{plain(option)}×{plain(option)}" if kind == "kernel" else plain(option)
 
 
 def _layers(places: Iterable[tuple[str, str]], arguments: tuple[str, ...]) -> tuple[str, ...]:
