@@ -13,7 +13,7 @@ from test_report_page import outline
 from torch import Tensor, nn
 
 from fpnas import Supernet
-from fpnas.cost import layer_table
+from fpnas.cost import layers_file
 from fpnas.elastic import make_elastic
 from fpnas.report import write_report
 from fpnas.report.cuts import Cuts, read_cuts
@@ -60,7 +60,7 @@ def supernet() -> Supernet:
 
 def document(supernet: Supernet, arch: Any) -> dict[str, Any]:
     """layers.json, as read from the file."""
-    return json.loads(json.dumps(layer_table(supernet, arch, SHAPE)))
+    return json.loads(json.dumps(layers_file(supernet, arch, SHAPE)))
 
 
 def found(supernet: Supernet, arch: Any) -> Cuts:

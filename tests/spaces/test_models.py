@@ -19,7 +19,7 @@ import fpnas
 from fpnas import InputError, ProxyEvaluator
 from fpnas.cli import main
 from fpnas.runner.files import inherit_weights, read_arch
-from fpnas.spaces import Model, Smaller, import_file, model
+from fpnas.spaces import Model, Smaller, by_name, import_file, model
 
 FILE = """
 from torch import nn
@@ -71,7 +71,7 @@ def images(count: int = 4, channels: int = 3) -> torch.Tensor:
 
 
 def test_the_largest_network_is_the_given_one_and_a_fitting_head_is_kept(file: Path) -> None:
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
     supernet = found.supernet(num_classes=7, image_size=16).eval()
     assert found.name == supernet.name == "small-net"
     assert supernet.pretrained
@@ -80,7 +80,7 @@ def test_the_largest_network_is_the_given_one_and_a_fitting_head_is_kept(file: P
 
 @pytest.mark.parametrize(("classes", "channels"), [(3, 3), (7, 1), (4, 1)])
 def test_head_and_channels_are_fitted_to_the_data(file: Path, classes: int, channels: int) -> None:
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
     makes = [found.supernet(classes, channels, 16, seed=seed).eval() for seed in (0, 0, 1)]
     x = images(channels=channels)
     outputs = [supernet(x) for supernet in makes]
@@ -92,7 +92,7 @@ def test_head_and_channels_are_fitted_to_the_data(file: Path, classes: int, chan
 
 
 def test_what_may_be_smaller(file: Path) -> None:
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
     space = found.supernet(7, 3, 16, Smaller(widths=(0.5, 1.0), kernels=(5,), skips=True)).space
     options = {choice.name: choice.options for choice in space.choices}
     assert options["3.layers_0_width"] == (16, 32)
@@ -165,7 +165,7 @@ def test_a_library_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file: Path) -> None:
     digits = fpnas.data.load("digits", image_size=16)
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
 
     def judge() -> ProxyEvaluator:
         return ProxyEvaluator(found.supernet(10, 1, 16), digits, steps=3, batch_size=16)
@@ -207,6 +207,18 @@ def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: P
         fpnas.evaluate(run)
     assert built == ["small-net"], "a large network takes seconds to follow"
     assert fpnas.load(run)(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+def test_a_space_by_its_name_runs_no_file(tmp_path: Path) -> None:
+    """The name may be that of an arch.json from anywhere."""
+    path, ran = tmp_path / "nets.py", tmp_path / "ran"
+    path.write_text(f"open({str(ran)!r}, 'w')\n{FILE}")
+    for name in (f"{path}:small_net", f"timm/{path}:small_net"):
+        with pytest.raises(InputError):
+            by_name(name)(num_classes=7)
+    assert not ran.exists()
+    assert model(f"{path}:small_net").name == "small-net"
+    assert ran.exists()
 
 
 def test_what_a_file_says_may_be_smaller(file: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from fpnas.data import ImageData
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError
-from fpnas.spaces import Model, Smaller, by_name, import_file, model
+from fpnas.spaces import Model, Smaller, by_name, model
 
 N = TypeVar("N", int, float)
 
@@ -59,8 +59,7 @@ class SpaceFlags:
             return None
         if self.space is not None:
             raise InputError("--space or --from", "both", "leave one of them out")
-        own = import_file(self.from_model) if ".py:" in self.from_model else None
-        return model(own or self.from_model, self.weights)
+        return model(self.from_model, self.weights)
 
     def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
         """The space for these images, with `found` as `model` gave it."""

@@ -78,35 +78,39 @@ def layer_table(
     input_shape: tuple[int, ...],
     input_dtype: torch.dtype | None = None,
 ) -> dict[str, Any]:
-    """`layer_costs`, layers without cost included, as plain JSON with the sums: layers.json.
+    """`layer_costs`, layers without cost included, as plain JSON with the sums.
 
-    It has the image size where the input is (C, H, W), else the input's shape. Where the supernet was made of a
-    network, "whole" has the same of that one, its "choices", and which layers and arguments of theirs each choice
-    "reads".
+    It has the image size where the input is (C, H, W), else the input's shape.
     """
+    layers = layer_costs(supernet, arch, input_shape, input_dtype, with_free=True)
     size = {"image_size": input_shape[-1]} if len(input_shape) == 3 else {"input_shape": list(input_shape)}
-    table = {**_sums(supernet, arch, input_shape, input_dtype), **size}
-    if supernet.given is not None:
-        reads = _reads(supernet, supernet.given, input_shape, input_dtype)
-        whole = _sums(supernet, supernet.given, input_shape, input_dtype)
-        table["whole"] = {**whole, "choices": dict(supernet.given), "reads": reads}
-    return table
+    return {
+        "flops": sum(layer.flops for layer in layers),
+        "params": sum(layer.params for layer in layers),
+        **size,
+        "layers": [asdict(layer) for layer in layers],
+    }
 
 
-def _sums(supernet: Supernet, arch: Mapping[str, Option], *example: Any) -> dict[str, Any]:
-    layers = layer_costs(supernet, arch, *example, with_free=True)
-    sums = {"flops": sum(layer.flops for layer in layers), "params": sum(layer.params for layer in layers)}
-    return {**sums, "layers": [asdict(layer) for layer in layers]}
-
-
-def _reads(supernet: Supernet, arch: Mapping[str, Option], *example: Any) -> dict[str, list[tuple[str, str]]]:
-    """Choice -> the layers, and of each the argument, that depend on it; "runs" where it says whether a layer runs."""
-    found: dict[str, list[tuple[str, str]]] = {choice.name: [] for choice in supernet.space.choices}
-    for site in trace_sites(supernet, example[0], arch, *example[1:]):
+def layers_file(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+) -> dict[str, Any]:
+    """layers.json: `layer_table`, and where the supernet was made of a network, "whole", which has the table of that
+    one, its "choices", and which layers and arguments each choice decides ("reads")."""
+    table = layer_table(supernet, arch, input_shape, input_dtype)
+    given = supernet.given
+    if given is None:
+        return table
+    whole = layer_table(supernet, given, input_shape, input_dtype)
+    reads: dict[str, list[tuple[str, str]]] = {choice.name: [] for choice in supernet.space.choices}
+    for site in trace_sites(supernet, input_shape, given, input_dtype):
         for argument, dim in (*site.dims.items(), *(("runs", dim) for dim, _ in site.conditions)):
             for choice in choices_in(dim):
-                found[choice.name].append((site.name, argument))
-    return found
+                reads[choice.name].append((site.name, argument))
+    return {**table, "whole": {**whole, "choices": dict(given), "reads": reads}}
 
 
 def _group(site: LayerSite) -> str:

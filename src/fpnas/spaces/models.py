@@ -1,6 +1,6 @@
 """A network that exists, with its weights, as a space of its smaller kin: from timm, torchvision, or one's own file.
 
-`model` gets the network by its name, `Model.supernet` exchanges its head for the data's classes and makes it elastic.
+`named` gets the network by its name, `Model.supernet` exchanges its head for the data's classes and makes it elastic.
 A run's arch.json has the name and what could be smaller, so the space can be built anew without any weights.
 """
 
@@ -97,23 +97,8 @@ class Model:
         return supernet
 
 
-def model(source: str, weights: str | Path | None = None) -> Model:
-    """The network of that name, with its weights.
-
-    Args:
-        source: `timm/NAME` or `torchvision/NAME`, or that of a function which was registered, see `register_model`.
-        weights: a .safetensors or .pth file; "none" for fresh ones; by default the library's pretrained ones, which it
-            downloads where they aren't here yet, or those that one's own function gives its network.
-
-    Raises:
-        InputError: the library isn't installed or knows no such network, or the weights can't be had or don't fit.
-
-    Example:
-        >>> from fpnas.spaces import model
-        >>> small = model("torchvision/mobilenet_v3_small", weights="none").supernet(num_classes=6, image_size=64)
-        >>> len(small.space.choices) > 10
-        True
-    """
+def named(source: str, weights: str | Path | None = None) -> Model:
+    """`spaces.model` of a network that a library has or that was registered; runs no file."""
     library, _, name = source.partition("/")
     file = None if weights in (None, "none") else Path(cast(str, weights))
     if source in OWN_MODELS:
