@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import typer
 
 from fpnas.data import ImageData
-from fpnas.elastic import Supernet
+from fpnas.elastic import Importance, Supernet
 from fpnas.errors import InputError
 from fpnas.spaces import Model, Smaller, by_name, model
 
@@ -43,6 +43,14 @@ class SpaceFlags:
     kernels: Annotated[
         str | None, typer.Option("--kernels", help="Of --from: further sizes of depthwise convolutions, such as 3,5.")
     ] = None
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            help="Of --from: which channels narrower networks keep, by the norms of weights (l1 or l2, the default), or"
+            " by what the loss would be without them (taylor).",
+        ),
+    ] = None
     skips: Annotated[bool, typer.Option("--skips", help="Of --from: residual blocks may be left out.")] = False
 
     def model(self) -> Model | None:
@@ -53,7 +61,8 @@ class SpaceFlags:
         """
         if self.from_model is None:
             given = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
-            idle = [flag for flag, value in {**given, "--skips": self.skips or None}.items() if value is not None]
+            given |= {"--sort": self.sort, "--skips": "given" if self.skips else None}
+            idle = [flag for flag, value in given.items() if value is not None]
             if idle:
                 raise InputError(f"--from beside {' and '.join(idle)}", "none", "name a network, or leave them out")
             return None
@@ -67,7 +76,8 @@ class SpaceFlags:
         if found is None:
             make = by_name(self.space or "tiny")
             return make(num_classes=images.num_classes, in_channels=channels, image_size=size, seed=seed)
-        return found.supernet(images.num_classes, channels, size, self._smaller(), seed)
+        sort = cast("Importance | None", self.sort)
+        return found.supernet(images.num_classes, channels, size, self._smaller(), seed, sort, images)
 
     def _smaller(self) -> Smaller:
         default = Smaller()

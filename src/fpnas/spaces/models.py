@@ -7,7 +7,7 @@ A run's arch.json has the name and what could be smaller, so the space can be bu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ from typing import Annotated, Any, cast
 import torch
 from pydantic import Field
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from fpnas.data import Normalization
-from fpnas.elastic import Supernet, make_elastic
+from fpnas.data import Data, EpochOrder, Normalization, halves
+from fpnas.elastic import Importance, Supernet, make_elastic
 from fpnas.errors import InputError, reason
 from fpnas.spaces.heads import with_channels, with_classes
 
+LOOKED_AT = 32, 16
+"""Batches to sort channels by "taylor", and images of each."""
 LARGEST_KERNEL = 63
 """The most that a file of unknown origin may ask for."""
 
@@ -67,10 +69,12 @@ class Model:
         image_size: int | None = None,
         smaller: Smaller | None = None,
         seed: int = 0,
+        sort: Importance | None = None,
+        data: Data | None = None,
     ) -> Supernet:
         """The space of the networks inside this one; the last option of each choice is the network itself.
 
-        Channels of pretrained weights are sorted, so that narrower networks keep those with the largest norms.
+        Channels of pretrained weights are sorted, so that narrower networks keep those that matter most.
         The head is exchanged where the number of classes is another, with weights drawn anew. With another number of
         channels than the network's, the first convolution gets the mean of its channels for each.
 
@@ -79,22 +83,38 @@ class Model:
             in_channels: of the data.
             image_size: of the data, px; by default the network's own, or 224.
             smaller: what may be smaller.
-            seed: of the new head.
+            seed: of the new head, and of the images that "taylor" looks at.
+            sort: "l1", "l2" or "taylor", see `make_elastic`; by default "l2" for pretrained weights, and no order for
+                others.
+            data: for "taylor": it looks at some images of the half on which a search trains weights.
 
         Raises:
-            InputError: the network doesn't take such images, or has no head that can be exchanged.
+            InputError: the network doesn't take such images, has no head that can be exchanged, or data are missing.
             SupernetError: nothing of the network can be made smaller.
         """
         smaller = smaller or Smaller()
         shape = (in_channels, *(image_size or self.image_size or 224,) * 2)
         module = with_classes(with_channels(self.module, in_channels), num_classes, shape, seed, self.name)
         options = asdict(smaller)
-        sort = "l2" if self.pretrained else None
-        supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort)
+        normalization = self.normalization and _of_channels(self.normalization, in_channels)
+        sort = sort or ("l2" if self.pretrained else None)
+        if sort == "taylor" and data is None:
+            raise InputError("data to sort by", "none", "give data=, or sort by 'l2'")
+        batches = _some(data.normalized_by(normalization), seed) if data is not None and sort == "taylor" else None
+        supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort, batches=batches)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
-        supernet.normalization = self.normalization and _of_channels(self.normalization, in_channels)
+        supernet.normalization = normalization
         supernet.pretrained = self.pretrained
         return supernet
+
+
+def _some(data: Data, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A few batches of the half on which a search trains weights."""
+    half, _ = halves(data.train, seed)
+    order = EpochOrder(len(half), LOOKED_AT[1], seed, "sort")
+    for step in range(min(LOOKED_AT[0], order.steps_per_epoch)):
+        batch = data.train.subset(half[order.batch(step)])
+        yield data.normalize(batch.inputs), batch.labels
 
 
 def named(source: str, weights: str | Path | None = None) -> Model:
