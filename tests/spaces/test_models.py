@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import fpnas
-from fpnas import InputError, ProxyEvaluator
+from fpnas import InputError, ProxyEvaluator, Supernet
 from fpnas.cli import main
+from fpnas.elastic import Importance
 from fpnas.runner.files import inherit_weights, read_arch
 from fpnas.spaces import Model, Smaller, by_name, import_file, model
 
@@ -184,11 +185,34 @@ def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file
     assert torch.equal(resumed.score(codes), whole.score(codes))
 
 
+def test_channels_by_what_the_loss_would_be_without_them(file: Path) -> None:
+    digits = fpnas.data.load("digits", image_size=16)
+    found = model(f"{file}:small_net")
+
+    def made(sort: Importance | None, seed: int = 0) -> Supernet:
+        return found.supernet(10, 1, 16, seed=seed, sort=sort, data=digits).eval()
+
+    usual, taylor, again, other = made(None), made("taylor"), made("taylor"), made("taylor", seed=1)
+    torch.testing.assert_close(taylor(images(channels=1)), usual(images(channels=1)), rtol=1e-5, atol=1e-6)
+    weights = [supernet.module.get_submodule("0").state_dict() for supernet in (usual, taylor, again, other)]
+    usual_first, first, same, of_others = (next(iter(state.values())) for state in weights)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, usual_first)
+    assert not torch.equal(first, of_others), "the seed is the head's, and decides which images are looked at"
+    assert taylor.facts["sort"] == "taylor"
+    assert "sort" not in made("l2").facts, "as usual"
+    for classes, data in ((10, None), (7, digits)):
+        with pytest.raises(InputError, match=f"data of {classes} classes to sort by"):
+            found.supernet(classes, 1, 16, sort="taylor", data=data)
+
+
 def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: Path) -> None:
     net, run, make = f"{file}:small_net", tmp_path / "run", Model.supernet
     small = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1")
     search = ("search", *small, "--from", net, "--method", "fpnas-posterior", "--widths", "0.5,1", "--epochs", "1")
-    assert main([*search, "--target-params", "3k", "--max-steps", "2", "--out", str(run)]) == 0
+    search = (*search, "--target-params", "3k", "--max-steps", "2", "--out", str(run))
+    assert main([*search, "--sort", "taylor"]) == 0
+    assert main([*search]) == 2, "a run of another order"
     arch = json.loads((run / "arch.json").read_text())
     assert arch["space"] == "small-net"
     assert arch["smaller"] == {"widths": [0.5, 1.0], "kernels": [], "skips": False}
@@ -240,6 +264,8 @@ def test_what_a_file_says_may_be_smaller(file: Path, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--widths", "0.5"], "--from beside --widths"),
+        (["--sort", "taylor"], "--from beside --sort"),
+        (["--from", "{file}:small_net", "--sort", "l3"], "a known importance, got 'l3'"),
         (["--from", "{file}:small_net", "--space", "tiny"], "--space or --from"),
         (["--from", "{file}:small_net", "--widths", "half"], "correct --widths"),
         (["--from", "{file}:small_net", "--widths", "2"], "widths above 0"),

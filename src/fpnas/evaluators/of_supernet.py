@@ -63,7 +63,8 @@ class OfSupernet:
 
     def _space_settings(self) -> dict[str, Any]:
         own = own_space(self.supernet, self.data.input_shape, self.data.input_dtype)
-        return {"space": self.supernet.name, **own, **self.data.settings()}
+        sort = {name: value for name, value in self.supernet.facts.items() if name == "sort"}
+        return {"space": self.supernet.name, **own, **sort, **self.data.settings()}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")

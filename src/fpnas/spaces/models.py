@@ -97,12 +97,17 @@ class Model:
         module = with_classes(with_channels(self.module, in_channels), num_classes, shape, seed, self.name)
         options = asdict(smaller)
         normalization = self.normalization and _of_channels(self.normalization, in_channels)
-        sort = sort or ("l2" if self.pretrained else None)
-        if sort == "taylor" and data is None:
-            raise InputError("data to sort by", "none", "give data=, or sort by 'l2'")
-        batches = _some(data.normalized_by(normalization), seed) if data is not None and sort == "taylor" else None
+        usual: Importance | None = "l2" if self.pretrained else None
+        sort = sort or usual
+        batches = None
+        if sort == "taylor":
+            if data is None or data.num_classes != num_classes:
+                got = "none" if data is None else f"those of {data.num_classes}"
+                raise InputError(f"data of {num_classes} classes to sort by", got, "give them as data=")
+            batches = _some(data.normalized_by(normalization), seed)
         supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort, batches=batches)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
+        supernet.facts |= {"sort": sort} if sort != usual else {}
         supernet.normalization = normalization
         supernet.pretrained = self.pretrained
         return supernet
