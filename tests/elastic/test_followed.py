@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from counting import counted
 from helpers_benchmarks import benchmark
 from torch import Tensor, nn
 
 from fpnas import Flops, InputError, Params, Supernet
-from fpnas.elastic import make_elastic
+from fpnas.elastic import Importance, make_elastic
 from fpnas.elastic.follow import as_torch, follow, resolved
 from fpnas.elastic.follow.library import DropPath
+from fpnas.elastic.follow.loss_changes import loss_changes
 
 followed = benchmark("followed")
 
@@ -177,13 +179,18 @@ SORTED = [
 ]
 
 
-@pytest.mark.parametrize("name", SORTED)
-def test_sorted_channels_compute_the_same(name: str) -> None:
+BY_EXAMPLES = ["timm/regnety_002", "timm/convnext_atto", "torchvision/densenet121", "torchvision/shufflenet_v2_x1_0"]
+
+
+@pytest.mark.parametrize(("name", "by"), [(n, "l2") for n in SORTED] + [(n, "taylor") for n in BY_EXAMPLES])
+def test_sorted_channels_compute_the_same(name: str, by: Importance) -> None:
     """In float64 to 1e-10; in float32 what rounding makes of another order of sums."""
-    module = followed.model(name).double()
-    x = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    module, shape = followed.model(name).double(), (3, 96, 96)
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = module(x)
-    plain, ordered = (make_elastic(module, input_shape=(3, 96, 96), sort=by) for by in (None, "l2"))
+    batches = [(x, torch.tensor([3, 700]))] if by == "taylor" else None
+    plain = make_elastic(module, input_shape=shape)
+    ordered = make_elastic(module, input_shape=shape, sort=by, batches=batches)
     assert float((ordered(x) - expected).abs().max()) < 1e-10 * float(expected.abs().max())
     moved = [torch.equal(a, b) for a, b in zip(plain.parameters(), ordered.parameters(), strict=True)]
     assert moved.count(False) > 8
@@ -205,3 +212,49 @@ def test_the_first_channels_are_the_largest() -> None:
     assert scale.tolist() == [8.0, 4.0, *[2.0] * 14]
     with pytest.raises(InputError, match="importance"):
         make_elastic(body, input_shape=(3, 4, 4), sort="l3")  # type: ignore[arg-type]
+
+
+class Gated(nn.Module):
+    """What follows a norm writes in place; its channels can be scaled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Linear(16, 5)
+        self.gates: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.norm(self.conv(x))
+        if self.gates is not None:
+            made = made * self.gates[:, None, None]
+        return self.last((made.relu_() + made.sigmoid()).mean((2, 3)))
+
+
+def test_taylor_is_the_change_of_the_loss_where_a_channel_is_scaled() -> None:
+    """The derivative in a factor of the channel, example by example, against central differences; weights may be
+    frozen. What is asked twice is the same, and leaves no gradient."""
+    module, shape = followed.randomised(Gated()).double().eval().requires_grad_(requires_grad=False), (3, 6, 6)
+    x = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 3, 4, 0])
+    expected = torch.zeros(16, dtype=torch.float64)
+    for channel in range(16):
+        step = 1e-6 * torch.eye(16, dtype=torch.float64)[channel]
+        losses: list[Tensor] = []
+        for module.gates in (1 + step, 1 - step):
+            losses.append(F.cross_entropy(module(x), labels, reduction="none"))
+        expected[channel] = ((losses[0] - losses[1]) / 2e-6).abs().mean()
+    module.gates = None
+    batches = [(x[:4], labels[:4]), (x[4:], labels[4:])]
+    found = [loss_changes(module, follow(module, shape), batches)["norm"] for _ in range(2)]
+    torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-9)
+    assert torch.equal(*found)
+    net = make_elastic(module, widths=(0.5,), input_shape=shape, sort="taylor", batches=batches)
+    ordered = net.module.get_submodule("norm").weight
+    assert torch.equal(ordered, module.norm.weight[expected.argsort(descending=True)])
+    assert all(parameter.grad is None for parameter in (*module.parameters(), *net.parameters()))
+
+
+def test_taylor_wants_batches_and_others_do_not() -> None:
+    batch = (torch.rand(2, 3, 6, 6), torch.tensor([0, 1]))
+    for sort, batches in (("taylor", None), ("l2", [batch]), (None, [batch]), ("taylor", [])):
+        with pytest.raises(InputError, match="batches"):
+            make_elastic(Gated(), input_shape=(3, 6, 6), sort=sort, batches=batches)  # type: ignore[arg-type]

@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import fpnas
-from fpnas import InputError, ProxyEvaluator
+from fpnas import InputError, ProxyEvaluator, Supernet
 from fpnas.cli import main
+from fpnas.elastic import Importance
 from fpnas.runner.files import inherit_weights, read_arch
-from fpnas.spaces import Model, Smaller, import_file, model
+from fpnas.spaces import Model, Smaller, by_name, import_file, model
 
 FILE = """
 from torch import nn
@@ -71,7 +72,7 @@ def images(count: int = 4, channels: int = 3) -> torch.Tensor:
 
 
 def test_the_largest_network_is_the_given_one_and_a_fitting_head_is_kept(file: Path) -> None:
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
     supernet = found.supernet(num_classes=7, image_size=16).eval()
     assert found.name == supernet.name == "small-net"
     assert supernet.pretrained
@@ -80,7 +81,7 @@ def test_the_largest_network_is_the_given_one_and_a_fitting_head_is_kept(file: P
 
 @pytest.mark.parametrize(("classes", "channels"), [(3, 3), (7, 1), (4, 1)])
 def test_head_and_channels_are_fitted_to_the_data(file: Path, classes: int, channels: int) -> None:
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
     makes = [found.supernet(classes, channels, 16, seed=seed).eval() for seed in (0, 0, 1)]
     x = images(channels=channels)
     outputs = [supernet(x) for supernet in makes]
@@ -92,7 +93,7 @@ def test_head_and_channels_are_fitted_to_the_data(file: Path, classes: int, chan
 
 
 def test_what_may_be_smaller(file: Path) -> None:
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
     space = found.supernet(7, 3, 16, Smaller(widths=(0.5, 1.0), kernels=(5,), skips=True)).space
     options = {choice.name: choice.options for choice in space.choices}
     assert options["3.layers_0_width"] == (16, 32)
@@ -165,7 +166,7 @@ def test_a_library_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file: Path) -> None:
     digits = fpnas.data.load("digits", image_size=16)
-    found = model(import_file(f"{file}:small_net") or "")
+    found = model(f"{file}:small_net")
 
     def judge() -> ProxyEvaluator:
         return ProxyEvaluator(found.supernet(10, 1, 16), digits, steps=3, batch_size=16)
@@ -184,11 +185,34 @@ def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file
     assert torch.equal(resumed.score(codes), whole.score(codes))
 
 
+def test_channels_by_what_the_loss_would_be_without_them(file: Path) -> None:
+    digits = fpnas.data.load("digits", image_size=16)
+    found = model(f"{file}:small_net")
+
+    def made(sort: Importance | None, seed: int = 0) -> Supernet:
+        return found.supernet(10, 1, 16, seed=seed, sort=sort, data=digits).eval()
+
+    usual, taylor, again, other = made(None), made("taylor"), made("taylor"), made("taylor", seed=1)
+    torch.testing.assert_close(taylor(images(channels=1)), usual(images(channels=1)), rtol=1e-5, atol=1e-6)
+    weights = [supernet.module.get_submodule("0").state_dict() for supernet in (usual, taylor, again, other)]
+    usual_first, first, same, of_others = (next(iter(state.values())) for state in weights)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, usual_first)
+    assert not torch.equal(first, of_others), "the seed is the head's, and decides which images are looked at"
+    assert taylor.facts["sort"] == "taylor"
+    assert "sort" not in made("l2").facts, "as usual"
+    for classes, data in ((10, None), (7, digits)):
+        with pytest.raises(InputError, match=f"data of {classes} classes to sort by"):
+            found.supernet(classes, 1, 16, sort="taylor", data=data)
+
+
 def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: Path) -> None:
     net, run, make = f"{file}:small_net", tmp_path / "run", Model.supernet
     small = ("--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1")
     search = ("search", *small, "--from", net, "--method", "fpnas-posterior", "--widths", "0.5,1", "--epochs", "1")
-    assert main([*search, "--target-params", "3k", "--max-steps", "2", "--out", str(run)]) == 0
+    search = (*search, "--target-params", "3k", "--max-steps", "2", "--out", str(run))
+    assert main([*search, "--sort", "taylor"]) == 0
+    assert main([*search]) == 2, "a run of another order"
     arch = json.loads((run / "arch.json").read_text())
     assert arch["space"] == "small-net"
     assert arch["smaller"] == {"widths": [0.5, 1.0], "kernels": [], "skips": False}
@@ -207,6 +231,18 @@ def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: P
         fpnas.evaluate(run)
     assert built == ["small-net"], "a large network takes seconds to follow"
     assert fpnas.load(run)(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+def test_a_space_by_its_name_runs_no_file(tmp_path: Path) -> None:
+    """The name may be that of an arch.json from anywhere."""
+    path, ran = tmp_path / "nets.py", tmp_path / "ran"
+    path.write_text(f"open({str(ran)!r}, 'w')\n{FILE}")
+    for name in (f"{path}:small_net", f"timm/{path}:small_net"):
+        with pytest.raises(InputError):
+            by_name(name)(num_classes=7)
+    assert not ran.exists()
+    assert model(f"{path}:small_net").name == "small-net"
+    assert ran.exists()
 
 
 def test_what_a_file_says_may_be_smaller(file: Path, tmp_path: Path) -> None:
@@ -228,6 +264,8 @@ def test_what_a_file_says_may_be_smaller(file: Path, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--widths", "0.5"], "--from beside --widths"),
+        (["--sort", "taylor"], "--from beside --sort"),
+        (["--from", "{file}:small_net", "--sort", "l3"], "a known importance, got 'l3'"),
         (["--from", "{file}:small_net", "--space", "tiny"], "--space or --from"),
         (["--from", "{file}:small_net", "--widths", "half"], "correct --widths"),
         (["--from", "{file}:small_net", "--widths", "2"], "widths above 0"),

@@ -10,7 +10,7 @@ import typer
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import ImageSize, Json, Machine, set_up
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import arch_latency, layer_table
+from fpnas.cost import arch_latency, layers_file
 from fpnas.errors import InputError
 from fpnas.runner import read_arch
 from fpnas.text import percent
@@ -42,7 +42,7 @@ def cost(
     if not least <= size <= most:
         raise InputError(f"an image size of {least} to {most} for the space {record.space!r}", str(size), "correct it")
     shape = (record.in_channels, size, size)
-    found: dict[str, Any] = layer_table(supernet, record.arch, shape)
+    found: dict[str, Any] = layers_file(supernet, record.arch, shape)
     if latency:
         table = table_for(
             supernet,

@@ -98,7 +98,7 @@ def find(
             out=out,
             **targets,
             latency=None if latency_file is None else read_latency_table(latency_file),
-            space=space_flags.space or "auto" if source is None else partial(space_flags.inside, source),
+            space=space_flags.space or "auto" if source is None else partial(space_flags.inside, source, images=images),
             method=method,
             method_options=arguments(method, method_flags),
             search_epochs=search_epochs,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import typer
 
 from fpnas.data import ImageData
-from fpnas.elastic import Supernet
+from fpnas.elastic import Importance, Supernet
 from fpnas.errors import InputError
-from fpnas.spaces import Model, Smaller, by_name, named_model
+from fpnas.spaces import Model, Smaller, by_name, model
 
 N = TypeVar("N", int, float)
 
@@ -44,6 +44,14 @@ class SpaceFlags:
     kernels: Annotated[
         str | None, typer.Option("--kernels", help="Of --from: further sizes of depthwise convolutions, such as 3,5.")
     ] = None
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            help="Of --from: which channels narrower networks keep, by the norms of weights (l1 or l2, the default), or"
+            " by what the loss would be without them (taylor).",
+        ),
+    ] = None
     skips: Annotated[bool, typer.Option("--skips", help="Of --from: residual blocks may be left out.")] = False
 
     def model(self) -> Model | None:
@@ -54,13 +62,14 @@ class SpaceFlags:
         """
         if self.from_model is None:
             given = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
-            idle = [flag for flag, value in {**given, "--skips": self.skips or None}.items() if value is not None]
+            given |= {"--sort": self.sort, "--skips": "given" if self.skips else None}
+            idle = [flag for flag, value in given.items() if value is not None]
             if idle:
                 raise InputError(f"--from beside {' and '.join(idle)}", "none", "name a network, or leave them out")
             return None
         if self.space is not None:
             raise InputError("--space or --from", "both", "leave one of them out")
-        return named_model(self.from_model, self.weights)
+        return model(self.from_model, self.weights)
 
     def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
         """The space for these images, with `found` as `model` gave it."""
@@ -68,11 +77,20 @@ class SpaceFlags:
         if found is None:
             make = by_name(self.space or "tiny")
             return make(num_classes=images.num_classes, in_channels=channels, image_size=size, seed=seed)
-        return self.inside(found, images.num_classes, channels, size, seed)
+        return self.inside(found, images.num_classes, channels, size, seed, images)
 
-    def inside(self, found: Model, num_classes: int, in_channels: int, image_size: int, seed: int) -> Supernet:
-        """The space of the networks inside `found`."""
-        return found.supernet(num_classes, in_channels, image_size, self._smaller(), seed)
+    def inside(
+        self,
+        found: Model,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        seed: int,
+        images: ImageData | None = None,
+    ) -> Supernet:
+        """The space of the networks inside `found`; `images` where channels are sorted by them."""
+        sort = cast("Importance | None", self.sort)
+        return found.supernet(num_classes, in_channels, image_size, self._smaller(), seed, sort, images)
 
     def _smaller(self) -> Smaller:
         default = Smaller()

@@ -16,7 +16,7 @@ from fpnas.runner import read_arch, run, trackers_by_name
 from fpnas.runner.files import home_of
 from fpnas.runner.folder import read_json
 from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of, whole_network
-from fpnas.spaces import Model, named_model
+from fpnas.spaces import Model, model
 from fpnas.text import duration, percent, short
 from fpnas.train import ClassWeights, Recipe, Training, recipe_for
 from fpnas.train.recipe import LR_PRETRAINED
@@ -181,7 +181,7 @@ def _whole(
     if inherit is not None:
         fix = "leave it out; --weights none begins with fresh weights"
         raise InputError("--inherit and --no-inherit beside a search's folder", "one of them beside --from", fix)
-    return named_model(from_model, weights), out
+    return model(from_model, weights), out
 
 
 def read_class_weights(given: str) -> ClassWeights:

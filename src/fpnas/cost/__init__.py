@@ -2,7 +2,7 @@
 
 from fpnas.cost.budget import Budget
 from fpnas.cost.latency import AdditiveLatency, Latency, LatencyTable, arch_latency
-from fpnas.cost.layers import LayerCost, layer_costs, layer_table
+from fpnas.cost.layers import LayerCost, layer_costs, layer_table, layers_file
 from fpnas.cost.models import CostModel, Flops, Measured, Params, additive_table
 from fpnas.cost.tables import AdditiveCost
 
@@ -21,4 +21,5 @@ __all__ = [
     "arch_latency",
     "layer_costs",
     "layer_table",
+    "layers_file",
 ]

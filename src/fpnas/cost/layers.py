@@ -78,7 +78,7 @@ def layer_table(
     input_shape: tuple[int, ...],
     input_dtype: torch.dtype | None = None,
 ) -> dict[str, Any]:
-    """`layer_costs`, layers without cost included, as plain JSON with the sums: layers.json.
+    """`layer_costs`, layers without cost included, as plain JSON with the sums.
 
     It has the image size where the input is (C, H, W), else the input's shape.
     """
@@ -90,6 +90,27 @@ def layer_table(
         **size,
         "layers": [asdict(layer) for layer in layers],
     }
+
+
+def layers_file(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+) -> dict[str, Any]:
+    """layers.json: `layer_table`, and where the supernet was made of a network, "whole", which has the table of that
+    one, its "choices", and which layers and arguments each choice decides ("reads")."""
+    table = layer_table(supernet, arch, input_shape, input_dtype)
+    given = supernet.given
+    if given is None:
+        return table
+    whole = layer_table(supernet, given, input_shape, input_dtype)
+    reads: dict[str, list[tuple[str, str]]] = {choice.name: [] for choice in supernet.space.choices}
+    for site in trace_sites(supernet, input_shape, given, input_dtype):
+        for argument, dim in (*site.dims.items(), *(("runs", dim) for dim, _ in site.conditions)):
+            for choice in choices_in(dim):
+                reads[choice.name].append((site.name, argument))
+    return {**table, "whole": {**whole, "choices": dict(given), "reads": reads}}
 
 
 def _group(site: LayerSite) -> str:

@@ -5,6 +5,7 @@ from fpnas.elastic.base import ElasticLayer, ElasticModule, ElasticStructure
 from fpnas.elastic.conv import Conv1d, Conv2d, DepthwiseConv2d, GroupedConv2d, Linear
 from fpnas.elastic.convert import make_elastic
 from fpnas.elastic.dims import Derived, Dim, joined, scaled
+from fpnas.elastic.follow import Importance
 from fpnas.elastic.init import initialise
 from fpnas.elastic.mbconv import MBConv, conv_norm, searchable_mbconv
 from fpnas.elastic.norm import Activation, BatchNorm1d, BatchNorm2d, LayerNorm, batch_statistics
@@ -28,6 +29,7 @@ __all__ = [
     "ElasticStructure",
     "Embedding",
     "GroupedConv2d",
+    "Importance",
     "LayerNorm",
     "Linear",
     "MBConv",

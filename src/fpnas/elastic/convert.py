@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from fpnas.elastic.base import ElasticModule
 from fpnas.elastic.follow import (
+    Batches,
     Choices,
     Importance,
     Network,
@@ -26,7 +27,7 @@ from fpnas.elastic.supernet import Supernet
 from fpnas.elastic.switch import Switch
 from fpnas.elastic.whole import Whole
 from fpnas.errors import InputError, SupernetError
-from fpnas.space import Choice
+from fpnas.space import Arch, Choice, Option
 
 
 def make_elastic(
@@ -39,6 +40,7 @@ def make_elastic(
     name: str = "custom",
     input_shape: tuple[int, ...] | None = None,
     sort: Importance | None = None,
+    batches: Batches | None = None,
 ) -> Supernet:
     """A supernet whose architecture at first, the last option of each choice, computes what `module` does.
 
@@ -60,8 +62,10 @@ def make_elastic(
         input_shape: of one example; given, a few architectures are run at once, as `Supernet` says. Without it the
             module is followed at a usual size at which it runs, and convolutions whose padding depends on the size stay
             whole.
-        sort: "l1" or "l2": channels are reordered, those whose weights have the largest norms first, which changes
-            nothing of what the whole network computes. For networks that were trained.
+        sort: channels are reordered, the most important first, which changes nothing of what the whole network
+            computes; for networks that were trained. "l1" and "l2": those whose weights have the largest norms.
+            "taylor": those without which the cross-entropy of `batches` would change most.
+        batches: for "taylor": a few of inputs, as the module takes them, and labels (N,).
 
     Raises:
         InputError: fractions or sizes out of range, or the module runs at no usual size.
@@ -74,17 +78,24 @@ def make_elastic(
         raise InputError("widths above 0 and at most 1", f"{tuple(widths)}, divisor {divisor}", "use (0.5, 0.75, 1)")
     if not all(kernel > 0 and kernel % 2 for kernel in kernels):
         raise InputError("odd kernel sizes", str(tuple(kernels)), "use (3, 5)")
+    if (sort == "taylor") != (batches is not None):
+        got = f"{'none' if batches is None else 'some'} beside sort={sort!r}"
+        raise InputError("batches for sort='taylor', and for no other", got, "give both, or neither")
     copy = as_torch(module, input_shape)
     network = follow(copy, input_shape)
     choices = Choices(network, widths, divisor)
     if sort is not None:
-        sort_channels(network, sort)
+        sort_channels(copy, network, sort, batches)
     elastic: dict[int, ElasticModule] = {}
+    own: dict[str, Option] = {}  # kernels, of which larger ones may be options
     for followed in network.layers:
         made = counterpart(followed, choices, kernels)
         if made is not None:
             like = next(followed.layer.parameters(), torch.empty(0))
             elastic[id(followed.layer)] = made.to(like.device, like.dtype).train(followed.layer.training)
+            kernel = made.dims.get("kernel_size")
+            if isinstance(kernel, Choice) and isinstance(followed.layer, nn.Conv2d):
+                own[kernel.name] = followed.layer.kernel_size[0]
     blocks = _residual_blocks(copy, network) if skips else []
     if not elastic and not blocks:
         raise _nothing_to_choose(choices.kept)
@@ -94,6 +105,7 @@ def make_elastic(
     _replace(copy, elastic, blocks)
     supernet = Supernet(copy, name=name)
     supernet.kept = choices.kept
+    supernet.given = Arch({**supernet.arch, **own})
     with torch.no_grad():  # only now: a supernet draws the weights of its layers
         for followed in network.layers:
             if id(followed.layer) in elastic:

@@ -64,6 +64,7 @@ class Supernet(nn.Module):
         pretrained: whether its weights are worth keeping, as those of a network that was trained elsewhere.
         kept: of one that `make_elastic` made, layer -> why the width that it makes has no choice; also the modules that
             no trace could follow, which stay whole.
+        given: of such a one, the architecture that is the network which it was made of; None for others.
 
     Raises:
         SupernetError: no choice is read, two choices share a name and differ, a listed choice is read by no layer, two
@@ -90,6 +91,7 @@ class Supernet(nn.Module):
         self.normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         self.pretrained = False
         self.kept: Mapping[str, str] = {}
+        self.given: Arch | None = None
         elastic = [m for m in module.modules() if isinstance(m, ElasticModule)]
         read = checks.choices_read(module)
         checks.refuse_shared_parameters(module)

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from fpnas.allocator import keep_memory
-from fpnas.cost import Flops, Params, layer_table
+from fpnas.cost import Flops, Params, layers_file
 from fpnas.data import Data
 from fpnas.elastic import Supernet
 from fpnas.evaluators.distinct import canonical, distinct_logits
@@ -59,11 +59,12 @@ class OfSupernet:
 
     def layers(self, arch: Arch) -> dict[str, Any]:
         """What each layer costs, for layers.json."""
-        return layer_table(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
+        return layers_file(self.supernet, arch, self.data.input_shape, self.data.input_dtype)
 
     def _space_settings(self) -> dict[str, Any]:
         own = own_space(self.supernet, self.data.input_shape, self.data.input_dtype)
-        return {"space": self.supernet.name, **own, **self.data.settings()}
+        sort = {name: value for name, value in self.supernet.facts.items() if name == "sort"}
+        return {"space": self.supernet.name, **own, **sort, **self.data.settings()}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")

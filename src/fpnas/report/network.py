@@ -74,13 +74,21 @@ def read_blocks(document: Json, choices: Json) -> tuple[Block, ...]:
 
     What has neither weights nor a choice is left out, as an activation or a pooling between two blocks.
     """
+    blocks = (_block(name, tuple(members), choices) for name, members in _parts(read_layers(document)).items())
+    return tuple(block for block in blocks if block.group or any(layer.flops or layer.params for layer in block.layers))
+
+
+def flops_by_block(layers: tuple[Layer, ...]) -> dict[str, int]:
+    """Multiply-adds of each block, in order."""
+    return {name: sum(layer.flops for layer in members) for name, members in _parts(layers).items()}
+
+
+def _parts(layers: tuple[Layer, ...]) -> dict[str, list[Layer]]:
     parts: dict[str, list[Layer]] = {}
-    layers = read_layers(document)
     outer = _shared(layers)
     for layer in layers:
         parts.setdefault(_block_of(layer.name.removeprefix(outer)), []).append(layer)
-    blocks = (_block(name, tuple(members), choices) for name, members in parts.items())
-    return tuple(block for block in blocks if block.group or any(layer.flops or layer.params for layer in block.layers))
+    return parts
 
 
 def _block(name: str, layers: tuple[Layer, ...], choices: Json) -> Block:

@@ -10,6 +10,7 @@ from typing import Any
 from fpnas.report.choices import History
 from fpnas.report.classes import ClassesView, Evaluation, classes_view, read_evaluation
 from fpnas.report.curves import Savings, savings
+from fpnas.report.cuts import Cuts, read_cuts
 from fpnas.report.network import Block, read_blocks
 from fpnas.report.plots import Plot, Table, heat_maps
 from fpnas.report.reading import RunRecord, mapping, number
@@ -39,6 +40,7 @@ class RunView:
     classes: ClassesView | None
     answers: Table | None
     blocks: tuple[Block, ...]
+    cuts: Cuts | None
     choices: dict[str, str]
     heat_maps: list[Plot]
     facts: dict[str, str]
@@ -61,6 +63,7 @@ def view(run: RunRecord, history: History, colour: int, problems: list[str], col
         classes=None if evaluation is None else classes_view(evaluation),
         answers=_answers(run) if run.answers else None,
         blocks=read_blocks(run.layers, choices),
+        cuts=read_cuts(run.layers, choices),
         choices={name: plain(option) for name, option in choices.items()},
         heat_maps=heat_maps(history, choices, columns),
         facts=_facts(run),

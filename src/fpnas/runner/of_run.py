@@ -23,7 +23,7 @@ from fpnas.runner.files import (
     run_settings,
     trained_folder,
 )
-from fpnas.spaces import Model, is_file, is_model, named_model
+from fpnas.spaces import Model, is_file, is_model, model
 from fpnas.spaces.heads import num_logits, with_channels
 from fpnas.spaces.models import of_channels
 from fpnas.train import AtSize, Recipe, Renormalized, Training, from_scratch, inherited, recipe_for
@@ -178,7 +178,7 @@ def _model_that_knows(
     source: str, images: ImageData, weights: str | Path | None
 ) -> tuple[nn.Module, int | None, Normalization | None]:
     """A network by its name whose logits are as many as the classes; its size, px, and its normalization."""
-    found = named_model(source, weights)
+    found = model(source, weights)
     network = with_channels(found.module, images.in_channels)
     side = found.image_size or images.image_size
     logits = num_logits(network, (images.in_channels, side, side), source)

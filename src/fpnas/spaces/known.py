@@ -23,7 +23,7 @@ from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError, unknown_name
 from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
 from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
-from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Model, Smaller, model, on_cpu, register_model
+from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Model, Smaller, named, on_cpu, register_model
 from fpnas.spaces.nasbench import nasbench_macro
 from fpnas.spaces.tiny import tiny
 
@@ -101,6 +101,29 @@ def register(name: str) -> Callable[[M], M]:
     return keep
 
 
+def model(source: str, weights: str | Path | None = None) -> Model:
+    """The network of that name, with its weights.
+
+    Args:
+        source: `timm/NAME`, `torchvision/NAME`, or FILE.py:FUNCTION, a file of yours and a function in it that takes
+            nothing and returns a network; once imported, that function's name, with hyphens, is known too.
+        weights: a .safetensors or .pth file; "none" for fresh ones; by default the library's pretrained ones, which it
+            downloads where they aren't here yet, or those that one's own function gives its network.
+
+    Raises:
+        InputError: the library isn't installed or knows no such network, there is no such file or function, or the
+            weights can't be had or don't fit.
+
+    Example:
+        >>> from fpnas.spaces import model
+        >>> small = model("torchvision/mobilenet_v3_small", weights="none").supernet(num_classes=6, image_size=64)
+        >>> len(small.space.choices) > 10
+        True
+    """
+    own = import_file(source) if is_file(source) else None
+    return named(own or source, weights)
+
+
 def import_file(path: str | Path) -> str | None:
     """Runs a Python file that registers spaces; what lies beside it can be imported from then on.
 
@@ -138,11 +161,6 @@ def import_file(path: str | Path) -> str | None:
         fix = "put @fpnas.spaces.register(NAME) above the function that makes one"
         raise InputError("a file that registers a space", str(file), fix)
     return None
-
-
-def named_model(source: str, weights: str | Path | None = None) -> Model:
-    """`model`, which also takes FILE.py:FUNCTION."""
-    return model((import_file(source) if is_file(source) else None) or source, weights)
 
 
 def is_file(source: str) -> bool:
@@ -183,7 +201,7 @@ def _of_model(
     smaller: Smaller | None = None,
 ) -> Supernet:
     with on_cpu(seed):
-        return model(name, weights).supernet(num_classes, in_channels, image_size, smaller, seed)
+        return named(name, weights).supernet(num_classes, in_channels, image_size, smaller, seed)
 
 
 def _of_fpnas(make: Make, *, image_size: int | None = None, **options: Any) -> Supernet:

@@ -1,13 +1,13 @@
 """A network that exists, with its weights, as a space of its smaller kin: from timm, torchvision, or one's own file.
 
-`model` gets the network by its name, `Model.supernet` exchanges its head for the data's classes and makes it elastic.
+`named` gets the network by its name, `Model.supernet` exchanges its head for the data's classes and makes it elastic.
 A run's arch.json has the name and what could be smaller, so the space can be built anew without any weights.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ from typing import Annotated, Any, cast
 import torch
 from pydantic import Field
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from fpnas.data import Normalization
-from fpnas.elastic import Supernet, make_elastic
+from fpnas.data import Data, EpochOrder, Normalization, halves
+from fpnas.elastic import Importance, Supernet, make_elastic
 from fpnas.errors import InputError, reason
 from fpnas.spaces.heads import with_channels, with_classes
 
+LOOKED_AT = 32, 16
+"""Batches to sort channels by "taylor", and images of each."""
 LARGEST_KERNEL = 63
 """The most that a file of unknown origin may ask for."""
 
@@ -67,10 +69,12 @@ class Model:
         image_size: int | None = None,
         smaller: Smaller | None = None,
         seed: int = 0,
+        sort: Importance | None = None,
+        data: Data | None = None,
     ) -> Supernet:
         """The space of the networks inside this one; the last option of each choice is the network itself.
 
-        Channels of pretrained weights are sorted, so that narrower networks keep those with the largest norms.
+        Channels of pretrained weights are sorted, so that narrower networks keep those that matter most.
         The head is exchanged where the number of classes is another, with weights drawn anew. With another number of
         channels than the network's, the first convolution gets the mean of its channels for each.
 
@@ -79,41 +83,47 @@ class Model:
             in_channels: of the data.
             image_size: of the data, px; by default the network's own, or 224.
             smaller: what may be smaller.
-            seed: of the new head.
+            seed: of the new head, and of the images that "taylor" looks at.
+            sort: "l1", "l2" or "taylor", see `make_elastic`; by default "l2" for pretrained weights, and no order for
+                others.
+            data: for "taylor": it looks at some images of the half on which a search trains weights.
 
         Raises:
-            InputError: the network doesn't take such images, or has no head that can be exchanged.
+            InputError: the network doesn't take such images, has no head that can be exchanged, or data are missing.
             SupernetError: nothing of the network can be made smaller.
         """
         smaller = smaller or Smaller()
         shape = (in_channels, *(image_size or self.image_size or 224,) * 2)
         module = with_classes(with_channels(self.module, in_channels), num_classes, shape, seed, self.name)
         options = asdict(smaller)
-        sort = "l2" if self.pretrained else None
-        supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort)
+        normalization = self.normalization and of_channels(self.normalization, in_channels)
+        usual: Importance | None = "l2" if self.pretrained else None
+        sort = sort or usual
+        batches = None
+        if sort == "taylor":
+            if data is None or data.num_classes != num_classes:
+                got = "none" if data is None else f"those of {data.num_classes}"
+                raise InputError(f"data of {num_classes} classes to sort by", got, "give them as data=")
+            batches = _some(data.normalized_by(normalization), seed)
+        supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort, batches=batches)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
-        supernet.normalization = self.normalization and of_channels(self.normalization, in_channels)
+        supernet.facts |= {"sort": sort} if sort != usual else {}
+        supernet.normalization = normalization
         supernet.pretrained = self.pretrained
         return supernet
 
 
-def model(source: str, weights: str | Path | None = None) -> Model:
-    """The network of that name, with its weights.
+def _some(data: Data, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A few batches of the half on which a search trains weights."""
+    half, _ = halves(data.train, seed)
+    order = EpochOrder(len(half), LOOKED_AT[1], seed, "sort")
+    for step in range(min(LOOKED_AT[0], order.steps_per_epoch)):
+        batch = data.train.subset(half[order.batch(step)])
+        yield data.normalize(batch.inputs), batch.labels
 
-    Args:
-        source: `timm/NAME` or `torchvision/NAME`, or that of a function which was registered, see `register_model`.
-        weights: a .safetensors or .pth file; "none" for fresh ones; by default the library's pretrained ones, which it
-            downloads where they aren't here yet, or those that one's own function gives its network.
 
-    Raises:
-        InputError: the library isn't installed or knows no such network, or the weights can't be had or don't fit.
-
-    Example:
-        >>> from fpnas.spaces import model
-        >>> small = model("torchvision/mobilenet_v3_small", weights="none").supernet(num_classes=6, image_size=64)
-        >>> len(small.space.choices) > 10
-        True
-    """
+def named(source: str, weights: str | Path | None = None) -> Model:
+    """`spaces.model` of a network that a library has or that was registered; runs no file."""
     library, _, name = source.partition("/")
     file = None if weights in (None, "none") else Path(cast(str, weights))
     if source in OWN_MODELS:

@@ -8,11 +8,13 @@ from fpnas.elastic.follow.choices import Choices, in_block
 from fpnas.elastic.follow.counterparts import counterpart, take_weights
 from fpnas.elastic.follow.importance import Importance, sort_channels
 from fpnas.elastic.follow.library import as_torch
+from fpnas.elastic.follow.loss_changes import Batches
 from fpnas.elastic.follow.tracing import Tracer
-from fpnas.elastic.follow.walk import Followed, Network, Use, follow
+from fpnas.elastic.follow.walk import Followed, Network, Use, follow, is_depthwise
 from fpnas.elastic.follow.widths import Layout, Segment, Width, resolved
 
 __all__ = [
+    "Batches",
     "Choices",
     "Followed",
     "Importance",
@@ -26,6 +28,7 @@ __all__ = [
     "counterpart",
     "follow",
     "in_block",
+    "is_depthwise",
     "resolved",
     "sort_channels",
     "take_weights",
