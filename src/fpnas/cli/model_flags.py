@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from fpnas.data import ImageData
-from fpnas.elastic import Supernet
 from fpnas.errors import InputError
-from fpnas.spaces import Model, Smaller, by_name, import_file, model
+
+if TYPE_CHECKING:
+    from fpnas.data import ImageData
+    from fpnas.elastic import Supernet
+    from fpnas.spaces import Model, Smaller
 
 N = TypeVar("N", int, float)
 
@@ -51,6 +53,8 @@ class SpaceFlags:
         Raises:
             InputError: it can't be had, or flags don't go together.
         """
+        from fpnas.spaces import import_file, model
+
         if self.from_model is None:
             given = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
             idle = [flag for flag, value in {**given, "--skips": self.skips or None}.items() if value is not None]
@@ -64,6 +68,8 @@ class SpaceFlags:
 
     def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
         """The space for these images, with `found` as `model` gave it."""
+        from fpnas.spaces import by_name
+
         size, channels = images.image_size, images.in_channels
         if found is None:
             make = by_name(self.space or "tiny")
@@ -71,6 +77,8 @@ class SpaceFlags:
         return found.supernet(images.num_classes, channels, size, self._smaller(), seed)
 
     def _smaller(self) -> Smaller:
+        from fpnas.spaces import Smaller
+
         default = Smaller()
         widths = default.widths if self.widths is None else _numbers(self.widths, float, "--widths")
         kernels = default.kernels if self.kernels is None else _numbers(self.kernels, int, "--kernels")

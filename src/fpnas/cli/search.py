@@ -6,24 +6,39 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fpnas import parallel
 from fpnas.cli.latency import RUN_TABLE, LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, say_found
 from fpnas.cli.quantity import parse_targets
-from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError
-from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
-from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
+from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.folder import read_json
-from fpnas.search import Search, methods
+from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import duration, short
+
+if TYPE_CHECKING:
+    from fpnas.cost import Budget, CostModel, Flops, LatencyTable
+    from fpnas.evaluators import Split
+    from fpnas.search import Search
+
+METHODS = (
+    "fpnas",
+    "fpnas-posterior",
+    "fpnas-thompson",
+    "parsec",
+    "darts",
+    "fbnetv2",
+    "reinforce",
+    "random",
+    "evolution",
+)
+"""Those of fpnas.search.methods.METHODS; written here, too, so that --help needn't import torch."""
 
 SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
 """The default methods: for one target or none, by short trainings, and for several targets."""
@@ -40,7 +55,7 @@ def search(
         str | None,
         typer.Option(
             "--method",
-            help=f"{', '.join(methods.METHODS)}. {SHORT} (the default) trains each network that it looks at shortly, "
+            help=f"{', '.join(METHODS)}. {SHORT} (the default) trains each network that it looks at shortly, "
             f"on smaller images; the others share a supernet's weights. {SEVERAL} is the default for several targets.",
         ),
     ] = None,
@@ -87,6 +102,12 @@ def search(
     running: Running,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
+    from fpnas import parallel
+    from fpnas.cost import Budget, Flops, Latency, Params
+    from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
+    from fpnas.runner import run
+    from fpnas.search import methods
+
     if as_json and not dry_run:
         raise InputError("--json beside --dry-run", "--json alone", "add --dry-run, or read the files of --out")
     device, precision = set_up(running.threads, running.device, running.precision)
@@ -194,6 +215,9 @@ def _warn_of_largest(out: Path, cost: Flops) -> None:
 
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool) -> None:
     """What the search would take, on stdout; nothing is written."""
+    from fpnas import parallel
+    from fpnas.runner import forecast
+
     found = forecast(job, max_steps)
     if parallel.rank() != 0:
         return

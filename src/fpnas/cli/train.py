@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpnas import parallel
 from fpnas.cli.options import DataOfRun, Images, Running, ranks, set_up
 from fpnas.errors import InputError
-from fpnas.runner import read_arch, run, trackers_by_name
-from fpnas.runner.files import home_of
 from fpnas.runner.folder import read_json
-from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of
+from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import duration, percent, short
-from fpnas.train import ClassWeights, Recipe, Training
+from fpnas.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fpnas.train import ClassWeights
 
 RECIPE: dict[str, Any] = {
     "epochs": typer.Option(min=1, help="Length of the training."),
@@ -72,6 +72,12 @@ def train(
     running: Running,
 ) -> None:
     """Train a found architecture and judge it on the held-out images; several processes share it under torchrun."""
+    from fpnas import parallel
+    from fpnas.runner import read_arch, run
+    from fpnas.runner.files import home_of
+    from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of
+    from fpnas.train import Training
+
     device, precision = set_up(running.threads, running.device, running.precision)
     callbacks = trackers_by_name(running.log)
     record, home = read_arch(arch), home_of(arch)

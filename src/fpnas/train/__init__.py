@@ -1,11 +1,16 @@
 """Training of found networks, from scratch or from inherited weights."""
 
-from fpnas.train.class_weights import ClassWeights
-from fpnas.train.distil import AtSize, Teacher
-from fpnas.train.evaluate import Accuracy, ClassAccuracy, Mistake, accuracy, evaluation_record
-from fpnas.train.loop import Training
-from fpnas.train.network import from_scratch, inherited, recalibrate
-from fpnas.train.recipe import Recipe
+from typing import TYPE_CHECKING
+
+from fpnas.lazy import imported_on_demand
+
+if TYPE_CHECKING:
+    from fpnas.train.class_weights import ClassWeights
+    from fpnas.train.distil import AtSize, Teacher
+    from fpnas.train.evaluate import Accuracy, ClassAccuracy, Mistake, accuracy, evaluation_record
+    from fpnas.train.loop import Training
+    from fpnas.train.network import from_scratch, inherited, recalibrate
+    from fpnas.train.recipe import Recipe
 
 __all__ = [
     "Accuracy",
@@ -22,3 +27,16 @@ __all__ = [
     "inherited",
     "recalibrate",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = imported_on_demand(
+        __name__,
+        {
+            "class_weights": "ClassWeights",
+            "distil": "AtSize Teacher",
+            "evaluate": "Accuracy ClassAccuracy Mistake accuracy evaluation_record",
+            "loop": "Training",
+            "network": "from_scratch inherited recalibrate",
+            "recipe": "Recipe",
+        },
+    )
