@@ -1,5 +1,5 @@
 # Each target sets up what it needs in .venv first; with that in place it starts at once.
-# Wanted on the machine: make, and a Python from 3.11 to 3.13 with pip and venv. Another one than python3, in an
+# Wanted on the machine: make, and a Python from 3.11 to 3.14 with pip and venv. Another one than python3, in an
 # environment of its own: make PYTHON=python3.13 VENV=.venv-3.13 test.
 
 PYTHON ?= python3

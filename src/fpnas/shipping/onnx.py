@@ -132,7 +132,7 @@ def onnx_run(content: bytes, spec: ImageSpec, threads: int = 1) -> Run:
 
 
 def needed(*packages: str, otherwise: str = "") -> Any:
-    """Imports packages of the extra `onnx`; gives the first of them. `otherwise`: what else may be done than install it.
+    """Imports packages of the extra `onnx`; gives the first of them. `otherwise`: what else may be done.
 
     Raises:
         InputError: one is missing.
