@@ -1,5 +1,5 @@
 # Each target sets up what it needs in .venv first; with that in place it starts at once.
-# Wanted on the machine: make, and a Python from 3.11 to 3.13 with pip and venv. Another one than python3, in an
+# Wanted on the machine: make, and a Python from 3.11 to 3.14 with pip and venv. Another one than python3, in an
 # environment of its own: make PYTHON=python3.13 VENV=.venv-3.13 test.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv run test check lint types floors soak bench docs format clean
+.PHONY: help venv run test check lint types floors soak bench matrix docs format clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,6 +66,9 @@ bench: $(STAMP) ## speed, memory and ranks against the floors that they have to 
 		$(BIN)/python benchmarks/$$what.py --results benchmarks/results/$${what}_cpu2_$$(date +%F).md $(ARGS) || exit 1; \
 	done
 	@$(BIN)/python benchmarks/paper/adaptive.py --results benchmarks/results/paper_adaptive_cpu2_$$(date +%F).md
+
+matrix: $(STAMP) ## by hand: the wheel in environments with other versions of Python, torch and NumPy; ARGS="--python ..."
+	@$(BIN)/python benchmarks/matrix/matrix.py --results benchmarks/results/matrix_cpu2_$$(date +%F).md $(ARGS)
 
 docs: $(STAMP) ## the documentation in site/; fails where a link, an anchor or a picture is missing
 	@$(BIN)/python docs/build.py

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -44,6 +46,13 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (wheel,) = folder.glob("fpnas-*.whl")
     (sdist,) = folder.glob("fpnas-*.tar.gz")
     return {"wheel": wheel, "sdist": sdist}
+
+
+def test_the_version_is_one() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    headings = re.findall(r"^## \[(.*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", version]
 
 
 def test_wheel_holds_the_package_alone(archives: dict[str, Path]) -> None:
@@ -91,4 +100,6 @@ def test_it_runs_from_an_environment_of_its_own(kind: str, archives: dict[str, P
     assert Path(file).is_relative_to(site)
     assert archives[kind].name.startswith(f"fpnas-{version}")
     assert "search" in call(python, "-m", "fpnas", "--help", cwd=tmp_path)
+    if kind == "sdist":  # with the long proofs
+        assert "guesses as the run does" in call(python, ROOT / "benchmarks/matrix/smoke.py", "photos", cwd=tmp_path)
     assert "search" in call(python.with_name("fpnas"), "--help", cwd=tmp_path)

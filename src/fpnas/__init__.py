@@ -7,18 +7,23 @@ import os
 # in benchmarks/results/process_settings_*). It reads this at its first use.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
-from fpnas import data, elastic, parallel, shipping, spaces, tables
-from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
-from fpnas.distribution import ArchDistribution
-from fpnas.elastic import Supernet
-from fpnas.errors import FpnasError, InputError
-from fpnas.estimators import SampleSize
-from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
-from fpnas.finder import Found, find
-from fpnas.runner import Callback, evaluate, export, latency_table, load, predict, run, training_of
-from fpnas.search import CostTerm, Search, SearchResult, methods
-from fpnas.space import Arch, Choice, SearchSpace
-from fpnas.train import Recipe, Training, from_scratch, inherited
+from typing import TYPE_CHECKING
+
+from fpnas.lazy import imported_on_demand
+
+if TYPE_CHECKING:
+    from fpnas import data, elastic, parallel, shipping, spaces, tables
+    from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
+    from fpnas.distribution import ArchDistribution
+    from fpnas.elastic import Supernet
+    from fpnas.errors import FpnasError, InputError
+    from fpnas.estimators import SampleSize
+    from fpnas.evaluators import Evaluator, ProxyEvaluator, SupernetEvaluator, TableEvaluator
+    from fpnas.finder import Found, find
+    from fpnas.runner import Callback, evaluate, export, latency_table, load, predict, run, training_of
+    from fpnas.search import CostTerm, Search, SearchResult, methods
+    from fpnas.space import Arch, Choice, SearchSpace
+    from fpnas.train import Recipe, Training, from_scratch, inherited
 
 __all__ = [
     "Arch",
@@ -64,3 +69,21 @@ __all__ = [
     "tables",
     "training_of",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = imported_on_demand(
+        __name__,
+        {
+            "cost": "Budget Flops Latency LatencyTable Params layer_costs",
+            "distribution": "ArchDistribution",
+            "elastic": "Supernet",
+            "errors": "FpnasError InputError",
+            "estimators": "SampleSize",
+            "evaluators": "Evaluator ProxyEvaluator SupernetEvaluator TableEvaluator",
+            "finder": "Found find",
+            "runner": "Callback evaluate export latency_table load predict run training_of",
+            "search": "CostTerm Search SearchResult methods",
+            "space": "Arch Choice SearchSpace",
+            "train": "Recipe Training from_scratch inherited",
+        },
+    )

@@ -50,12 +50,12 @@ def temporary_file(path: Path) -> Path:
 def rename(source: Path, target: Path) -> None:
     """Gives a file a name in its folder that holds also where power fails afterwards; what had that name is gone."""
     os.replace(source, target)
-    place = os.open(target.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems sync no folders
+    with suppress(OSError):  # Windows opens no folders, and some network file systems sync none
+        place = os.open(target.parent, os.O_RDONLY)
+        try:
             os.fsync(place)
-    finally:
-        os.close(place)
+        finally:
+            os.close(place)
 
 
 def parsed(text: str | bytes, otherwise: Any = None) -> Any:

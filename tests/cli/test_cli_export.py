@@ -282,7 +282,7 @@ def test_missing_packages_are_named_in_one_line(place: Path, monkeypatch: pytest
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     words = refused(place, "export", "run", "--to", "onnx", "--out", "x.onnx")
-    assert "pip install 'fpnas[onnx]'" in words
+    assert "pip install 'fpnas[onnx]'`, or export --to safetensors or pt2" in words
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])

@@ -93,7 +93,7 @@ def test_an_arch_file_is_read_once_and_bad_input_never_meets_the_ranks(
         read.append(path)
         return read_arch(path)
 
-    monkeypatch.setattr(sys.modules["fpnas.cli.train"], "read_arch", noting)
+    monkeypatch.setattr("fpnas.runner.read_arch", noting)
     monkeypatch.setattr("fpnas.runner.of_run.read_arch", noting)
     monkeypatch.setattr(sys.modules["fpnas.cli.train"], "ranks", lambda *_: pytest.fail("the ranks met"))
     called = call(*TRAIN, copied, "--inherit", "--classes", "3")

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,6 @@ import typer
 from fpnas.cli import bench, cost, evaluate, export, find, predict, report, search, spaces, train, watch
 from fpnas.cli.flags import spread
 from fpnas.errors import FpnasError
-from fpnas.spaces import import_file
 
 app = typer.Typer(
     name="fpnas",
@@ -41,15 +41,27 @@ for command in (
     app.command()(spread(command))
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fpnas {metadata.version('fpnas')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _top(
     imports: Annotated[
         list[str] | None,
         typer.Option("--import", metavar="FILE", help="Run a Python file that registers spaces of your own."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Find a small, accurate network for your images and your budget, in one run (FP-NAS, CVPR 2021)."""
+    del version
     for file in imports or ():
+        from fpnas.spaces import import_file
+
         import_file(file)
 
 

@@ -12,22 +12,21 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from fpnas import tables
-from fpnas.bench import METHODS, Contest, Outcome, Task, markdown, method, picture, run_all, summary
-from fpnas.bench.pool import cores
-from fpnas.bench.results import TITLE, rows
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
 from fpnas.errors import InputError
 from fpnas.text import duration, span
+
+if TYPE_CHECKING:
+    from fpnas.bench import Contest, Outcome, Task
+
+METHODS = ("fpnas", "fpnas-within", "fpnas-posterior", "fpnas-thompson", "parsec", "reinforce", "random", "evolution")
+"""Those of fpnas.bench.METHODS; written here, too, so that --help needn't import torch."""
 
 
 def bench(
@@ -79,6 +78,10 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Judge search methods on a table whose best architectures are known."""
+    from fpnas import tables
+    from fpnas.bench import Contest, Task, markdown, method, picture, summary
+    from fpnas.bench.results import rows
+
     names = list(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
     if not names:
         raise InputError("methods by name", repr(methods), f"choose some of: {', '.join(METHODS)}")
@@ -122,6 +125,11 @@ def bench(
 
 def _run(contest: Contest, tasks: list[Task], workers: int | None) -> list[Outcome]:
     """Runs all, with a bar on stderr where someone sits before it."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from fpnas.bench import run_all
+
     console = Console(stderr=True)
     columns = *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -130,6 +138,10 @@ def _run(contest: Contest, tasks: list[Task], workers: int | None) -> list[Outco
 
 
 def _facts(seconds: float, count: int, workers: int | None) -> dict[str, str]:
+    import torch
+
+    from fpnas.bench.pool import cores
+
     return {
         "Command": span(shlex.join(["fpnas", *sys.argv[1:]])),
         "Date": time.strftime("%Y-%m-%d"),
@@ -153,6 +165,8 @@ def _commit() -> str:
 
 def _refuse_to_write_over(file: Path, image: Path) -> None:
     """Results may be written over, by results of another bench; nothing else may."""
+    from fpnas.bench.results import TITLE
+
     if file.suffix != ".md":
         raise InputError("a results file that ends in .md", f"{str(file)!r}", "give --out bench.md, say")
     if not file.parent.is_dir():

@@ -10,9 +10,7 @@ import typer
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.options import ImageSize, Json, Machine, set_up
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import arch_latency, layers_file
 from fpnas.errors import InputError
-from fpnas.runner import read_arch
 from fpnas.text import percent
 
 
@@ -32,6 +30,9 @@ def cost(
     machine: Machine,
 ) -> None:
     """Multiply-adds and parameters of an architecture, layer by layer, and its latency."""
+    from fpnas.cost import arch_latency, layers_file
+    from fpnas.runner import read_arch
+
     device, _ = set_up(machine.threads, machine.device)
     record = read_arch(arch)
     supernet = record.supernet()

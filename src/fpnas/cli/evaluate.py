@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from fpnas.cli.options import DataOfRun, Images, Json, Machine, set_up
 from fpnas.cli.output import print_json, print_table, printable
-from fpnas.runner import evaluate as evaluate_run
-from fpnas.runner import read_arch, trained_folder
 from fpnas.text import NONE, percent
-from fpnas.train import Accuracy, ClassAccuracy
+
+if TYPE_CHECKING:
+    from fpnas.train import Accuracy, ClassAccuracy
 
 _ALL = 20
 """Up to so many classes the table has all of them; of more it has the `_WORST`."""
@@ -29,6 +28,9 @@ def evaluate(
     machine: Machine,
 ) -> None:
     """Judge a trained network on the held-out images: accuracy, also balanced and by class."""
+    from fpnas.runner import evaluate as evaluate_run
+    from fpnas.runner import read_arch, trained_folder
+
     device, _ = set_up(machine.threads, machine.device)
     folder = trained_folder(run)
     loaded = images.of_run(folder, data, read_arch(folder).image_size).load(images.workers)
@@ -52,6 +54,8 @@ def evaluate(
 
 def _rows(found: Accuracy) -> list[list[str]]:
     """The classes, the lowest recall first, those without images last; the worst few where there are many."""
+    from rich.markup import escape
+
     order = sorted(range(len(found.classes)), key=lambda number: _worst_first(found.per_class[number]))
     return [
         [
@@ -73,6 +77,8 @@ def _worst_first(each: ClassAccuracy) -> float:
 
 def _taken_for(found: Accuracy, label: int) -> str:
     """The class that most of a class's unrecognised images are taken for, and how many."""
+    from rich.markup import escape
+
     taken = found.predicted[(found.labels == label) & (found.predicted != label)]
     if not len(taken):
         return NONE

@@ -9,9 +9,6 @@ import typer
 
 from fpnas.cli.options import Json, Reading
 from fpnas.cli.output import print_json, print_table, printable
-from fpnas.runner import export as export_run
-from fpnas.runner import read_arch, trained_folder
-from fpnas.runner.data_record import data_of_run
 from fpnas.text import percent, short
 
 
@@ -32,6 +29,10 @@ def export(
     reading: Reading,
 ) -> None:
     """Export a trained network, checked against torch, with a model card."""
+    from fpnas.runner import export as export_run
+    from fpnas.runner import read_arch, trained_folder
+    from fpnas.runner.data_record import data_of_run
+
     images = None
     if data is not None or int8:
         folder = trained_folder(run)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fpnas import parallel
 from fpnas.cli.flags import Given
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
+from fpnas.cli.search import METHODS, SHORT
 from fpnas.cli.train import RECIPE, read_class_weights
 from fpnas.errors import InputError
-from fpnas.evaluators.proxy import Metric
-from fpnas.finder import Found, Row
-from fpnas.finder import find as find_network
-from fpnas.runner import read_latency_table, trackers_by_name
-from fpnas.search import methods
+from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import percent, short
-from fpnas.train import Recipe
+from fpnas.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fpnas.evaluators.proxy import Metric
+    from fpnas.finder import Found, Row
 
 LEFT_OUT = ("warmup", "teacher_weight", "teacher_temperature")
 """Of a training's flags: there is no teacher here, and --warmup is the search's (a training has --warmup-epochs)."""
@@ -54,9 +54,7 @@ def find(
         bool,
         typer.Option("--compare", help="Also train a random network of the same cost and a ready-made one."),
     ] = False,
-    method: Annotated[
-        str, typer.Option("--method", help=f"Of the search: {', '.join(methods.METHODS)}.")
-    ] = methods.SHORT,
+    method: Annotated[str, typer.Option("--method", help=f"Of the search: {', '.join(METHODS)}.")] = SHORT,
     search_epochs: Annotated[
         int | None, typer.Option("--search-epochs", min=1, help="Length of the search; see --epochs of fpnas search.")
     ] = None,
@@ -79,6 +77,10 @@ def find(
     running: Running,
 ) -> None:
     """Find a network for your images and budget: search, training, file, model card and report in one go."""
+    from fpnas import parallel
+    from fpnas.finder import find as find_network
+    from fpnas.runner import read_latency_table
+
     device, precision = set_up(running.threads, running.device, running.precision)
     if running.max_steps is not None:
         fix = "leave it out: a job that is stopped goes on when it is called again"

@@ -7,18 +7,16 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from fpnas.cost import LatencyTable
-from fpnas.elastic import Supernet
 from fpnas.errors import InputError
-from fpnas.runner import latency_table, read_latency_table
-from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.space import Option
+
+if TYPE_CHECKING:
+    from fpnas.cost import LatencyTable
+    from fpnas.elastic import Supernet
 
 LatencyBatch = Annotated[
     int | None, typer.Option("--latency-batch", min=1, help="Batch size that latencies are measured at; 1 by default.")
@@ -43,6 +41,9 @@ def table_for(
     Raises:
         InputError: a file that is no table, or one of another batch size.
     """
+    from fpnas.runner import latency_table, read_latency_table
+    from fpnas.runner.latency_cache import RUN_TABLE
+
     kept = folder / RUN_TABLE
     if file is not None or kept.is_file():
         origin = file or kept
@@ -65,6 +66,9 @@ def warn_without_use(batch_size: int | None, file: Path | None, wanted: str) -> 
 @contextmanager
 def _told() -> Generator[Any]:
     """In a terminal a bar on stderr, from the first operations on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     if not sys.stderr.isatty():
         yield None

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from fpnas.errors import InputError, unknown_name
-from fpnas.search import CostTerm, methods
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,16 @@ def arguments(method: str, given: MethodFlags) -> dict[str, Any]:
     Raises:
         InputError: an unknown method, or a flag that it doesn't have.
     """
-    if method not in methods.METHODS:
-        raise unknown_name("method", method, methods.METHODS)
+    from fpnas.search import CostTerm
+    from fpnas.search.methods import METHODS
+
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
     own = fields_of(method)
     values = {name: value for name, value in asdict(given).items() if value is not None and value is not False}
     for name in values:
         if name not in own:
-            others = " or ".join(other for other in methods.METHODS if name in fields_of(other))
+            others = " or ".join(other for other in METHODS if name in fields_of(other))
             expected = f"flags that {method} has: {', '.join(map(flag, own))}"
             raise InputError(expected, flag(name), f"leave it out, or take --method {others}")
     found = {_ARGUMENT.get(name, name): value for name, value in values.items() if name not in _TERM}
@@ -112,7 +114,9 @@ def arguments(method: str, given: MethodFlags) -> dict[str, Any]:
 
 def fields_of(method: str) -> list[str]:
     """Those of `MethodFlags` whose argument the method's function has."""
-    known = inspect.signature(methods.METHODS[method]).parameters
+    from fpnas.search.methods import METHODS
+
+    known = inspect.signature(METHODS[method]).parameters
     return [name for name in MethodFlags.__dataclass_fields__ if _ARGUMENT.get(name, name) in known]
 
 

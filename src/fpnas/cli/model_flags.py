@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
-from fpnas.data import ImageData
-from fpnas.elastic import Importance, Supernet
 from fpnas.errors import InputError
-from fpnas.spaces import Model, Smaller, by_name, model
+
+if TYPE_CHECKING:
+    from fpnas.data import ImageData
+    from fpnas.elastic import Importance, Supernet
+    from fpnas.spaces import Model, Smaller
 
 N = TypeVar("N", int, float)
 
@@ -60,6 +62,8 @@ class SpaceFlags:
         Raises:
             InputError: it can't be had, or flags don't go together.
         """
+        from fpnas.spaces import model
+
         if self.from_model is None:
             given = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
             given |= {"--sort": self.sort, "--skips": "given" if self.skips else None}
@@ -73,6 +77,8 @@ class SpaceFlags:
 
     def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
         """The space for these images, with `found` as `model` gave it."""
+        from fpnas.spaces import by_name
+
         size, channels = images.image_size, images.in_channels
         if found is None:
             make = by_name(self.space or "tiny")
@@ -93,6 +99,8 @@ class SpaceFlags:
         return found.supernet(num_classes, in_channels, image_size, self._smaller(), seed, sort, images)
 
     def _smaller(self) -> Smaller:
+        from fpnas.spaces import Smaller
+
         default = Smaller()
         widths = default.widths if self.widths is None else _numbers(self.widths, float, "--widths")
         kernels = default.kernels if self.kernels is None else _numbers(self.kernels, int, "--kernels")

@@ -7,15 +7,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
-from fpnas import parallel
-from fpnas.data import ImageData
 from fpnas.errors import InputError, unknown_name
-from fpnas.runner.data_record import DataRecord, data_of_run
+
+if TYPE_CHECKING:
+    from fpnas.data import ImageData
+    from fpnas.runner.data_record import DataRecord
 
 Data = Annotated[
     str,
@@ -67,6 +67,8 @@ class Reading:
 
     def record(self, data: str | None, image_size: int | None, fit: str | None) -> DataRecord:
         """What is asked for."""
+        from fpnas.runner.data_record import DataRecord
+
         split_by = None if self.split_by is None else str(self.split_by)
         return DataRecord(data or "", image_size, fit, self.classes, self.classes_seed, self.skip_corrupt, split_by)
 
@@ -96,6 +98,8 @@ class Images(Reading):
 
     def of_run(self, run: Path, data: str | None, image_size: int | None) -> DataRecord:
         """The data given, or those of the run's run.json with what else is given; `image_size` where none is."""
+        from fpnas.runner.data_record import data_of_run
+
         size = image_size if self.image_size is None else self.image_size
         return data_of_run(run, self.record(data, size, self.fit))
 
@@ -141,6 +145,8 @@ def set_up(threads: int | None, device: str, precision: str = "auto") -> tuple[s
     Raises:
         InputError: an unknown device or precision, or a device that this machine lacks.
     """
+    import torch
+
     if threads is not None:
         torch.set_num_threads(threads)
     for kind, value, known in (
@@ -161,6 +167,8 @@ def set_up(threads: int | None, device: str, precision: str = "auto") -> tuple[s
 @contextmanager
 def ranks(device: str, timeout: float | None) -> Generator[None]:
     """Within it, the processes that torchrun started are ranks of one job; a timeout without them is warned about."""
+    from fpnas import parallel
+
     with parallel.ranks(device, parallel.TIMEOUT if timeout is None else timeout):
         if timeout is not None and parallel.world_size() == 1:
             warnings.warn("--rank-timeout has no effect on one process", stacklevel=3)

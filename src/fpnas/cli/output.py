@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from fpnas.runner import Callback, RunInfo
+from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.folder import finite, read_json
-from fpnas.spaces import is_own
 from fpnas.text import by_group, duration, short
 
 
@@ -29,6 +25,9 @@ def printable(text: str) -> str:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout; all columns but the first are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
@@ -51,6 +50,8 @@ class Chosen(Callback):
 
 def say_found(folder: Path) -> None:
     """A search's outcome in a few lines."""
+    from fpnas.spaces import is_own
+
     arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
     target = f" (target {short(result['target'])} {result['cost_name']})" if "target" in result else ""
     learnt, steps = result.get("learnt", True), result["steps"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, printable
-from fpnas.runner import predict as predict_run
-from fpnas.runner.prediction import Guess
 from fpnas.text import percent
+
+if TYPE_CHECKING:
+    from fpnas.runner.prediction import Guess
 
 
 def predict(
@@ -24,6 +25,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Name the most probable classes of images."""
+    from fpnas.runner import predict as predict_run
+
     predictions = predict_run(run, images, top=top)
     if as_json:
         print_json([{"image": each.image, "classes": list(map(_as_json, each.classes))} for each in predictions])

@@ -16,6 +16,6 @@ def report(
     ] = None,
 ) -> None:
     """Show one run, or several side by side, as a page that opens offline."""
-    from fpnas.report import write_report  # its template engine isn't loaded for other commands
+    from fpnas.report import write_report
 
     print(write_report(runs, out))

@@ -6,30 +6,42 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fpnas import parallel
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import Chosen, print_json, say_found
 from fpnas.cli.quantity import parse_targets
-from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.errors import InputError
-from fpnas.evaluators import ProxyEvaluator, Split, SupernetEvaluator
-from fpnas.runner import Callback, RunInfo, forecast, run, trackers_by_name
+from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.folder import read_json
-from fpnas.runner.latency_cache import RUN_TABLE
-from fpnas.runner.suited import length_in_words, length_of_search, seen_as
-from fpnas.search import Search, methods
-from fpnas.search.methods import SHORT
+from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import duration, short
 
-SEVERAL = "fpnas-posterior"
-"""The default method for several targets."""
+if TYPE_CHECKING:
+    from fpnas.cost import Budget, CostModel, Flops, LatencyTable
+    from fpnas.evaluators import Split
+    from fpnas.search import Search
+
+METHODS = (
+    "fpnas",
+    "fpnas-posterior",
+    "fpnas-thompson",
+    "parsec",
+    "darts",
+    "fbnetv2",
+    "reinforce",
+    "random",
+    "evolution",
+)
+"""Those of fpnas.search.methods.METHODS; written here, too, so that --help needn't import torch."""
+
+SHORT, SEVERAL = "fpnas-thompson", "fpnas-posterior"
+"""The default methods: for one target or none, by short trainings, and for several targets."""
 NEARLY = 0.95
 """Of the greatest FLOPs: from here on a network counts as the largest."""
 
@@ -41,7 +53,7 @@ def search(
         str | None,
         typer.Option(
             "--method",
-            help=f"{', '.join(methods.METHODS)}. {SHORT} (the default) trains each network that it looks at shortly, "
+            help=f"{', '.join(METHODS)}. {SHORT} (the default) trains each network that it looks at shortly, "
             f"on smaller images; the others share a supernet's weights. {SEVERAL} is the default for several targets.",
         ),
     ] = None,
@@ -106,6 +118,14 @@ def search(
     running: Running,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
+    from fpnas import parallel
+    from fpnas.cost import Budget, Flops, Latency, Params
+    from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
+    from fpnas.runner import run
+    from fpnas.runner.latency_cache import RUN_TABLE
+    from fpnas.runner.suited import length_in_words, length_of_search, seen_as
+    from fpnas.search import methods
+
     if as_json and not dry_run:
         raise InputError("--json beside --dry-run", "--json alone", "add --dry-run, or read the files of --out")
     device, precision = set_up(running.threads, running.device, running.precision)
@@ -223,6 +243,9 @@ def _warn_of_largest(out: Path, cost: Flops) -> None:
 
 def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str) -> None:
     """What the search would take, on stdout; nothing is written."""
+    from fpnas import parallel
+    from fpnas.runner import forecast
+
     found = forecast(job, max_steps)
     if parallel.rank() != 0:
         return

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
 from fpnas.cli.options import Json
 from fpnas.cli.output import print_json, print_table
-from fpnas.cost import Flops
-from fpnas.distribution import ArchDistribution, groups
-from fpnas.elastic import Supernet
-from fpnas.estimators import SampleSize
-from fpnas.spaces import IMAGE_SIZES, OWN, PUBLISHED, SPACES, by_name
-from fpnas.spaces.macro import MacroNet
-from fpnas.streams import generator
 from fpnas.text import short
+
+if TYPE_CHECKING:
+    from fpnas.elastic import Supernet
 
 WithFlops = Annotated[
     bool, typer.Option("--flops", help="Also the median FLOPs of 10,000 random architectures; takes a minute.")
@@ -29,6 +24,8 @@ EXAMPLE = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 
 def spaces(with_flops: WithFlops = False, as_json: Json = False) -> None:
     """List the search spaces: choices, size, entropy, K0, the size of alpha, and the figures their papers print."""
+    from fpnas.spaces import OWN, SPACES
+
     records = [describe(name, with_flops) for name in (*SPACES, *OWN)]
     if as_json:
         print_json(records)
@@ -63,6 +60,13 @@ def describe(name: str, with_flops: bool = False) -> dict[str, Any]:
         name: of the space.
         with_flops: with the median multiply-adds of 10,000 random architectures at the space's own input size.
     """
+    import torch
+
+    from fpnas.distribution import ArchDistribution, groups
+    from fpnas.estimators import SampleSize
+    from fpnas.spaces import IMAGE_SIZES, PUBLISHED, SPACES, by_name
+    from fpnas.spaces.macro import MacroNet
+
     with torch.device("meta"):  # no memory for weights that nobody reads
         supernet = by_name(name)(**({} if name in SPACES else EXAMPLE))
     image_size = IMAGE_SIZES.get(name)
@@ -83,6 +87,10 @@ def describe(name: str, with_flops: bool = False) -> dict[str, Any]:
 
 
 def _median_flops(supernet: Supernet, image_size: int) -> float:
+    from fpnas.cost import Flops
+    from fpnas.distribution import ArchDistribution
+    from fpnas.streams import generator
+
     flops = Flops(supernet, (3, image_size, image_size))
     codes = ArchDistribution(supernet.space).sample(10_000, generator(0, "median FLOPs"))
     return float(flops(codes).quantile(0.5))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpnas import parallel
 from fpnas.cli.flags import Given
 from fpnas.cli.options import BY_DATA, DataOfRun, Images, Running, ranks, set_up
 from fpnas.cli.output import Chosen
 from fpnas.errors import InputError
-from fpnas.runner import read_arch, run, trackers_by_name
-from fpnas.runner.files import home_of
 from fpnas.runner.folder import read_json
-from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of, whole_network
-from fpnas.spaces import Model, model
+from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import duration, percent, short
-from fpnas.train import ClassWeights, Recipe, Training, recipe_for
-from fpnas.train.recipe import LR_PRETRAINED
-from fpnas.train.suited import MOST_EPOCHS
+from fpnas.train.recipe import LR_PRETRAINED, Recipe
+
+if TYPE_CHECKING:
+    from fpnas.spaces import Model
+    from fpnas.train import ClassWeights
 
 RECIPE: dict[str, Any] = {
     "epochs": typer.Option(
@@ -107,6 +105,13 @@ def train(
     running: Running,
 ) -> None:
     """Train a found architecture, or a whole network, and judge it on held-out images; ranks of torchrun share it."""
+    from fpnas import parallel
+    from fpnas.runner import read_arch, run
+    from fpnas.runner.files import home_of
+    from fpnas.runner.of_run import begins_with_weights, network_of, teacher_of, whole_network
+    from fpnas.train import Training, recipe_for
+    from fpnas.train.suited import MOST_EPOCHS
+
     device, precision = set_up(running.threads, running.device, running.precision)
     callbacks = trackers_by_name(running.log)
     Recipe().with_fields({"epochs": MOST_EPOCHS, **recipe})  # what is out of range is refused before images are read
@@ -181,6 +186,8 @@ def _whole(
     if inherit is not None:
         fix = "leave it out; --weights none begins with fresh weights"
         raise InputError("--inherit and --no-inherit beside a search's folder", "one of them beside --from", fix)
+    from fpnas.spaces import model
+
     return model(from_model, weights), out
 
 

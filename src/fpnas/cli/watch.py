@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from fpnas.runner.folder import read_json
-from fpnas.runner.progress import Screen
 from fpnas.runner.watch import follow
 
 QUIET_SECONDS = 60.0
@@ -22,6 +20,10 @@ def watch(
     every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between looks at the log.")] = 1.0,
 ) -> None:
     """Follow a run until it ends, from another terminal; Ctrl-C leaves the run alone."""
+    from rich.console import Console
+
+    from fpnas.runner.progress import Screen
+
     steps = follow(run, every=every)
     first = next(steps, None)  # refuses a folder without a run before anything is shown
     facts = read_json(run / "run.json")

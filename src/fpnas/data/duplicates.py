@@ -21,6 +21,7 @@ LARGEST_RMS = 12.0
 _ROWS, _COLUMNS = 8, 9
 _SAMPLED = 32
 _AT_ONCE = 256
+_HASHES_AT_ONCE = 4096
 _MOST_ALIKE = 16
 """Training images that are compared of those with one hash."""
 
@@ -36,27 +37,26 @@ def nearly_equal(
     order = known.argsort(kind="stable")
     known = known[order]
     near = np.concatenate([np.zeros(1, np.uint64), np.uint64(1) << np.arange(64, dtype=np.uint64)])
-    candidates = wanted[:, None] ^ near
-    first, end = np.searchsorted(known, candidates), np.searchsorted(known, candidates, side="right")
-    counts = np.minimum(end - first, _MOST_ALIKE).sum(axis=1)
-    places = [
-        order[start : min(stop, start + _MOST_ALIKE)]
-        for start, stop in zip(first[end > first], end[end > first], strict=True)
-    ]
-    if not places:
-        return none, none
-    of_train = torch.from_numpy(np.concatenate(places))
-    of_heldout = torch.arange(len(heldout)).repeat_interleave(torch.from_numpy(counts))
-    is_near = torch.cat(
-        [
-            (train[a].float() - heldout[b].float()).square().mean(dim=(1, 2, 3)) <= LARGEST_RMS**2
-            for a, b in zip(of_train.split(_AT_ONCE), of_heldout.split(_AT_ONCE), strict=True)
-        ]
-    )
-    of_train, of_heldout = of_train[is_near], of_heldout[is_near]
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, len(wanted), _HASHES_AT_ONCE):
+        candidates = wanted[start : start + _HASHES_AT_ONCE, None] ^ near
+        first = np.searchsorted(known, candidates)
+        counts = np.minimum(np.searchsorted(known, candidates, side="right") - first, _MOST_ALIKE)
+        rows = torch.arange(start, start + len(counts)).repeat_interleave(torch.from_numpy(counts.sum(axis=1)))
+        before = counts.cumsum().reshape(counts.shape) - counts
+        places = (first - before).repeat(counts.ravel()) + np.arange(counts.sum())  # first, first + 1, ... of each
+        pairs += zip(torch.from_numpy(order[places]).split(_AT_ONCE), rows.split(_AT_ONCE), strict=True)
+    alike = [_are_near(train[a], heldout[b]) for a, b in pairs]
+    of_train = torch.cat([none, *(a[near] for (a, _), near in zip(pairs, alike, strict=True))])
+    of_heldout = torch.cat([none, *(b[near] for (_, b), near in zip(pairs, alike, strict=True))])
     is_first = torch.ones(len(of_heldout), dtype=torch.bool)
     is_first[1:] = of_heldout[1:] != of_heldout[:-1]
     return of_train[is_first], of_heldout[is_first]
+
+
+def _are_near(images: Tensor, others: Tensor) -> Tensor:
+    """(B,) bool, for each pair whether its pixels differ by little."""
+    return (images.float() - others.float()).square().mean(dim=(1, 2, 3)) <= LARGEST_RMS**2
 
 
 def _hashes(images: Tensor) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

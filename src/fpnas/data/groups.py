@@ -45,7 +45,7 @@ def groups_of(parts: Parts, request: Request) -> tuple[Groups | None, Groups | N
     for part in files:
         missing = [file for file in part if _key(file) not in known]
         if missing:
-            got = f"none for {len(missing)} in '{path}', such as '{os.path.relpath(missing[0], home)}'"
+            got = f"none for {len(missing)} in '{path}', such as '{_shown(missing[0], home)}'"
             raise InputError("a group for each image", got, "add a row for each, with its path as here")
         named.append([known[_key(file)] for file in part])
     both = sorted(set(named[0]).intersection(*named[1:])) if len(named) == 2 else []
@@ -70,5 +70,13 @@ def _read(path: Path, home: Path, images: Iterable[str]) -> dict[str, str]:
     return known
 
 
+def _shown(file: Path, home: Path) -> str:
+    """As a row names it: relative to the data's folder, but for a file on another drive of Windows."""
+    try:
+        return os.path.relpath(file, home)
+    except ValueError:
+        return str(file)
+
+
 def _key(file: Path) -> str:
-    return os.path.abspath(file)
+    return os.path.normcase(os.path.abspath(file))

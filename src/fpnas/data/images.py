@@ -27,8 +27,8 @@ LARGEST_DEFAULT = 224
 MIN_STD = 1e-3
 """The least standard deviation to divide by: a channel that is constant has none."""
 
-_COUNTED = 2**26
-"""How many values are counted at once."""
+_COUNTED = 2**22
+"""How many values are counted at once: torch makes eight bytes of each."""
 
 _RESIZE_FLOATS = 4_000_000
 """How many output values are resized at once: 16 MB in float32."""

@@ -112,6 +112,7 @@ def write(key: str, shapes: Sequence[Shape], fills: Sequence[Fill]) -> list[Deco
                     out = open_memmap(Path(made) / f"{number}.npy", "w+", np.uint8, shape)
                     skipped.append(fill(out))
                     out.flush()
+                    del out  # a mapped file can't be renamed on Windows
                 (Path(made) / "skipped.json").write_text(json.dumps(skipped))
                 os.rename(made, folder() / key)
     except OSError as error:

@@ -5,7 +5,6 @@ Time is measured on steps that are thrown away; nothing is written.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from contextlib import suppress
@@ -18,6 +17,11 @@ import torch
 from fpnas.evaluators import OnDevice
 from fpnas.job import Job, Rehearsed
 from fpnas.search.loop import Search
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -93,9 +97,14 @@ def _timed_step(job: Search, warmup: float) -> tuple[float, dict[str, Any]]:
 
 
 def peak_memory_mb(device: str = "cpu") -> float:
-    """The process's greatest resident memory so far, in MiB; on "cuda" what torch held of the GPU's."""
+    """The process's greatest resident memory so far, in MiB; on "cuda" what torch held of the GPU's.
+
+    0 where the system doesn't say, as Windows.
+    """
     if torch.device(device).type == "cuda":
         return round(torch.cuda.max_memory_allocated() / MIB, 1)
+    if resource is None:
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, but on macOS in bytes
     return round(peak / (MIB if sys.platform == "darwin" else 2**10), 1)
 
@@ -115,4 +124,4 @@ def free_memory(device: str = "cpu") -> int | None:
 
 def _numbers(file: Path) -> dict[str, int]:
     """Lines such as "name 12 kB" of a file of the kernel's."""
-    return {words[0]: int(words[1]) for words in map(str.split, file.read_text().splitlines()) if len(words) > 1}
+    return {words[0]: int(words[1]) for words in map(str.split, file.read_text("ascii").splitlines()) if len(words) > 1}

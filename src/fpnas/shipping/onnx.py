@@ -44,7 +44,7 @@ def to_onnx(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None
         InputError: onnxruntime's logits differ from torch's by more than 1e-4, the file would exceed 2 GB, or the
             packages of the extra `onnx` are missing.
     """
-    needed("onnx", "onnxscript", "onnxruntime")
+    needed("onnx", "onnxscript", "onnxruntime", otherwise=", or export --to safetensors or pt2")
     plain = plain_copy(network)
     size = sum(tensor.numel() * tensor.element_size() for tensor in plain.state_dict().values())
     if size > 0.9 * LARGEST_FILE:
@@ -131,8 +131,8 @@ def onnx_run(content: bytes, spec: ImageSpec, threads: int = 1) -> Run:
     return run
 
 
-def needed(*packages: str) -> Any:
-    """Imports packages of the extra `onnx`; gives the first of them.
+def needed(*packages: str, otherwise: str = "") -> Any:
+    """Imports packages of the extra `onnx`; gives the first of them. `otherwise`: what else may be done.
 
     Raises:
         InputError: one is missing.
@@ -140,7 +140,7 @@ def needed(*packages: str) -> Any:
     try:
         modules = [importlib.import_module(package) for package in packages]
     except ImportError as error:
-        raise missing_extra("the packages that ONNX files need", "onnx", error) from error
+        raise missing_extra("the packages that ONNX files need", "onnx", error, otherwise) from error
     return modules[0]
 
 

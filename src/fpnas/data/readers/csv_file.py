@@ -33,7 +33,7 @@ def read(request: Request) -> Parts:
     rows = read_rows(path, COLUMNS, needed=2)
     listed: dict[str, int] = {}
     for row in rows:
-        file = os.path.normpath(path.parent / row.values[0])
+        file = os.path.normcase(os.path.normpath(path.parent / row.values[0]))
         if file in listed:
             got = f"'{row.values[0]}' in lines {listed[file]} and {row.line} of '{path}'"
             raise InputError("each file once", got, "remove one of the rows")
