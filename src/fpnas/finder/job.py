@@ -33,6 +33,7 @@ def find(
     data: str | Path | ImageData,
     *,
     out: str | Path,
+    image_size: int | None = None,
     target_flops: float | None = None,
     target_params: float | None = None,
     target_ms: float | None = None,
@@ -63,6 +64,7 @@ def find(
     Args:
         data: what `fpnas.data.load` takes, or images that were loaded.
         out: the folder of it all.
+        image_size: pixels a side, of images that are read here; by default their own, at most 224.
         target_flops: the most multiply-adds; at most one target can be given.
         target_params: the most parameters.
         target_ms: the most milliseconds of a forward pass of one image on `device`.
@@ -93,7 +95,7 @@ def find(
         RunFolderError: the folder holds something else.
 
     Example:
-        >>> found = fpnas.find("photos", target_flops=8e6, out="runs/photos", minutes=30)
+        >>> found = fpnas.find("photos", image_size=64, target_flops=8e6, out="runs/photos", minutes=30)
         >>> found.accuracy.accuracy, found.file
         (79.2, PosixPath('runs/photos/network/network.onnx'))
     """
@@ -102,9 +104,11 @@ def find(
         raise InputError("minutes above 0", f"{minutes:g}", "correct them")
     if minutes is not None and (search_epochs is not None or "epochs" in fields or recipe is not None):
         raise InputError("minutes, or lengths of search and training", "both", "leave one of them out")
+    if image_size is not None and isinstance(data, ImageData):
+        raise InputError("images to be read, for an image size", "images that were loaded", "load them at that size")
     place, to = Path(out), format_here(to)
     known = _known(place, minutes)
-    images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data)
+    images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data, image_size)
     make, why = _space(known.get("space", space) if space == "auto" else space, images, target_flops)
     job = Stages(
         place=place,
@@ -157,9 +161,9 @@ def _recipe(images: ImageData, minutes: float | None, fields: Mapping[str, Any])
     return Suited(recipe, reason.partition(";")[0])
 
 
-def _read(data: str | Path) -> tuple[ImageData, dict[str, Any]]:
+def _read(data: str | Path, image_size: int | None) -> tuple[ImageData, dict[str, Any]]:
     """Images, and what run.json says of them."""
-    record = DataRecord(str(data))
+    record = DataRecord(str(data), image_size)
     return record.load(), record.of_run()
 
 
