@@ -92,6 +92,15 @@ def test_a_job_that_ended_stays_as_it_is_and_can_be_compared_later(images: Image
     assert [name for name in before if kept[name] != before[name]] == ["find.json"]
 
 
+@pytest.mark.parametrize("change", [{"search_epochs": 3}, {"epochs": 3}, {"seed": 1}, {"target_flops": 1.5e4}])
+def test_another_job_in_its_folder_is_refused(change: dict[str, Any], images: ImageData, tmp_path: Path) -> None:
+    found(images, tmp_path)
+    before = h.contents(tmp_path)
+    with pytest.raises(fpnas.errors.RunFolderError, match=r"the settings of the run that the folder holds"):
+        found(images, tmp_path, **change)
+    assert h.contents(tmp_path) == before
+
+
 class Dying(Callback):
     """Ends the process, as far as the job can tell, after so many steps of a kind of run."""
 

@@ -128,10 +128,10 @@ def find(
         running={"checkpoint_every": checkpoint_every, "callbacks": callbacks},
         display=Display(["search", FOUND, *(COMPARED if compare else ())]),
     )
-    length = job.length_of_search(known, search_epochs, minutes)
-    job.say(why, length)
+    search = job.planned(known, search_epochs, minutes)
+    job.say(why, search)
     job.expect(minutes)
-    job.search(length, minutes)
+    job.search(search, minutes)
     record = read_arch(place)
     if minutes is not None:
         job.fit_training(record, minutes, time.perf_counter() - begun)

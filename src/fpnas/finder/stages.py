@@ -120,15 +120,26 @@ class Stages:
             return read_latency_table(kept)
         return self.latency or latency_table(self.supernet, self.images.input_shape, device=self.where["device"])
 
-    def searching(self, epochs: int, steps: int | None, *, thrown_away: bool = False) -> Search:
-        """A search of that length, `steps` of each short training."""
-        supernet = deepcopy(self.supernet) if thrown_away else self.supernet
+    def planned(self, known: Mapping[str, Any], epochs: int | None, minutes: float | None) -> Search:
+        """The search, as long as that of the run that goes on, as the minutes allow, as asked for, or by default."""
+        steps = None
+        if known:
+            epochs, steps = epochs or known["search_epochs"], known["steps"]  # others than it had are refused
+        elif minutes is not None:
+            told = forecast(self._search(1, self._judge(deepcopy(self.supernet), None)))
+            epochs, steps = parallel.broadcast(search_within(minutes, told.seconds, short=self.short))
+        judge = self._judge(self.supernet, steps)
+        return self._search(epochs or length_of_search(self.method, judge.steps_per_epoch), judge)
+
+    def _judge(self, supernet: Supernet, steps: int | None) -> ProxyEvaluator | SupernetEvaluator:
+        """What judges networks; `steps` of each short training."""
         given: dict[str, Any] = {"batch_size": self.batch_size, **self.where}
-        if self.short:
-            as_seen = seen_as(self.images, self.batch_size, **self.as_given)[0]
-            judge = ProxyEvaluator(supernet, self.images, steps=steps, metric=self.metric, **as_seen, **given)
-        else:
-            judge = SupernetEvaluator(supernet, self.images, **given)
+        if not self.short:
+            return SupernetEvaluator(supernet, self.images, **given)
+        as_seen = seen_as(self.images, self.batch_size, **self.as_given)[0]
+        return ProxyEvaluator(supernet, self.images, steps=steps, metric=self.metric, **as_seen, **given)
+
+    def _search(self, epochs: int, judge: ProxyEvaluator | SupernetEvaluator) -> Search:
         make = methods.METHODS[self.method]
         return make(judge, self.budget, epochs=epochs, seed=self.where["seed"], **self.options)
 
@@ -137,37 +148,21 @@ class Stages:
         """Of the training."""
         return self.suited.recipe.for_pretrained() if self.supernet.pretrained else self.suited.recipe
 
-    def say(self, why: str | None, length: tuple[int, int | None]) -> None:
+    def say(self, why: str | None, search: Search) -> None:
         """What was chosen, and why."""
         if why is not None:
             self.display.say(f"space: {self.supernet.name}, {why}")
-        self.display.say(f"search: {self.chosen(length)}")
+        self.display.say(f"search: {self._chosen(search)}")
         if self.suited.reason:
             self.display.say(f"training: {self.suited.reason}")
         advice = hint(self.images, self.supernet.pretrained)
         if advice is not None:
             self.display.say(advice)
 
-    def chosen(self, length: tuple[int, int | None]) -> str:
+    def _chosen(self, search: Search) -> str:
         """How the search is done, in words."""
-        epochs, steps = length
-        steps = self.searching(1, steps).steps_total
         seen = f"{seen_as(self.images, self.batch_size, **self.as_given)[1]}; " if self.short else ""
-        return seen + length_in_words(self.method, epochs, steps)
-
-    def length_of_search(
-        self, known: Mapping[str, Any], epochs: int | None, minutes: float | None
-    ) -> tuple[int, int | None]:
-        """Epochs and steps: those of the run that goes on, those that fit into the minutes, or what was asked for."""
-        if known:
-            return known["search_epochs"], known["steps"]
-        if minutes is None:
-            if epochs is None:
-                epochs = length_of_search(self.method, self.searching(1, None).steps_total)
-            return epochs, None
-        told = forecast(self.searching(1, None, thrown_away=True))
-        length = search_within(minutes, told.seconds, short=self.short)
-        return parallel.broadcast(length)
+        return seen + length_in_words(self.method, search.epochs, search.evaluator.steps_per_epoch)
 
     def expect(self, minutes: float | None) -> None:
         """What the trainings will take, for the display."""
@@ -183,15 +178,15 @@ class Stages:
     def _pace(self, network: Any) -> Pace:
         return pace_of(Training(network, self.images, recipe=self.recipe, **self.where), self.images)
 
-    def search(self, length: tuple[int, int | None], minutes: float | None) -> None:
+    def search(self, search: Search, minutes: float | None) -> None:
         """Runs the search, which leaves arch.json."""
-        epochs, steps = length
-        decided = {"minutes": minutes, "space": self.supernet.name, "search_epochs": epochs, "steps": steps}
+        steps = search.evaluator.steps_per_epoch if self.short else None
+        decided = {"minutes": minutes, "space": self.supernet.name, "search_epochs": search.epochs, "steps": steps}
         cost = None if self.budget is None else self.budget.cost
         run(
-            self.searching(epochs, steps),
+            search,
             self.place,
-            facts={**self.origin, "chosen": self.chosen(length), "find": decided},
+            facts={**self.origin, "chosen": self._chosen(search), "find": decided},
             keep={RUN_TABLE: cost.used.to_json()} if isinstance(cost, Latency) else None,
             progress=self.display.begin("search"),
             **self.running,
