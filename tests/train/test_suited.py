@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from typing import Any
 
@@ -44,10 +43,8 @@ def grey(data: ImageData) -> ImageData:
 
 def test_photographs_are_cropped_and_mirrored() -> None:
     found = recipe_for(photographs())
-    randaugment = 9 if importlib.util.find_spec("kornia") else 0
-    assert found.recipe == Recipe(epochs=300, crop="pad", flip=True, randaugment=randaugment)
-    assert found.reason.startswith("photographs in colour at 32 px: crop pad, flip")
-    assert found.reason.endswith("; 300 epochs, which make 300 steps")
+    assert found.recipe == Recipe(epochs=300, crop="pad", flip=True)
+    assert found.reason == "photographs in colour at 32 px: crop pad, flip; 300 epochs, which make 300 steps"
 
 
 rows = torch.randn(40, 3, generator=generator(0, "rows"))
@@ -69,14 +66,6 @@ def test_other_data_have_the_plain_recipe(data: Any, words: str) -> None:
     found = recipe_for(data, epochs=30)
     assert found.recipe == Recipe()
     assert found.reason.startswith(f"{words}: no augmentation; 30 epochs")
-
-
-def test_without_kornia_no_randaugment_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fpnas.train.suited.find_spec", lambda name: None)
-    found = recipe_for(photographs())
-    assert (found.recipe.crop, found.recipe.flip, found.recipe.randaugment) == ("pad", True, 0)
-    assert "crop pad, flip, no RandAugment without kornia (pip install 'fpnas[augment]'); " in found.reason
-    assert "kornia" not in recipe_for(photographs(), randaugment=0).reason
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ RECIPE: dict[str, Any] = {
     "crop": typer.Option(show_default=BY_DATA, help="none, pad, or resized (needs kornia)."),
     "crop_area": typer.Option(help="Least share of the image that --crop resized leaves."),
     "flip": typer.Option(show_default=BY_DATA, help="Mirror half of the images: for photographs, not for digits."),
-    "randaugment": typer.Option(show_default=BY_DATA, help="Magnitude, 1 to 29 (needs kornia); 0: none."),
+    "randaugment": typer.Option(help="Magnitude, 1 to 29 (needs kornia); 0: none."),
     "random_erasing": typer.Option(help="Share of images with a part erased (needs kornia)."),
     "mixup": typer.Option(help="Alpha, such as 0.2; 0: none."),
     "cutmix": typer.Option(help="Alpha, such as 1; 0: none."),

@@ -40,7 +40,7 @@ def seen_as(images: ImageData, batch_size: int, **asked: Any) -> tuple[dict[str,
     """
     seldom = SHORT_STEPS * batch_size < SEEN * len(images.train)
     given = {"crop": "none", "flip": False, **asked} if seldom else asked
-    suited = recipe_for(images, randaugment=0, **given)
+    suited = recipe_for(images, **given)
     why = suited.reason.partition(";")[0]
     if seldom and not asked and not_photographs(images) is None:
         why += f", as short trainings see each less than {SEEN} times"

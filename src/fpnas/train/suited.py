@@ -13,7 +13,6 @@ All else (grey images, digits, drawings, arrays, tables) gets the plain recipe.
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -32,9 +31,6 @@ LEAST_STEPS = 500
 """Below which nothing is augmented, unless there are many epochs of them: in 160 steps, 10 epochs, a crop cost 3 points
 (docs/training.md)."""
 
-RANDAUGMENT = 9
-"""RandAugment's magnitude, as in its paper on ImageNet."""
-
 SMALLEST, COLOUR, FLAT = 32, 4.0, 0.5
 _SAMPLE = 256
 
@@ -52,7 +48,7 @@ def recipe_for(data: Data, **given: Any) -> Suited:
     """The recipe that suits the data; fields that are `given` stay as they are.
 
     Args:
-        data: decides on `crop`, `flip` and `randaugment`, and with the batch size on `epochs`.
+        data: decides on `crop` and `flip`, and with the batch size on `epochs`.
         given: fields of a recipe.
 
     Raises:
@@ -74,13 +70,10 @@ def recipe_for(data: Data, **given: Any) -> Suited:
         why = f"photographs, but fewer than {LEAST_STEPS} steps: "
     elif other is None:
         chosen = {"crop": "pad", "flip": not has_sides(data.classes)}
-        chosen["randaugment"] = RANDAUGMENT if find_spec("kornia") else 0
     recipe = plain.with_fields({**chosen, **given, "epochs": epochs})
     why += _augmentation(recipe)
     if chosen and "flip" not in given and not chosen["flip"]:
         why += ", no flip for classes with these names"
-    if chosen and "randaugment" not in given and not chosen["randaugment"]:
-        why += ", no RandAugment without kornia (pip install 'fpnas[augment]')"
     length = f"{epochs} epochs, which make {steps:,} steps"
     return Suited(recipe, f"{why}; {length}")
 
