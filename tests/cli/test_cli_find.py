@@ -28,6 +28,8 @@ def test_one_command_goes_from_images_to_a_file(tmp_path: Path) -> None:
     assert f"{facts['params']:,}" in row
     assert f"{out / 'network' / 'network.onnx'}" in done.out
     assert "report.html" in done.out
+    judged = h.read(out / "train" / "evaluation.json")["num_images"]
+    assert f"judged on {judged:,} held-out images" in done.out
     told = document(call(*FIND, *QUICK, "--out", out, "--json"), "find")
     assert told["rows"][0]["flops"] == facts["flops"] <= 30e3
     assert told["rows"][0]["bytes"] == (out / "network" / "network.onnx").stat().st_size
@@ -45,10 +47,20 @@ def test_flags_of_the_stages_reach_them(tmp_path: Path) -> None:
     assert h.read(out / "train" / "run.json")["data"]["data"] == "digits"
 
 
+def test_stopped_it_says_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fpnas.finder.find", stopped)
+    done = call(*FIND, *QUICK, "--out", tmp_path / "job")
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "stopped; the same command goes on from here\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--max-steps", "2"), "goes on when it is called again"),
+        (("--max-steps", "2"), "No such option"),
         (("--target-params", "100k"), "one target"),
         (("--minutes", "3"), "minutes, or lengths of search and training"),
         (("--space", "timy"), "a known space"),

@@ -69,7 +69,7 @@ def test_a_target_below_the_smallest_network_names_it() -> None:
         with pytest.raises(InputError) as caught:
             Budget(model, smallest - 1)
         assert f"a target of at least {smallest:,} {model.name}" in str(caught.value)
-        assert f"got {smallest - 1:g}, below the smallest network of the space" in str(caught.value)
+        assert f"got {smallest - 1:,}, below the smallest network of the space" in str(caught.value)
         assert "\n" not in str(caught.value)
 
 

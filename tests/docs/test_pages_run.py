@@ -1,8 +1,8 @@
 """What a page shows runs: its Python as it stands, its `fpnas` commands made short, from top to bottom in one folder.
 
 Commands run in this process. What a page presumes is made up first: a photo, a table, a run that an earlier page made;
-digits stand in for all data. Commands that need several processes, a GPU or a table that isn't here are left to
-test_commands.py, which parses them.
+digits stand in for all data but the photographs of `find`. Commands that need several processes, a GPU or a table that
+isn't here are left to test_commands.py, which parses them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from fpnas.cli import main
 
@@ -28,9 +29,15 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 TABLES = ROOT.parent / "shared" / "data"
 LITE0 = ROOT / "benchmarks" / "pretrained" / "lite0.py"
 """A network with ImageNet weights that come as a package: it stands in for all that pages search inside."""
-STEP = "--data digits --image-size 16 --batch-size 32 --max-steps 2 --threads 1"
+DIGITS = "--data digits --image-size 16"
+STEP = "--batch-size 32 --max-steps 2 --threads 1"
 # What comes last on a command line counts.
-SHORTER = {"search": STEP, "train": STEP, "evaluate": "--data digits", "bench": "--seeds 1 --queries 10 --workers 1"}
+SHORTER = {
+    "search": STEP,
+    "train": STEP,
+    "bench": "--seeds 1 --queries 10 --workers 1",
+    "find": "--image-size 32 --method random --search-epochs 1 --search-batch-size 16 --train-epochs 1 --threads 1",
+}
 MINE = ["a,b,run1,run2,ms", *(f"{n % 4},{n // 4},{80 + n},{81 + n},{1 + n % 4 + n // 4}" for n in range(16))]
 
 
@@ -38,7 +45,7 @@ MINE = ["a,b,run1,run2,ms", *(f"{n % 4},{n // 4},{80 + n},{81 + n},{1 + n % 4 + 
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search and, in its folder, the training of what it found."""
     run = tmp_path_factory.mktemp("earlier") / "run"
-    for line in (f"search {STEP} --out {run}", f"train {run} {STEP}"):
+    for line in (f"search {DIGITS} {STEP} --out {run}", f"train {run} {STEP}"):
         assert main(shlex.split(line)) == 0
     return run
 
@@ -47,6 +54,26 @@ def shown(block: str) -> list[list[str]]:
     """The words of each `fpnas` command of a block."""
     lines = [line.removeprefix("$ ") for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("fpnas ")]
+
+
+def photographs(folder: Path) -> None:
+    """24 patches of each of two photographs, a folder for each."""
+    for name, picture in zip(("china", "flower"), load_sample_images().images, strict=True):
+        (folder / name).mkdir(parents=True)
+        for number in range(24):
+            top, left = 100 * (number // 6), 100 * (number % 6)
+            Image.fromarray(picture[top : top + 100, left : left + 100]).save(folder / name / f"{number}.jpg")
+
+
+def shorter(words: list[str]) -> list[str]:
+    """The command in little: of `find` without --minutes, which lengths exclude; on digits, but for `find` and what
+    goes on from its folder."""
+    if words[0] == "find":
+        at = words.index("--minutes") if "--minutes" in words else len(words)
+        words = words[:at] + words[at + 2 :]
+    found = words[0] == "find" or any((Path(word) / "find.json").exists() for word in words[1:2])
+    digits = words[0] in ("search", "train", "evaluate") and not found
+    return [*words, *shlex.split(SHORTER.get(words[0], "")), *shlex.split(DIGITS if digits else "")]
 
 
 def presume(words: list[str], earlier: Path) -> None:
@@ -59,6 +86,8 @@ def presume(words: list[str], earlier: Path) -> None:
         elif path.name == "arch.json" and not path.exists():
             path.parent.mkdir()
             shutil.copy2(earlier / "arch.json", path)
+        elif words[0] == "find" and path.name == "photos" and not path.exists():
+            photographs(path)
         elif path.parts[0] == "runs" and not path.exists():
             begun = words[0] == "train" and str(path) == words[1]  # to be trained: a training there would be another
             shutil.copytree(earlier, path, ignore=shutil.ignore_patterns("train" if begun else ""))
@@ -86,10 +115,11 @@ def command(words: list[str], earlier: Path, python: str = "") -> None:
         words[words.index("--from") + 1] = f"{LITE0}:lite0"
     presume(words, earlier)
     if runs_here(words):
-        line = [*first, *words, *shlex.split(SHORTER.get(words[0], ""))]
+        line = [*first, *shorter(words)]
         assert main(line) == 0, shlex.join(line)
 
 
+@pytest.mark.filterwarnings("ignore:the ready-made network is left out")  # where torchvision can't be imported
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_run(page: Path, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -112,6 +142,8 @@ def test_the_pages_show_commands_and_one_that_fails_is_seen(earlier: Path) -> No
     blocks = [block for page in PAGES for language, block in BLOCK.findall(page.read_text()) if not language]
     commands = [words for block in blocks for words in shown(block)]
     assert len(commands) > 40
-    assert {words[0] for words in commands} >= {"search", "train", "evaluate", "report", "export", "predict", "bench"}
+    assert {words[0] for words in commands} >= {
+        "find", "search", "train", "evaluate", "report", "export", "predict", "bench"
+    }  # fmt: skip
     with pytest.raises(AssertionError, match="no-such-flag"):
         command(["cost", str(earlier), "--no-such-flag"], earlier)

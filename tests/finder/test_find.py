@@ -19,7 +19,7 @@ from fpnas import finder
 from fpnas.data import ImageData
 from fpnas.finder import job, pace, stages
 from fpnas.finder.choice import hint, space_for
-from fpnas.finder.pace import Pace, search_within, training_within
+from fpnas.finder.pace import Pace, search_within, seconds_left, training_within
 from fpnas.finder.rivals import LEAST, random_one
 from fpnas.runner import Callback, read_arch
 
@@ -89,7 +89,7 @@ def test_a_job_that_ended_stays_as_it_is_and_can_be_compared_later(images: Image
     assert more.rows[0] == first.rows[0]
     assert [row.name for row in more.rows][:2] == ["network found", "random network"]
     kept = {name: digest for name, digest in h.contents(tmp_path).items() if name in before}
-    assert [name for name in before if kept[name] != before[name]] == ["find.json"]
+    assert [name for name in before if kept[name] != before[name]] == ["find.json", "report.html"]
 
 
 @pytest.mark.parametrize("change", [{"search_epochs": 3}, {"epochs": 3}, {"seed": 1}, {"target_flops": 1.5e4}])
@@ -183,6 +183,8 @@ def test_a_training_gets_what_is_left() -> None:
     assert training_within(left + 0.1, each) == 10
     assert training_within(left - 1, each) == 9
     assert training_within(-5, each) == 1
+    assert seconds_left(10, 200) == pytest.approx(400)
+    assert seconds_left(10, 700) == seconds_left(10, 599) == pytest.approx(pace.TRAINING_SHARE * 600)
 
 
 def test_within_minutes_lengths_are_chosen_once_and_kept(
@@ -201,8 +203,16 @@ def test_within_minutes_lengths_are_chosen_once_and_kept(
     monkeypatch.setattr(stages, "training_within", None)
     found(images, tmp_path, **options)
     assert h.read(tmp_path / "train" / "run.json")["settings"] == settings
-    with pytest.raises(fpnas.errors.RunFolderError, match=r"the minutes of the run"):
+    with pytest.raises(fpnas.errors.RunFolderError, match=r"the minutes of the run .* got 0\.2 where .* has 0\.1"):
         found(images, tmp_path, **{**options, "minutes": 0.2})
+    with pytest.raises(fpnas.errors.RunFolderError, match=r"got none where .* has 0\.1"):
+        found(images, tmp_path)
+
+
+def test_the_folder_of_another_run_is_refused_at_once(images: ImageData, tmp_path: Path) -> None:
+    found(images, tmp_path)
+    with pytest.raises(fpnas.errors.RunFolderError, match="that of an earlier find, got another run in"):
+        found(images, tmp_path / "train", minutes=0.1, search_epochs=None, epochs=None)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +260,12 @@ def test_the_greatest_costs_are_those_of_the_spaces(kind: Any) -> None:
     with torch.device("meta"):
         supernet = fpnas.spaces.by_name(kind.name)(num_classes=10, in_channels=3, image_size=64)
     assert fpnas.Flops(supernet, (3, 64, 64)).bounds()[1] == pytest.approx(kind.greatest, rel=0.02)
+
+
+@pytest.mark.parametrize("size", [8, 15])
+def test_images_that_no_space_suits_are_refused(size: int) -> None:
+    with pytest.raises(fpnas.InputError, match=rf"images of 16 to 512 px, got {size} px; .* name a space"):
+        space_for(sized(size), 1e6)
 
 
 def test_few_photographs_are_better_served_by_trained_weights() -> None:

@@ -164,6 +164,14 @@ def test_a_library_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         model("timm/net_050", "none")
 
 
+def test_a_library_that_is_there_but_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(InputError, match=r"torchvision that can be imported, got operator .* fit torch \d"):
+        model("torchvision/mobilenet_v2", "none")
+
+
 def test_short_trainings_begin_with_the_weights_and_go_on_from_a_checkpoint(file: Path) -> None:
     digits = fpnas.data.load("digits", image_size=16)
     found = model(f"{file}:small_net")

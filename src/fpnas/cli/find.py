@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -11,12 +14,11 @@ import typer
 from fpnas.cli.flags import Given
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
-from fpnas.cli.options import Data, Images, Json, Running, ranks, set_up
+from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, print_table
 from fpnas.cli.quantity import parse_quantity
 from fpnas.cli.search import METHODS, SHORT
 from fpnas.cli.train import RECIPE, read_class_weights
-from fpnas.errors import InputError
 from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import percent, short
 from fpnas.train.recipe import Recipe
@@ -30,25 +32,30 @@ LEFT_OUT = ("warmup", "teacher_weight", "teacher_temperature")
 
 _OF_TRAINING: dict[str, Any] = {
     **{name: option for name, option in RECIPE.items() if name not in LEFT_OUT},
-    "epochs": typer.Option("--train-epochs", min=1, help="Length of the training."),
+    "epochs": typer.Option("--train-epochs", min=1, show_default=BY_DATA, help="Length of the training."),
     "batch_size": typer.Option("--train-batch-size", min=2, help="Images a step of the training."),
+    "warmup_epochs": typer.Option(help="Epochs of the training in which the learning rate rises; by default a tenth."),
 }
 
 
 def find(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The job's folder; where it holds this job already, it goes on.")],
-    target_flops: Annotated[str | None, typer.Option("--target-flops", help="The most multiply-adds, as 8M.")] = None,
-    target_params: Annotated[str | None, typer.Option("--target-params", help="The most parameters, as 200k.")] = None,
+    target_flops: Annotated[
+        str | None, typer.Option("--target-flops", help="The most multiply-adds, such as 8M.")
+    ] = None,
+    target_params: Annotated[
+        str | None, typer.Option("--target-params", help="The most parameters, such as 200k.")
+    ] = None,
     target_ms: Annotated[
-        str | None, typer.Option("--target-ms", help="The most milliseconds of an image on --device, as 3.5.")
+        str | None, typer.Option("--target-ms", help="The most milliseconds of an image on --device.")
     ] = None,
     latency_file: Annotated[
         Path | None, typer.Option("--latency-table", help="Of --target-ms, a table of another device.")
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", help="For all of it but --compare: search and training are as long as they fit."),
+        typer.Option("--minutes", help="For search and training together, about; --compare comes on top."),
     ] = None,
     compare: Annotated[
         bool,
@@ -70,21 +77,25 @@ def find(
     ] = "accuracy",
     as_json: Json = False,
     *,
+    reading: Images,
     space_flags: SpaceFlags,
     method_flags: MethodFlags,
     recipe: Annotated[Given, Recipe, _OF_TRAINING],
-    reading: Images,
     running: Running,
 ) -> None:
-    """Find a network for your images and budget: search, training, file, model card and report in one go."""
+    """Find a network for your images and budget: search, training, file, model card and report in one go.
+
+    --data, --out and a target are enough; the rest has defaults. Called again, the same command goes on where it was
+    stopped. The flags below are first those of the whole job and of its images, then those of the space, the search,
+    the training and the machine.
+
+    fpnas find --data photos --target-flops 8M --minutes 30 --out runs/photos
+    """
     from fpnas import parallel
     from fpnas.finder import find as find_network
     from fpnas.runner import read_latency_table
 
     device, precision = set_up(running.threads, running.device, running.precision)
-    if running.max_steps is not None:
-        fix = "leave it out: a job that is stopped goes on when it is called again"
-        raise InputError("a whole job", f"--max-steps {running.max_steps}", fix)
     given = {"target_flops": target_flops, "target_params": target_params, "target_ms": target_ms}
     targets = {
         name: parse_quantity(text, f"--{name.replace('_', '-')}") for name, text in given.items() if text is not None
@@ -94,7 +105,7 @@ def find(
     wanted = reading.record(data, size, reading.fit)
     images = wanted.load(reading.workers)
     reading.warn(images)
-    with ranks(device, running.rank_timeout):
+    with ranks(device, running.rank_timeout), _resumable():
         found = find_network(
             images,
             out=out,
@@ -119,20 +130,32 @@ def find(
             **recipe,
         )
         if parallel.rank() == 0:
-            _say(found, as_json)
+            _say(found, out, as_json)
 
 
-def _say(found: Found, as_json: bool) -> None:
+@contextmanager
+def _resumable() -> Generator[None]:
+    """Says on Ctrl-C how the job goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
+
+
+def _say(found: Found, out: Path, as_json: bool) -> None:
     """The table, and where things are."""
     if as_json:
         places = {"file": str(found.file), "card": str(found.card), "report": str(found.report)}
         print_json({"rows": [row.to_json() for row in found.rows], **places})
         return
-    head = ["", "accuracy", "95 %", "balanced", "FLOPs", "parameters", "ms an image", "bytes"]
+    head = ["", "accuracy", "95 % interval", "balanced", "FLOPs", "parameters", "ms an image", "bytes"]
     print_table("", head, [_cells(row) for row in found.rows])
-    print(f"the network is {found.file}, its model card {found.card.name} beside it; the report {found.report}")
+    print(f"judged on {found.accuracy.num_images:,} held-out images; milliseconds on one thread of this machine")
+    print(f"network {found.file}, model card {found.card}, report {found.report}")
+    print(f"next: fpnas predict {found.file} IMAGE; fpnas evaluate {out}")
     if found.file.suffix == ".safetensors":
-        print("with onnx, onnxscript and onnxruntime installed (pip install 'fpnas[onnx]') it is an ONNX file")
+        print("for an ONNX file: pip install 'fpnas[onnx]', then the same command again")
 
 
 def _cells(row: Row) -> list[str]:

@@ -116,13 +116,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Running(Machine):
-    """Flags of a search and of a training."""
+    """Flags of what runs for long."""
 
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of all random numbers.")] = 0
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16; auto is bf16 on a GPU.")] = "auto"
-    max_steps: Annotated[
-        int | None, typer.Option("--max-steps", min=1, help="Stop when the run has taken this many steps in all.")
-    ] = None
     checkpoint_every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 100
     rank_timeout: Annotated[
         float | None,
@@ -136,6 +133,15 @@ class Running(Machine):
             "--log",
             help="tensorboard, wandb, mlflow, trackio or none; may be repeated. By default tensorboard, if installed.",
         ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Stage(Running):
+    """Flags of a search and of a training."""
+
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, help="Stop when the run has taken this many steps in all.")
     ] = None
 
 

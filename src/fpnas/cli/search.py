@@ -13,7 +13,7 @@ import typer
 from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
-from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
+from fpnas.cli.options import BY_DATA, Data, Images, Json, Stage, ranks, set_up
 from fpnas.cli.output import Chosen, print_json, say_found
 from fpnas.cli.quantity import parse_targets
 from fpnas.errors import InputError
@@ -115,7 +115,7 @@ def search(
     space_flags: SpaceFlags,
     method_flags: MethodFlags,
     reading: Images,
-    running: Running,
+    running: Stage,
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     from fpnas import parallel

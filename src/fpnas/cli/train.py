@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fpnas.cli.flags import Given
-from fpnas.cli.options import BY_DATA, DataOfRun, Images, Running, ranks, set_up
+from fpnas.cli.options import BY_DATA, DataOfRun, Images, Stage, ranks, set_up
 from fpnas.cli.output import Chosen
 from fpnas.errors import InputError
 from fpnas.runner.folder import read_json
@@ -102,7 +102,7 @@ def train(
     *,
     recipe: Annotated[Given, Recipe, RECIPE],
     images: Images,
-    running: Running,
+    running: Stage,
 ) -> None:
     """Train a found architecture, or a whole network, and judge it on held-out images; ranks of torchrun share it."""
     from fpnas import parallel

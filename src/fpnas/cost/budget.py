@@ -34,8 +34,8 @@ class Budget:
             raise InputError(f"a target of {cost.name} above 0", f"{target:g}", "give the budget that you have")
         least, greatest = cost.bounds()
         if target < least:
-            got = f"{target:g}, below the smallest network of the space"
-            smallest = f"{least:,.0f}" if least >= 100 else f"{least:.3g}"
+            smallest, asked = (f"{each:,.0f}" if each >= 100 else f"{each:.3g}" for each in (least, target))
+            got = f"{asked}, below the smallest network of the space"
             raise InputError(f"a target of at least {smallest} {cost.name}", got, "raise it or take a smaller input")
         self.cost, self.target = cost, float(target)
         self.binds = target < greatest

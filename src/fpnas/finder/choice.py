@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fpnas.data import ImageData
+from fpnas.errors import InputError
 from fpnas.text import short
 
 
@@ -40,6 +41,9 @@ FEW = 5000
 def space_for(images: ImageData, target_flops: float | None) -> tuple[str, str]:
     """The name of a space for these images and multiply-adds, and the reason in words.
 
+    Raises:
+        InputError: no space suits images of that size.
+
     Example:
         >>> from fpnas import data
         >>> space_for(data.load("digits"), 1e6)
@@ -47,6 +51,9 @@ def space_for(images: ImageData, target_flops: float | None) -> tuple[str, str]:
     """
     size = images.image_size
     fitting = [kind for kind in KINDS if kind.smallest <= size <= kind.largest]
+    if not fitting:
+        least, most = min(kind.smallest for kind in KINDS), max(kind.largest for kind in KINDS)
+        raise InputError(f"images of {least} to {most} px", f"{size} px", "give another image size, or name a space")
     first = fitting[0]
     why = f"made for images of {first.smallest} to {first.largest} px, and these have {size}"
     if target_flops is None:
@@ -67,6 +74,6 @@ def hint(images: ImageData, pretrained: bool) -> str | None:
     if pretrained or images.in_channels != 3 or len(images.train) >= FEW:
         return None
     return (
-        f"{len(images.train):,} images to learn from are few: a network that was trained on others before, as "
-        "--from timm/mobilenetv3_small_100 takes it, mostly gains more than a search does"
+        f"hint: {len(images.train):,} images to learn from are few; begin with weights that were trained on others, "
+        "for instance --from timm/mobilenetv3_small_100 (pip install timm)"
     )

@@ -101,7 +101,7 @@ def find(
     """
     begun = time.perf_counter()
     if minutes is not None and not 0 < minutes < math.inf:
-        raise InputError("minutes above 0", f"{minutes:g}", "correct them")
+        raise InputError("minutes above 0", f"{minutes:g}", "give the time that you have, such as 30")
     if minutes is not None and (search_epochs is not None or "epochs" in fields or recipe is not None):
         raise InputError("minutes, or lengths of search and training", "both", "leave one of them out")
     if image_size is not None and isinstance(data, ImageData):
@@ -144,11 +144,16 @@ def find(
 def _known(place: Path, minutes: float | None) -> dict[str, Any]:
     """What a run in that folder decided before its search; {} where there is none."""
     file = place / "run.json"
-    known = read_json(file).get("find") if file.exists() else None
-    if known is None:
+    if not file.exists():
         return {}
+    known = read_json(file).get("find")
+    if known is None:
+        raise RunFolderError(
+            "a new folder, or that of an earlier find", f"another run in {place}", "give another --out"
+        )
     if known.get("minutes") != minutes:
-        got = f"{minutes} where the run in {place} has {known.get('minutes')}"
+        given, before = ("none" if each is None else f"{each:g}" for each in (minutes, known.get("minutes")))
+        got = f"{given} where the run in {place} has {before}"
         raise RunFolderError("the minutes of the run that the folder holds", got, "give the same, or another --out")
     return cast("dict[str, Any]", known)
 

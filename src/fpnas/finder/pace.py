@@ -16,6 +16,8 @@ SEARCH_SHARE = 0.4
 """Of the minutes, what a search gets; nearly all of the rest is the training's."""
 REST_SECONDS, REST_SHARE = 10.0, 0.03
 """What is kept for files, the report and a slower machine than the one measured."""
+TRAINING_SHARE = 0.3
+"""What a training gets at least, where the search took longer than it was told to: else the job would be in vain."""
 LEAST_LOOKS, MOST_LOOKS = 3, 12
 LEAST_STEPS = 200
 """Steps of a short training below which it tells nothing."""
@@ -80,6 +82,11 @@ def search_within(minutes: float, seconds_a_look: float, *, short: bool) -> tupl
     if steps < LEAST_STEPS:
         raise _too_few(minutes, LEAST_LOOKS * seconds_a_look * LEAST_STEPS / STEPS)
     return LEAST_LOOKS, steps
+
+
+def seconds_left(minutes: float, spent: float) -> float:
+    """Of the minutes, for a training; not less than its least share."""
+    return 60 * max(minutes - spent / 60, TRAINING_SHARE * minutes)
 
 
 def training_within(seconds: float, pace: Pace) -> int:

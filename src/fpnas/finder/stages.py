@@ -20,7 +20,7 @@ from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
 from fpnas.evaluators.proxy import Metric
 from fpnas.finder.choice import hint
-from fpnas.finder.pace import SEARCH_SHARE, Pace, pace_of, search_within, training_within
+from fpnas.finder.pace import SEARCH_SHARE, Pace, pace_of, search_within, seconds_left, training_within
 from fpnas.finder.progress import Display
 from fpnas.finder.rivals import random_one, ready_made
 from fpnas.finder.rows import Row, written
@@ -200,7 +200,7 @@ class Stages:
         else:
             # An earlier call may have searched.
             spent = max(spent, read_json(self.place / "result.json")["seconds"])
-            epochs = training_within(60 * minutes - spent, self._pace(self._network(record)))
+            epochs = training_within(seconds_left(minutes, spent), self._pace(self._network(record)))
         self.suited = Suited(replace(self.suited.recipe, epochs=epochs), f"{self.suited.reason}; {epochs} epochs")
 
     def train(self, name: str, record: ArchRecord) -> Accuracy:
@@ -227,7 +227,7 @@ class Stages:
         try:
             rival = ready_made(record, self.images)
         except InputError as error:
-            warnings.warn(f"no ready-made network to compare with: {error}", stacklevel=3)
+            warnings.warn(f"the ready-made network is left out: {error}", stacklevel=3)
         else:
             self.train(READY_MADE, rival)
 

@@ -92,9 +92,9 @@ def read_evaluation(document: Json) -> Evaluation | None:
             str(line.get("name")),
             number(line.get("num_images")),
             number(line.get("recall")),
-            _span(line.get("recall_interval")),
+            read_span(line.get("recall_interval")),
             number(line.get("precision")),
-            _span(line.get("precision_interval")),
+            read_span(line.get("precision_interval")),
             number(line.get("f1")),
         )
         for line in map(mapping, sequence(document.get("per_class"))[:MAX_CLASSES])
@@ -103,9 +103,9 @@ def read_evaluation(document: Json) -> Evaluation | None:
         return None
     return Evaluation(
         number(document.get("accuracy")),
-        _span(document.get("accuracy_interval")),
+        read_span(document.get("accuracy_interval")),
         number(document.get("balanced_accuracy")),
-        _span(document.get("balanced_accuracy_interval")),
+        read_span(document.get("balanced_accuracy_interval")),
         rows,
         _matrix(document.get("confusion"), len(rows)),
         tuple(_pictures(document.get("mistakes"))),
@@ -212,7 +212,8 @@ def _taken_for(found: Evaluation, index: int) -> str:
     return f"{found.rows[other].name} ({wrong[other]})" if wrong[other] else NONE
 
 
-def _span(value: Any) -> tuple[float, float]:
+def read_span(value: Any) -> tuple[float, float]:
+    """The two ends of an interval; NaN where they aren't known."""
     ends = [number(end) for end in sequence(value)]
     return (ends[0], ends[1]) if len(ends) == 2 else (math.nan, math.nan)
 

@@ -30,6 +30,8 @@ MAX_ANSWERS = 24
 """Targets of one search that are shown at most."""
 MAX_TRAININGS = 24
 """Trained networks in a search's folder that are read at most."""
+MAX_BESIDE = 24
+"""Rows of find.json that are read at most."""
 
 Json = dict[str, Any]
 Column = NDArray[np.float64]
@@ -76,7 +78,7 @@ class RunRecord:
 
     `evaluation` is a training's evaluation.json, once it has ended. `answers` are those of a search for several
     targets, and empty for one. `trainings` are those in the folder of a search, a sub-folder each: train/ first, the
-    others by name.
+    others by name. `beside` are the rows of find.json: the network found, then what it was compared with.
     """
 
     path: Path
@@ -89,6 +91,7 @@ class RunRecord:
     steps: Steps
     answers: tuple[TargetResult, ...]
     trainings: tuple[RunRecord, ...]
+    beside: tuple[Json, ...]
     problems: tuple[str, ...]
 
     @property
@@ -152,7 +155,10 @@ def read_run(folder: Path) -> RunRecord:
     trainings = () if run.get("kind") == "train" else _read_trainings(folder, problems)
     name = folder.resolve().name
     answers = _read_answers(folder, problems) if "targets" in mapping(run.get("settings")) and result else ()
-    return RunRecord(folder, name, run, arch, layers, result, evaluation, steps, answers, trainings, tuple(problems))
+    beside = _read_beside(folder, problems)
+    return RunRecord(
+        folder, name, run, arch, layers, result, evaluation, steps, answers, trainings, beside, tuple(problems)
+    )
 
 
 def read_lines(path: Path, problems: list[str]) -> Iterator[Json]:
@@ -225,6 +231,13 @@ def _read_answers(folder: Path, problems: list[str]) -> tuple[TargetResult, ...]
         arch = _read_object(folder / Path(file).name, [], "") if file.startswith("arch-") else {}
         answers.append(TargetResult(target, cost, flops, params, file, mapping(arch.get("choices"))))
     return tuple(answers)
+
+
+def _read_beside(folder: Path, problems: list[str]) -> tuple[Json, ...]:
+    if not (folder / "find.json").exists():
+        return ()
+    document = _read_object(folder / "find.json", problems, "what the network was compared with isn't shown")
+    return tuple(row for row in map(mapping, sequence(document.get("rows"))[:MAX_BESIDE]) if row)
 
 
 def _read_trainings(folder: Path, problems: list[str]) -> tuple[RunRecord, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fpnas.report.choices import History
-from fpnas.report.classes import ClassesView, Evaluation, classes_view, read_evaluation
+from fpnas.report.classes import ClassesView, Evaluation, classes_view, read_evaluation, read_span, span_words
 from fpnas.report.curves import Savings, savings
 from fpnas.report.cuts import Cuts, read_cuts
 from fpnas.report.network import Block, read_blocks
@@ -39,6 +39,7 @@ class RunView:
     saved: Savings | None
     classes: ClassesView | None
     answers: Table | None
+    beside: Table | None
     blocks: tuple[Block, ...]
     cuts: Cuts | None
     choices: dict[str, str]
@@ -62,6 +63,7 @@ def view(run: RunRecord, history: History, colour: int, problems: list[str], col
         saved=saved,
         classes=None if evaluation is None else classes_view(evaluation),
         answers=_answers(run) if run.answers else None,
+        beside=_beside(run) if len(run.beside) > 1 else None,
         blocks=read_blocks(run.layers, choices),
         cuts=read_cuts(run.layers, choices),
         choices={name: plain(option) for name, option in choices.items()},
@@ -130,6 +132,20 @@ def _answers(run: RunRecord) -> Table:
         told = percent(accuracy)
         rows.append([*map(short, figures), told, answer.file])
     return Table([f"target, {unit}", *apart, "FLOPs", "parameters", "accuracy", "file"], rows)
+
+
+def _beside(run: RunRecord) -> Table:
+    """The network found and those that `fpnas find --compare` trained beside it, a row each."""
+    rows: list[list[str]] = []
+    for row in run.beside:
+        accuracy, balanced, flops, params, ms = (
+            number(row.get(name)) for name in ("accuracy", "balanced_accuracy", "flops", "params", "ms")
+        )
+        spans = (span_words(read_span(row.get(f"{name}_interval"))) for name in ("accuracy", "balanced_accuracy"))
+        shares = [cell for pair in zip(map(percent, (accuracy, balanced)), spans, strict=True) for cell in pair]
+        rows.append([plain(row.get("name")), *shares, short(flops), short(params), short(ms)])
+    head = ["network", "accuracy", "95 % interval", "balanced", "95 % interval", "FLOPs", "parameters", "ms an image"]
+    return Table(head, rows, frozenset({0}))
 
 
 def _facts(run: RunRecord) -> dict[str, str]:

@@ -229,7 +229,10 @@ def _as_it_says(name: str, module: nn.Module, pretrained: bool) -> Model:
 
 
 def _missing(library: str, error: Exception) -> InputError:
-    return InputError(f"an installed {library}", reason(error), f"pip install {library}")
+    if isinstance(error, ModuleNotFoundError):
+        return InputError(f"an installed {library}", reason(error), f"pip install {library}")
+    fix = f"install the builds of it and of torchvision that fit torch {torch.__version__}"
+    return InputError(f"a {library} that can be imported", reason(error), fix)
 
 
 def of_channels(normalization: Normalization, channels: int) -> Normalization:
