@@ -101,5 +101,5 @@ def test_it_runs_from_an_environment_of_its_own(kind: str, archives: dict[str, P
     assert archives[kind].name.startswith(f"fpnas-{version}")
     assert "search" in call(python, "-m", "fpnas", "--help", cwd=tmp_path)
     if kind == "sdist":  # with the long proofs
-        assert "guesses as the run does" in call(python, ROOT / "benchmarks/matrix/smoke.py", "photos", cwd=tmp_path)
+        assert "guesses as the job does" in call(python, ROOT / "benchmarks/matrix/smoke.py", "photos", cwd=tmp_path)
     assert "search" in call(python.with_name("fpnas"), "--help", cwd=tmp_path)

@@ -1,10 +1,9 @@
 """Empty CUDA libraries: a CUDA build of torch then runs on a CPU without the gigabytes that it is linked with.
 
-    python benchmarks/matrix/empty_cuda.py SITE-PACKAGES/torch/lib FOLDER
-    LD_LIBRARY_PATH=FOLDER python ...
+    python benchmarks/matrix/empty_cuda.py .venv-old/lib/python3.11/site-packages/torch/lib
 
-Each library that torch's own need, and that isn't there, becomes one whose functions all return 100, which is CUDA's
-"no device". Wanted on the machine: gcc, and readelf of binutils.
+Each library that torch's own need, and that isn't beside them, is written there: its functions all return 100, which
+is CUDA's "no device". Wanted on the machine: gcc, and readelf of binutils.
 """
 
 from __future__ import annotations
@@ -53,9 +52,8 @@ def missing(lib: Path) -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def write(lib: Path, folder: Path) -> list[str]:
-    """Writes them all; their names."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(lib: Path) -> list[str]:
+    """Writes them all beside torch's own; their names."""
     found = missing(lib)
     for library, versions in found.items():
         functions = sorted(set[str]().union(*versions.values()))
@@ -67,10 +65,10 @@ def write(lib: Path, folder: Path) -> list[str]:
             ]
             script.write_text("".join(lines))
             flags = [f"-Wl,-soname,{library}", *([f"-Wl,--version-script={script}"] if lines else [])]
-            command = ["gcc", "-w", "-fno-builtin", "-shared", "-fPIC", "-o", folder / library, source, *flags]
+            command = ["gcc", "-w", "-fno-builtin", "-shared", "-fPIC", "-o", lib / library, source, *flags]
             subprocess.run(command, check=True)
     return sorted(found)
 
 
 if __name__ == "__main__":
-    print("\n".join(write(Path(sys.argv[1]), Path(sys.argv[2]))))
+    print("\n".join(write(Path(sys.argv[1]))))

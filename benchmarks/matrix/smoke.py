@@ -1,10 +1,11 @@
-"""fpnas as someone uses it who has just installed it: search, train, evaluate, predict, export, report; small.
+"""fpnas as someone uses it who has just installed it: find, evaluate, predict, export, report; small.
 
     python benchmarks/matrix/smoke.py photos     a folder of photographs that it makes; no extra of fpnas is needed
-    python benchmarks/matrix/smoke.py digits     the data set, and an ONNX file: fpnas[digits,onnx]
+    python benchmarks/matrix/smoke.py digits     the data set: fpnas[digits]
 
 It imports neither fpnas nor torch: the commands are called as a shell would, with the Python that runs this file.
-Where ONNX isn't installed, export has to say so in one line, and writes safetensors.
+With the packages of fpnas[onnx] the network has to be an ONNX file; without them a safetensors file, find has to say
+so, and export to ONNX has to be refused in one line.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-QUICK = ("--batch-size", "16", "--threads", "1", "--log", "none")
+QUICK = ("--method", "fpnas", "--space", "tiny", "--target-flops", "1M", "--threads", "1", "--log", "none")
+SHORT = ("--search-epochs", "1", "--search-batch-size", "16", "--train-batch-size", "16")
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -30,6 +32,12 @@ def fpnas(*words: str | Path, refused: bool = False) -> str:
     if done.returncode != (2 if refused else 0) or len(lines) != refused:
         raise SystemExit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return lines[0] if refused else done.stdout
+
+
+def expect(holds: bool, expected: str, got: object) -> None:
+    """Ends with a line where it doesn't hold."""
+    if not holds:
+        raise SystemExit(f"expected {expected}, got {got}")
 
 
 def make_photos(folder: Path, each: int = 40, side: int = 48) -> Path:
@@ -54,31 +62,30 @@ def make_photos(folder: Path, each: int = 40, side: int = 48) -> Path:
 def smoke(data: str, place: Path) -> list[str]:
     """Goes all the way, in `place`; what was found in a line each."""
     photos = make_photos(place / "photos")
-    source = photos if data == "photos" else "digits"
-    run, size = place / "run", ("--image-size", "24" if data == "photos" else "16")
-    few = ("--method", "fpnas", "--space", "tiny", "--epochs", "1", "--max-steps", "3", "--target-flops", "1M")
-    fpnas("search", "--data", source, *size, *few, *QUICK, "--out", run)
-    fpnas("train", run, "--epochs", "6" if data == "photos" else "1", *QUICK)
-    found = json.loads(fpnas("evaluate", run, "--json"))
+    source, size, epochs = (photos, "24", "6") if data == "photos" else ("digits", "16", "1")
+    job = place / "job"
+    find = ("find", "--data", source, "--out", job, "--image-size", size, "--train-epochs", epochs, *QUICK, *SHORT)
+    said = fpnas(*find)
+    answer = json.loads(fpnas(*find, "--json"))  # the job has ended: this says what it found
+    file, accuracy = Path(answer["file"]), answer["rows"][0]["accuracy"]
+    has_onnx = all(find_spec(name) for name in ONNX)
+    expect(file.suffix == (".onnx" if has_onnx else ".safetensors"), "ONNX where it is installed", file)
+    expect(("fpnas[onnx]" in said) != has_onnx, "the extra for ONNX where it is missing", said)
+    if not has_onnx:
+        line = fpnas("export", job, "--to", "onnx", "--out", place / "net.onnx", refused=True)
+        expect("fpnas[onnx]" in line and "safetensors" in line, "the extra and another format", line)
+    fpnas("export", job, "--to", "pt2", "--out", place / "net.pt2")
+    found = json.loads(fpnas("evaluate", job, "--json"))
+    expect(found["accuracy"] == accuracy, f"the accuracy that find names, {accuracy}", found["accuracy"])
     images = sorted(photos.rglob("*.jpg"))[:2]
-    guesses = json.loads(fpnas("predict", run, *images, "--json"))
-    if len(guesses) != 2 or not 0 <= found["accuracy"] <= 100:
-        raise SystemExit(f"expected two guesses and an accuracy, got {guesses} and {found['accuracy']}")
-    lines = [f"accuracy {found['accuracy']:.1f} % of {found['num_images']} held-out images of {data}"]
-    if all(find_spec(name) for name in ONNX):
-        fpnas("export", run, "--to", "onnx", "--out", place / "net.onnx", "--data", source)
-        exported = place / "net.onnx"
-    else:
-        line = fpnas("export", run, "--to", "onnx", "--out", place / "net.onnx", refused=True)
-        if "fpnas[onnx]" not in line or "safetensors" not in line:
-            raise SystemExit(f"expected the extra and another format, got {line}")
-        fpnas("export", run, "--to", "safetensors", "--out", place / "net" / "net.safetensors")
-        exported = place / "net" / "net.safetensors"
-    again = json.loads(fpnas("predict", exported, *images, "--json"))
-    if [each["classes"][0]["class"] for each in again] != [each["classes"][0]["class"] for each in guesses]:
-        raise SystemExit(f"expected {exported.name} to guess as the run does, got {again} and {guesses}")
-    fpnas("report", run)
-    return [*lines, f"{exported.name} of {exported.stat().st_size:,} bytes guesses as the run does"]
+    guesses, again = (json.loads(fpnas("predict", network, *images, "--json")) for network in (job, file))
+    first, second = ([guess["classes"][0]["class"] for guess in each] for each in (guesses, again))
+    expect(len(first) == 2 and first == second, f"{file.name} to guess as the job does", f"{first} and {second}")
+    fpnas("report", job)
+    return [
+        f"accuracy {accuracy:.1f} % of {found['num_images']} held-out images of {data}",
+        f"{file.name} of {file.stat().st_size:,} bytes guesses as the job does",
+    ]
 
 
 if __name__ == "__main__":

@@ -288,3 +288,14 @@ def test_a_network_without_weights_is_refused() -> None:
 def test_what_is_no_onnx_file_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="onnxruntime can run"):
         shipping.read_onnx_spec(content)
+
+
+def test_what_the_exporter_cannot_write_is_refused_in_one_line() -> None:
+    class Bessel(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j1(x.mean((1, 2, 3)))[:, None].expand(-1, CLASSES)
+
+    with pytest.raises(
+        InputError, match=r"torch's exporter writes as ONNX, got from torch .*bessel.*safetensors or pt2"
+    ):
+        shipping.to_onnx(Bessel(), SPEC)

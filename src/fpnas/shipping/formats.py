@@ -22,11 +22,14 @@ from fpnas.shipping.check import Shipped, check, example, plain_copy
 PT2_FACTS = "fpnas.json"
 """The name of the facts within a .pt2, for `extra_files` of `torch.export.load`."""
 
+BATCH = Dim("batch", min=1, max=2**31 - 1)
+"""Any number of images; with no largest one torch 2.6 refuses many a network."""
+
 
 def exported_program(network: nn.Module, spec: ImageSpec) -> ExportedProgram:
     """The network as torch.export sees it: images (N, C, H, W) with any N from 1 on, C, H and W fixed."""
     # Two images: a batch of one would be taken for a constant.
-    return torch.export.export(network, (example(spec, 2),), dynamic_shapes=({0: Dim("batch", min=1)},))
+    return torch.export.export(network, (example(spec, 2),), dynamic_shapes=({0: BATCH},))
 
 
 def to_pt2(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None = None) -> Shipped:

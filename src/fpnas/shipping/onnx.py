@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
-from torch.export import Dim
 
 from fpnas.data import ImageSpec
 from fpnas.errors import InputError, missing_extra, reason
 from fpnas.files import parsed
 from fpnas.shipping.check import Run, Shipped, check, plain_copy
-from fpnas.shipping.formats import exported_program, quiet
+from fpnas.shipping.formats import BATCH, exported_program, quiet
 
 OPSET = 18
 """torch's exporter writes it without a conversion, and runtimes since 2023 read it."""
@@ -41,8 +40,8 @@ def to_onnx(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None
         facts: further metadata, plain JSON.
 
     Raises:
-        InputError: onnxruntime's logits differ from torch's by more than 1e-4, the file would exceed 2 GB, or the
-            packages of the extra `onnx` are missing.
+        InputError: onnxruntime's logits differ from torch's by more than 1e-4, the file would exceed 2 GB, the
+            packages of the extra `onnx` are missing, or torch's exporter fails (that of torch 2.6 always does).
     """
     needed("onnx", "onnxscript", "onnxruntime", otherwise=", or export --to safetensors or pt2")
     plain = plain_copy(network)
@@ -50,15 +49,21 @@ def to_onnx(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None
     if size > 0.9 * LARGEST_FILE:
         raise InputError("weights of less than 2 GB, for one ONNX file", f"{size / 1e9:.1f} GB", "use another format")
     with quiet(), _quiet_logs():
-        program = torch.onnx.export(
-            exported_program(plain, spec),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: Dim("batch", min=1)},),
-            verbose=False,
-        )
+        exported = exported_program(plain, spec)
+        try:
+            program = torch.onnx.export(
+                exported,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: BATCH},),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            got = f"from torch {torch.__version__}: {reason(error.__cause__ or error)}"
+            fix = "install a newer torch, or take --to safetensors or pt2"
+            raise InputError("a network that torch's exporter writes as ONNX", got, fix) from error
     assert program is not None
     content = with_metadata(program.model_proto, {**(facts or {}), **spec.to_json()})
     run = onnx_run(content, spec)
