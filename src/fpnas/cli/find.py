@@ -131,6 +131,8 @@ def find(
         )
         if parallel.rank() == 0:
             _say(found, out, as_json)
+            if to is None and not as_json and found.file.suffix == ".safetensors":
+                print("for an ONNX file: pip install 'fpnas[onnx]', then the same command again")
 
 
 @contextmanager
@@ -154,8 +156,6 @@ def _say(found: Found, out: Path, as_json: bool) -> None:
     print(f"judged on {found.accuracy.num_images:,} held-out images; milliseconds on one thread of this machine")
     print(f"network {found.file}, model card {found.card}, report {found.report}")
     print(f"next: fpnas predict {found.file} IMAGE; fpnas evaluate {out}")
-    if found.file.suffix == ".safetensors":
-        print("for an ONNX file: pip install 'fpnas[onnx]', then the same command again")
 
 
 def _cells(row: Row) -> list[str]:
