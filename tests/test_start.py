@@ -15,7 +15,7 @@ from fpnas.bench import METHODS as ON_TABLES
 from fpnas.cli import bench as bench_command
 from fpnas.cli import search as search_command
 from fpnas.cli.app import app
-from fpnas.search.methods import METHODS
+from fpnas.search.methods import METHODS, SHORT
 
 SRC = Path(fpnas.__file__).parent
 HEAVY = {"torch", "numpy", "PIL", "rich", "jaxtyping", "safetensors", "jinja2", "scipy", "sklearn", "onnx"}
@@ -53,6 +53,7 @@ def test_a_refused_flag_and_the_package_itself_import_nothing_heavy() -> None:
 
 def test_help_names_the_methods_that_there_are() -> None:
     assert list(search_command.METHODS) == list(METHODS)
+    assert search_command.SHORT == SHORT
     assert list(bench_command.METHODS) == list(ON_TABLES)
 
 

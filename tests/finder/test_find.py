@@ -13,6 +13,7 @@ from typing import Any
 import helpers_run as h
 import pytest
 import torch
+from torch import nn
 
 import fpnas
 from fpnas import finder
@@ -20,8 +21,9 @@ from fpnas.data import ImageData
 from fpnas.finder import job, pace, stages
 from fpnas.finder.choice import hint, space_for
 from fpnas.finder.pace import Pace, search_within, seconds_left, training_within
-from fpnas.finder.rivals import LEAST, random_one
-from fpnas.runner import Callback, read_arch
+from fpnas.finder.rivals import LEAST, random_one, ready_made
+from fpnas.runner import ArchRecord, Callback, read_arch
+from fpnas.spaces.models import register_model
 
 TARGET = 2e4
 TIMES = re.compile(
@@ -223,6 +225,7 @@ def test_the_folder_of_another_run_is_refused_at_once(images: ImageData, tmp_pat
         ({"minutes": 0.0, "search_epochs": None, "epochs": None}, "minutes above 0"),
         ({"minutes": 0.0001, "search_epochs": None, "epochs": None}, "at least"),
         ({"target_params": 1e5}, "one target"),
+        ({"metric": "balanced_accuracy", "method": "random"}, "for a metric"),
         ({"target_flops": 1.0}, "a target of at least"),
     ],
 )
@@ -269,8 +272,10 @@ def test_images_that_no_space_suits_are_refused(size: int) -> None:
 
 
 def test_few_photographs_are_better_served_by_trained_weights() -> None:
-    assert "--from" in (hint(sized(64), pretrained=False) or "")
-    assert hint(sized(64), pretrained=True) is None
+    photographs = replace(sized(64), skipped=())
+    assert "--from" in (hint(photographs, pretrained=False) or "")
+    assert hint(photographs, pretrained=True) is None
+    assert hint(sized(64), pretrained=False) is None, "arrays, of which nothing is known"
     assert hint(sized(16, channels=1), pretrained=False) is None
 
 
@@ -306,3 +311,23 @@ def test_a_random_network_is_another_one_of_the_same_cost(images: ImageData, tmp
     cheapest = cost.space.decode(cost.table.extreme(1)[1])
     alone = random_one(replace(record, arch=cheapest), images, 0)  # nothing is cheaper: the nearest
     assert cost.of(alone.arch) >= cost.of(cheapest)
+
+
+def test_a_ready_made_network_is_narrowed_and_keeps_its_own_kernels(images: ImageData) -> None:
+    def make() -> nn.Module:
+        layers = [nn.Conv2d(1, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU()]
+        layers += [nn.Conv2d(32, 32, 3, 1, 1, groups=32), nn.BatchNorm2d(32), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Conv2d(32, 64, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4))
+
+    register_model("plain", make)
+    smaller = fpnas.spaces.Smaller(widths=(0.5,), kernels=(3, 7))
+    blank = ArchRecord("plain", fpnas.Arch({}), 16, 1, 4, smaller=smaller)
+    space, cost = blank.as_recorded.space, fpnas.Flops(blank.as_recorded, images.input_shape)
+    kernels = [choice for choice in space.choices if 7 in choice.options]
+    assert len(kernels) == 1
+    assert kernels[0].options == (3, 7)
+    found = replace(blank, arch=space.decode([0] * len(space)))  # narrow, with its own kernel
+    made = ready_made(found, images)
+    assert cost.of(found.arch) * 0.8 <= fpnas.Flops(made.as_recorded, images.input_shape).of(made.arch)
+    assert fpnas.Flops(made.as_recorded, images.input_shape).of(made.arch) <= cost.of(found.arch)
+    assert made.arch[kernels[0].name] == 3, "not the largest, which the network never had"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from fpnas.cli.flags import Given
+from fpnas.cli.latency import warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
@@ -100,6 +101,12 @@ def find(
     targets = {
         name: parse_quantity(text, f"--{name.replace('_', '-')}") for name, text in given.items() if text is not None
     }
+    options = arguments(method, method_flags)  # what is wrong with flags is said before images are read
+    weights = None if class_weights is None else read_class_weights(class_weights)
+    table = None if latency_file is None else read_latency_table(latency_file)
+    Recipe().with_fields(recipe)
+    if target_ms is None:
+        warn_without_use(None, latency_file, "--target-ms")
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
     wanted = reading.record(data, size, reading.fit)
@@ -110,12 +117,12 @@ def find(
             images,
             out=out,
             **targets,
-            latency=None if latency_file is None else read_latency_table(latency_file),
+            latency=table,
             space=space_flags.space or "auto" if source is None else partial(space_flags.inside, source, images=images),
             method=method,
-            method_options=arguments(method, method_flags),
+            method_options=options,
             search_epochs=search_epochs,
-            class_weights=None if class_weights is None else read_class_weights(class_weights),
+            class_weights=weights,
             metric=cast("Metric", metric),
             minutes=minutes,
             compare=compare,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fpnas.data import ImageData
 from fpnas.errors import InputError
 from fpnas.text import short
+from fpnas.train.suited import not_photographs
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ KINDS = (
 ROOM = 1.5
 """The greatest network costs at least so many times the target: below, a target leaves little to choose."""
 FEW = 5000
-"""Photographs below which weights trained on others are worth more than any search (docs/pretrained.md)."""
+"""Photographs below which trained weights are suggested: on 2,022 these gave 13 points (docs/pretrained.md)."""
 
 
 def space_for(images: ImageData, target_flops: float | None) -> tuple[str, str]:
@@ -71,7 +72,7 @@ def space_for(images: ImageData, target_flops: float | None) -> tuple[str, str]:
 
 def hint(images: ImageData, pretrained: bool) -> str | None:
     """What would help more than another space; None where nothing is known to."""
-    if pretrained or images.in_channels != 3 or len(images.train) >= FEW:
+    if pretrained or len(images.train) >= FEW or not_photographs(images) is not None:
         return None
     return (
         f"hint: {len(images.train):,} images to learn from are few; begin with weights that were trained on others, "

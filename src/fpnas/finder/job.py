@@ -104,6 +104,8 @@ def find(
         raise InputError("minutes above 0", f"{minutes:g}", "give the time that you have, such as 30")
     if minutes is not None and (search_epochs is not None or "epochs" in fields or recipe is not None):
         raise InputError("minutes, or lengths of search and training", "both", "leave one of them out")
+    if metric != "accuracy" and method != methods.SHORT:
+        raise InputError(f"method {methods.SHORT!r}, for a metric", method, "leave the metric out")
     if image_size is not None and isinstance(data, ImageData):
         raise InputError("images to be read, for an image size", "images that were loaded", "load them at that size")
     place, to = Path(out), format_here(to)

@@ -47,13 +47,15 @@ class Pace:
 def pace_of(training: Training, images: ImageData) -> Pace:
     """The pace of a training, new, that is thrown away afterwards."""
     steps = training.steps_total // training.recipe.epochs
-    warm_up, timed = min(_WARM_UP, steps - 1), min(_TIMED, steps)
+    alone = max(1, steps - 1)  # an epoch's last step judges as well
+    warm_up = min(_WARM_UP, alone - 1)
+    timed = min(_TIMED, alone - warm_up)
     for _ in range(warm_up):
         training.step()
     begun = time.perf_counter()
-    for _ in range(min(timed, steps - warm_up)):
+    for _ in range(timed):
         training.step()
-    step = (time.perf_counter() - begun) / max(1, min(timed, steps - warm_up))
+    step = (time.perf_counter() - begun) / timed
     begun = time.perf_counter()
     accuracy(training.trained, images, device=training.device)
     return parallel.broadcast(Pace(step, time.perf_counter() - begun, steps))

@@ -35,7 +35,7 @@ def random_one(record: ArchRecord, images: ImageData, seed: int) -> ArchRecord:
     """
     supernet, found = record.as_recorded, record.arch
     cost = Flops(supernet, images.input_shape)
-    most = float(cost(torch.tensor([supernet.space.encode(found)])))
+    most = cost.of(found)
     draws, best, nearest = generator(seed, "rival"), torch.inf, None
     for _ in range(_ROUNDS):
         codes = torch.stack([torch.randint(n, (_DRAWS,), generator=draws) for n in supernet.space.cardinalities], dim=1)
@@ -63,8 +63,9 @@ def ready_made(record: ArchRecord, images: ImageData) -> ArchRecord:
         record = replace(record, space=READY_MADE, smaller=Smaller(), pretrained=False)
     assert record.smaller is not None
     record = replace(record, smaller=replace(record.smaller, widths=FRACTIONS))
-    cost = Flops(record.as_recorded, images.input_shape)
-    arches = [Arch({c.name: _narrowed(c, share) for c in cost.space.choices}) for share in FRACTIONS]
+    cost, whole = Flops(record.as_recorded, images.input_shape), record.as_recorded.given
+    assert whole is not None, "it was made of a network"
+    arches = [Arch({c.name: _narrowed(c, whole[c.name], share) for c in cost.space.choices}) for share in FRACTIONS]
     within = [arch for arch in arches if cost.of(arch) <= most]
     if not within:
         got = f"{short(cost.of(arches[0]))} of {record.space} at its narrowest"
@@ -72,9 +73,8 @@ def ready_made(record: ArchRecord, images: ImageData) -> ArchRecord:
     return replace(record, arch=within[-1])
 
 
-def _narrowed(choice: Choice, share: float) -> Option:
-    """The width nearest to a share of the whole; of other choices the network's own option, the last."""
-    whole = choice.options[-1]
+def _narrowed(choice: Choice, whole: Option, share: float) -> Option:
+    """The width nearest to a share of the whole; of other choices the network's own option."""
     if not _WIDTH.search(choice.name):
         return whole
     return min(choice.options, key=lambda option: abs(float(option) - share * float(whole)))

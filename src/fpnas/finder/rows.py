@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fpnas.data import ImageData
-from fpnas.errors import InputError, RunFolderError, unknown_name
+from fpnas.errors import RunFolderError, unknown_name
 from fpnas.runner import export
 from fpnas.runner.evaluation import EVALUATION
 from fpnas.runner.folder import read_json
 from fpnas.runner.ship import FORMATS
+from fpnas.shipping.onnx import needed
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 """What the extra of that name installs."""
@@ -63,7 +64,7 @@ def format_here(asked: str | None) -> str:
     if asked not in FORMATS:
         raise unknown_name("format", asked, FORMATS)
     if asked == "onnx" and missing:
-        raise InputError("the packages for ONNX", f"none of {', '.join(missing)}", "pip install 'fpnas[onnx]'")
+        needed(*ONNX, otherwise=", or take --to safetensors or pt2")
     return asked
 
 

@@ -136,8 +136,12 @@ class Stages:
         given: dict[str, Any] = {"batch_size": self.batch_size, **self.where}
         if not self.short:
             return SupernetEvaluator(supernet, self.images, **given)
-        as_seen = seen_as(self.images, self.batch_size, **self.as_given)[0]
-        return ProxyEvaluator(supernet, self.images, steps=steps, metric=self.metric, **as_seen, **given)
+        return ProxyEvaluator(supernet, self.images, steps=steps, metric=self.metric, **self._seen[0], **given)
+
+    @cached_property
+    def _seen(self) -> tuple[dict[str, Any], str]:
+        """How short trainings see the images, and why."""
+        return seen_as(self.images, self.batch_size, **self.as_given)
 
     def _search(self, epochs: int, judge: ProxyEvaluator | SupernetEvaluator) -> Search:
         make = methods.METHODS[self.method]
@@ -161,7 +165,7 @@ class Stages:
 
     def _chosen(self, search: Search) -> str:
         """How the search is done, in words."""
-        seen = f"{seen_as(self.images, self.batch_size, **self.as_given)[1]}; " if self.short else ""
+        seen = f"{self._seen[1]}; " if self.short else ""
         return seen + length_in_words(self.method, search.epochs, search.evaluator.steps_per_epoch)
 
     def expect(self, minutes: float | None) -> None:

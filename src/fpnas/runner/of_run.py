@@ -132,11 +132,12 @@ def _warn_of_other_data(data: ImageData, home: Path) -> None:
 def whole_network(found: Model, data: ImageData, seed: int) -> nn.Module:
     """The network itself, with a head for the data's classes; with weights drawn anew where its own are of no worth.
 
-    It is the largest of the space that `Model.supernet` makes, so that its files are those of a found network.
+    It is an architecture of the space that `Model.supernet` makes, so its files are those of a found network.
     """
     supernet = found.supernet(data.num_classes, data.in_channels, data.image_size, seed=seed)
     check_fit(supernet, data)
-    arch = {choice.name: choice.options[-1] for choice in supernet.space.choices}
+    arch = supernet.given
+    assert arch is not None, "it was made of a network"
     network = supernet.extract(arch) if found.pretrained else from_scratch(supernet, arch, seed)
     network.meta["pretrained"] = False  # of a search's weights: there was none
     return network
