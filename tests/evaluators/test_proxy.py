@@ -15,7 +15,7 @@ from torch import Tensor
 import fpnas
 from fpnas.data import EpochOrder, TensorData, stratified_split
 from fpnas.data.augment import flipped, padded_crop
-from fpnas.elastic import Linear
+from fpnas.elastic import Conv2d, Linear
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator
 from fpnas.streams import generator
@@ -103,6 +103,20 @@ def test_images_are_shrunk_but_not_below_what_the_space_takes() -> None:
     evaluator = ProxyEvaluator(tiny, h.made_up(size=32), image_size=24, steps=1)
     assert evaluator.describe(tiny.space.decode([0] * len(tiny.space)))["image_size"] == 32
     assert evaluator.settings()["proxy_size"] == 24
+
+
+def test_networks_that_do_not_run_on_half_of_the_size_get_whole_images() -> None:
+    width = fpnas.Choice("width", (4, 8))
+    layers = [Conv2d(1, width, 3, 2, padding=0), torch.nn.ReLU(), Conv2d(width, 8, 9, padding=0)]  # 19 px at least
+    net = fpnas.Supernet(
+        torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, h.CLASSES))
+    )
+    before = net.arch
+    sizes = {size: ProxyEvaluator(net, h.made_up(size=size), steps=1).image_size for size in (20, 28, 40)}
+    assert sizes == {20: 20, 28: 28, 40: 20}
+    assert net.arch == before
+    with pytest.raises(InputError, match="an image size on which 'custom' runs, got 16; use the default"):
+        ProxyEvaluator(net, h.made_up(size=28), image_size=16)
 
 
 def test_the_rate_is_in_proportion_to_the_batch() -> None:

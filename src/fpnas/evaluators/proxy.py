@@ -68,7 +68,8 @@ class ProxyEvaluator(OfSupernet):
         supernet: whose space it is; its own weights stay as they are.
         data: what it has for training is cut, class by class, into images to train on and images to judge by.
         image_size: that networks are trained at; by default half of the data's, the next multiple of 4, but at least 16
-            and what the space takes. Other data than images stay as they are.
+            and what the space takes, or the data's own where networks don't run on half. Other data than images stay as
+            they are.
         crop: "pad": of each image a window, shifted by up to an eighth, as a training's recipe has it; or "none".
         flip: mirror half of the images.
         loss: of your own, to learn and to judge by instead of the cross entropy: a function of logits (n, classes) and

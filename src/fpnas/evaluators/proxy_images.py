@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import torch
 from torch import Generator, Tensor
 
 from fpnas.data import Batches, Data, ImageData, LabelledSet
 from fpnas.data.augment import flipped, padded_crop
 from fpnas.elastic import Supernet
+from fpnas.elastic.checks import evaluating
 from fpnas.errors import InputError, unknown_name
 
 SHRUNK = 1 / 2
@@ -71,6 +73,26 @@ def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
             raise InputError("images, for an image size", f"examples of shape {data.input_shape}", "leave it out")
         return None
     least, most = supernet.image_sizes or (1, own)
-    if asked is not None and not least <= asked <= most:
-        raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
-    return asked if asked is not None else min(own, max(4 * math.ceil(SHRUNK * own / 4), LEAST_SIZE, least))
+    if asked is not None:
+        if not least <= asked <= most:
+            raise InputError(f"an image size of {least} to {most}", str(asked), "use the default")
+        if not _runs(supernet, data, asked):
+            raise InputError(f"an image size on which {supernet.name!r} runs", str(asked), "use the default")
+        return asked
+    shrunk = min(own, max(4 * math.ceil(SHRUNK * own / 4), LEAST_SIZE, least))
+    return shrunk if shrunk == own or _runs(supernet, data, shrunk) else own
+
+
+def _runs(supernet: Supernet, data: Data, size: int) -> bool:
+    """Whether its largest network takes images of that size: of small ones little is left for the last kernels."""
+    in_force = supernet.arch
+    device = next(iter(supernet.parameters()), torch.zeros(0)).device
+    example = torch.zeros(2, data.input_shape[0], size, size, device=device)
+    try:
+        with torch.no_grad(), evaluating(supernet):
+            supernet.select(supernet.space.decode([n - 1 for n in supernet.space.cardinalities]))(example)
+    except RuntimeError:  # of torch's layers
+        return False
+    finally:
+        supernet.select(in_force)
+    return True
