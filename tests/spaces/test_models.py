@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,6 +241,25 @@ def test_search_train_evaluate_and_load_inside_a_network(file: Path, tmp_path: P
         fpnas.evaluate(run)
     assert built == ["small-net"], "a large network takes seconds to follow"
     assert fpnas.load(run)(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+def test_a_search_inside_other_weights_is_another_run(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "--data", "digits", "--image-size", "16", "--batch-size", "32", "--threads", "1"]
+    search += ["--from", f"{file}:small_net", "--method", "random", "--max-steps", "1", "--out", str(tmp_path / "run")]
+    name, codes = import_file(f"{file}:small_net") or "", list[int]()
+    for weights, shift in {"a": 0, "b": 1e-3}.items():
+        state = {key: tensor + shift for key, tensor in model(name).module.state_dict().items()}
+        save_file(state, tmp_path / f"{weights}.safetensors")
+    (tmp_path / "copy").mkdir()
+    copy = shutil.copy(tmp_path / "a.safetensors", tmp_path / "copy")
+    for weights in (tmp_path / "a.safetensors", Path(copy), tmp_path / "b.safetensors"):
+        codes.append(main([*search, "--weights", str(weights)]))
+    assert codes == [0, 0, 2]
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"got weights '[0-9a-f]{32}' where the run in .* has '[0-9a-f]{32}'", refusal)
+    assert "weights" not in model(name, "none").supernet(10, 1, 16).facts, "drawn by a seed"
 
 
 def test_a_space_by_its_name_runs_no_file(tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ class OfSupernet:
 
     def _space_settings(self) -> dict[str, Any]:
         own = own_space(self.supernet, self.data.input_shape, self.data.input_dtype)
-        sort = {name: value for name, value in self.supernet.facts.items() if name == "sort"}
-        return {"space": self.supernet.name, **own, **sort, **self.data.settings()}
+        told = {name: value for name, value in self.supernet.facts.items() if name in ("sort", "weights")}
+        return {"space": self.supernet.name, **own, **told, **self.data.settings()}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")

@@ -6,6 +6,7 @@ A run's arch.json has the name and what could be smaller, so the space can be bu
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class Model:
         sort: Importance | None = None,
         data: Data | None = None,
     ) -> Supernet:
-        """The space of the networks inside this one; the last option of each choice is the network itself.
+        """The space of the networks inside this one, which is the architecture `Supernet.given`.
 
         Channels of pretrained weights are sorted, so that narrower networks keep those that matter most.
         The head is exchanged where the number of classes is another, with weights drawn anew. With another number of
@@ -108,6 +109,7 @@ class Model:
         supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort, batches=batches)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
         supernet.facts |= {"sort": sort} if sort != usual else {}
+        supernet.facts |= {"weights": _digest(self.module)} if self.pretrained else {}
         supernet.normalization = normalization
         supernet.pretrained = self.pretrained
         return supernet
@@ -120,6 +122,15 @@ def _some(data: Data, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     for step in range(min(LOOKED_AT[0], order.steps_per_epoch)):
         batch = data.train.subset(half[order.batch(step)])
         yield data.normalize(batch.inputs), batch.labels
+
+
+def _digest(module: nn.Module) -> str:
+    """What tells weights from others."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in module.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def named(source: str, weights: str | Path | None = None) -> Model:
