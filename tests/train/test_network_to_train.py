@@ -11,6 +11,7 @@ import fpnas
 from fpnas.data import TensorData
 from fpnas.elastic import Embedding, Linear
 from fpnas.train import recalibrate
+from fpnas.train.network import check_outputs
 
 
 def archs(supernet: fpnas.Supernet, count: int = 3) -> list[fpnas.Arch]:
@@ -165,3 +166,11 @@ def test_the_facts_of_a_network_are_those_that_the_search_has_of_it() -> None:
         assert facts["flops"] == fpnas.Flops(net, (5,), torch.int64).of(arch)
         assert facts["params"] == fpnas.Params(net, (5,), torch.int64).of(arch)
         assert (facts["space"], facts["choices"]) == ("own", dict(arch))
+
+
+def test_looking_at_outputs_leaves_each_layer_in_its_own_mode() -> None:
+    data = h.made_up()
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, h.CLASSES)).train()
+    network[1].eval()  # frozen
+    check_outputs(network, data)
+    assert [member.training for member in network] == [True, False, True]

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import update_bn
 from fpnas.cost.recorder import multiply_adds
 from fpnas.data import Data, EpochOrder
 from fpnas.elastic import Supernet, initialise
+from fpnas.elastic.checks import evaluating
 from fpnas.errors import InputError
 from fpnas.space import Option
 from fpnas.streams import generator
@@ -47,11 +48,8 @@ def check_outputs(network: nn.Module, data: Data) -> None:
         InputError: it gives no logits, or fewer than there are classes.
     """
     device = next(iter(network.parameters()), torch.zeros(0)).device
-    training = network.training
-    network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(network):
         shape = tuple(network(torch.zeros(2, *data.input_shape, dtype=data.input_dtype, device=device)).shape)
-    network.train(training)
     if len(shape) != 2 or shape[1] < data.num_classes:
         expected = f"logits of shape (2, {data.num_classes}) for two examples of {data.name!r}"
         raise InputError(expected, str(shape), "give the network as many outputs as there are classes")
