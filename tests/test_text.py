@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fpnas.text import by_group, duration, percent, short, table
+from fpnas.text import by_group, counted, duration, lasting, percent, short, table
 
 
 def test_numbers_are_shown_as_people_write_them() -> None:
@@ -24,6 +24,12 @@ def test_numbers_are_shown_as_people_write_them() -> None:
     assert {value: duration(value) for value in shown} == shown
     assert [percent(87.254), percent(87.254, 1)] == ["87.25 %", "87.3 %"]
     assert {show(bad) for show in (short, duration, percent) for bad in (math.nan, math.inf)} == {"–"}
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(number, "step") for number in (0, 1, 2400)] == ["0 steps", "1 step", "2,400 steps"]
+    assert lasting(1, "look", 600) == "1 look, which makes 600 steps"
+    assert lasting(2, "epoch", 1) == "2 epochs, which make 1 step"
 
 
 def test_options_by_group_and_a_table() -> None:

@@ -37,6 +37,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 step, 2,400 steps."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def lasting(number: int, noun: str, steps: int) -> str:
+    """4 looks, which make 2,400 steps; 1 epoch, which makes 12 steps."""
+    return f"{counted(number, noun)}, which make{'s' * (number == 1)} {counted(steps, 'step')}"
+
+
 def percent(value: float, digits: int = 2) -> str:
     """87.25 %, or with one digit 87.3 %."""
     return f"{value:.{digits}f} %" if math.isfinite(value) else NONE

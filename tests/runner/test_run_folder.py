@@ -16,6 +16,7 @@ from rich.console import Console
 
 import fpnas
 from fpnas.errors import RunFolderError
+from fpnas.runner.board import Board
 from fpnas.runner.folder import finite
 from fpnas.runner.progress import LineProgress
 
@@ -164,7 +165,16 @@ def test_progress_tells_epoch_step_entropy_k_losses_cost_and_time_left(tmp_path:
         job = fpnas.methods.fpnas(h.TableEvaluator(5), fpnas.Budget(h.TableCost(), 60.0), **h.PINNED, epochs=2)
         fpnas.run(job, tmp_path / "run", progress=progress)
     first, last = (tmp_path / "shown").read_text().splitlines()
-    for word in ("epoch 1", "step 1/10", "entropy 4.97 nats", "K 2", "train ", "cost ", "factorised", "0 s left"):
+    for word in ("epoch 1", "step 2/10", "entropy 4.97 nats", "K 2", "train ", "cost ", "factorised", "0 s left"):
         assert word in first
     for word in ("epoch 2", "step 10/10", "val ", "joint"):
         assert word in last
+
+
+def test_the_first_step_does_not_count_for_the_time_left() -> None:
+    board = Board("search", {}, 102)
+    board.add({"step": 0, "seconds": 60.0})
+    assert (board.paced, board.seconds_a_step) == (False, 60.0)
+    for step in (1, 2):
+        board.add({"step": step, "seconds": float(step)})
+    assert (board.paced, board.seconds_a_step) == (True, 1.5)

@@ -21,7 +21,7 @@ from fpnas.cli.quantity import parse_quantity
 from fpnas.cli.search import METHODS, SHORT
 from fpnas.cli.train import RECIPE, read_class_weights
 from fpnas.runner.trackers import trackers_by_name
-from fpnas.text import percent, short
+from fpnas.text import counted, percent, short
 from fpnas.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ def _say(found: Found, out: Path, as_json: bool) -> None:
         return
     head = ["", "accuracy", "95 % interval", "balanced", "FLOPs", "parameters", "ms an image", "bytes"]
     print_table("", head, [_cells(row) for row in found.rows])
-    print(f"judged on {found.accuracy.num_images:,} held-out images; milliseconds on one thread of this machine")
+    judged = counted(found.accuracy.num_images, "held-out image")
+    print(f"judged on {judged}; milliseconds on one thread of this machine")
     print(f"network {found.file}, model card {found.card}, report {found.report}")
     print(f"next: fpnas predict {found.file} IMAGE; fpnas evaluate {out}")
 

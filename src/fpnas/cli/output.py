@@ -10,7 +10,7 @@ from typing import Any
 
 from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.folder import finite, read_json
-from fpnas.text import by_group, duration, short
+from fpnas.text import by_group, counted, duration, short
 
 
 def print_json(value: Any) -> None:
@@ -59,11 +59,12 @@ def say_found(folder: Path) -> None:
     if not learnt:
         skipped = result["skipped_steps"] == steps
         why = "each was skipped for want of a finite loss" if skipped else "no network has a score yet"
-        lead = f"nothing was learnt in {steps} step{'s' * (steps != 1)}: {why}; an arbitrary network"
+        lead = f"nothing was learnt in {counted(steps, 'step')}: {why}; an arbitrary network"
     print(f"{lead}: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
     for group, options in by_group(arch["choices"]).items():
         print(f"  {group:8} {', '.join(f'{name} {option}' for name, option in options.items())}")
-    print(f"{result['num_samples_total']} architectures sampled in {duration(result['seconds'])}; files in {folder}")
+    sampled = counted(result["num_samples_total"], "architecture")
+    print(f"{sampled} sampled in {duration(result['seconds'])}; files in {folder}")
     if not learnt:
         print("go on with more steps" if result["skipped_steps"] < steps else "search anew with another --seed or data")
     elif result["answer"] == "seen":

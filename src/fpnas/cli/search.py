@@ -20,7 +20,7 @@ from fpnas.errors import InputError
 from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.folder import read_json
 from fpnas.runner.trackers import trackers_by_name
-from fpnas.text import duration, short
+from fpnas.text import counted, duration, short
 
 if TYPE_CHECKING:
     from fpnas.cost import Budget, CostModel, Flops, LatencyTable
@@ -258,8 +258,8 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str
     print(chosen)
     entropy = f"entropy {found.entropy:.2f} nats"
     print(f"{space.size:.4g} architectures; alpha begins to learn from K0 = {found.k0} of them ({entropy})")
-    per_step = f"{found.seconds_per_step:.3g} s a step at K0"
-    print(f"{found.steps} steps, {per_step}, {duration(found.seconds)} in all if K stays there; nothing was written")
+    steps = f"{counted(found.steps, 'step')}, {found.seconds_per_step:.3g} s a step at K0"
+    print(f"{steps}, {duration(found.seconds)} in all if K stays there; nothing was written")
     print(
         f"{found.memory_mb:.0f} MiB; a step of the largest network needs {found.largest_mb:.0f} MiB beside its weights"
     )

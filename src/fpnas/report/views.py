@@ -15,7 +15,7 @@ from fpnas.report.network import Block, read_blocks
 from fpnas.report.plots import Plot, Table, heat_maps
 from fpnas.report.reading import RunRecord, mapping, number
 from fpnas.report.text import plain
-from fpnas.text import NONE, duration, percent, short
+from fpnas.text import NONE, counted, duration, percent, short
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _lead(run: RunRecord) -> str:
     settings = run.settings
     space, data = plain(settings.get("space") or "?"), plain(settings.get("data") or "?")
     epochs = number(settings.get("epochs"))
-    length = f"{epochs:.0f} epochs" if epochs != 1 and math.isfinite(epochs) else "1 epoch" if epochs == 1 else ""
+    length = counted(round(epochs), "epoch") if math.isfinite(epochs) else ""
     parts = [f"{'Search' if run.is_search else 'Training'} in the space {space} on {data}", length]
     size = number(settings.get("image_size"))
     parts.append(f"{size:.0f} px" if math.isfinite(size) else "")
@@ -110,7 +110,7 @@ def _figures(run: RunRecord, saved: Savings | None, evaluation: Evaluation | Non
     if not math.isfinite(seconds) and len(steps):
         seconds = float(steps["seconds"][steps["seconds"] >= 0].sum())
     if math.isfinite(seconds):
-        figures.append(Figure("time", duration(seconds), f"{len(steps):,} steps"))
+        figures.append(Figure("time", duration(seconds), counted(len(steps), "step")))
     if steps.has("entropy"):
         known = steps["entropy"][~(steps["entropy"] != steps["entropy"])]
         # The last line's is that of the last draws; alpha has moved once more since.

@@ -47,6 +47,8 @@ class Board:
         self._line: dict[str, Any] = {}
         self._seen: dict[str, deque[float]] = {name: deque(maxlen=20_000) for name in ROWS}
         self._seconds: deque[float] = deque(maxlen=50)
+        self.paced = False
+        """Whether steps were timed after the first, which also warms up the machine."""
 
     def add(self, line: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl."""
@@ -56,11 +58,14 @@ class Board:
             if isinstance(value, int | float):
                 seen.append(float(value))
         if isinstance(line.get("seconds"), int | float):
+            if not self.paced and self._seconds:
+                self._seconds.clear()
+                self.paced = True
             self._seconds.append(float(line["seconds"]))
 
     @property
     def seconds_a_step(self) -> float:
-        """The mean of the last 50."""
+        """The mean of the last 50, without the first as soon as there are others."""
         return sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
 
     def draw(self, unicode: bool = True, note: str = "") -> RenderableType:

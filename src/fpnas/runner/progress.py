@@ -15,7 +15,7 @@ from rich.live import Live
 from fpnas.job import Job
 from fpnas.runner.board import Board
 from fpnas.search import SearchResult
-from fpnas.text import duration, percent, short
+from fpnas.text import counted, duration, percent, short
 
 PLAIN_EVERY_SECONDS = 10.0
 DRAWN_EVERY_SECONDS = 0.25
@@ -117,7 +117,7 @@ class LineProgress(Progress):
         assert screen is not None
         screen.add(line)
         at_end = line["step"] + 1 >= self._last
-        if not (at_end or screen.due):
+        if not (at_end or (screen.due and screen.board.paced)):
             return
         if screen.live is not None and (at_end or time.monotonic() - self._led >= LEADER_EVERY_SECONDS):
             self._led = time.monotonic()
@@ -130,7 +130,7 @@ class LineProgress(Progress):
 
     def already_ended(self, job: Job[object], path: Path) -> None:
         """Says so."""
-        text = f"the {job.kind} in {path} has ended after {job.steps_done} steps; nothing to do"
+        text = f"the {job.kind} in {path} has ended after {counted(job.steps_done, 'step')}; nothing to do"
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
