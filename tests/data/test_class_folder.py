@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from pictures import encoded, pets, picture, refused, stacked, write_folder
 
 from fpnas.data import load
+from fpnas.data.readers import class_folder
+from fpnas.data.request import Request
 
 
 def test_classes_and_images_are_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -43,6 +46,18 @@ def test_what_is_no_image_is_passed_over_and_folders_within_a_class_are_not(
     data = load(tmp_path)
     assert (len(data.train) + len(data.heldout), data.image_size, data.in_channels) == (13, 8, 3)
     assert data.classes == ("cat", "dog")
+
+
+def test_the_list_of_many_images_takes_little_more_than_their_names(tmp_path: Path) -> None:
+    for number in range(1000):
+        path = tmp_path / "ab"[number % 2] / f"{number:04}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    tracemalloc.start()
+    parts = class_folder.read(Request(tmp_path))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 1000 * (len(str(path)) + 100), len(parts.train.labels)
 
 
 def test_names_with_spaces_accents_and_of_other_scripts(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from fpnas.data import store
-from fpnas.data.decode import Header, Pixels, UnreadableImage, decode, read_header
+from fpnas.data.decode import Pixels, UnreadableImage, decode, read_header
 from fpnas.data.images import LARGEST_DEFAULT, resize_images, room
 from fpnas.data.request import Encoded, Item, Request
 from fpnas.errors import InputError
@@ -69,19 +70,21 @@ def decode_all(sources: Sequence[Source], request: Request) -> list[store.Decode
 
 
 def _measure(source: Source, request: Request) -> _Target:
-    headers: list[Header] = []
+    sides, areas, grey = array("q"), array("q"), True  # a Header for each of many images would take more than these
     for item in source[0].items(source[1]):
         try:
-            headers.append(read_header(item.content))
+            header = read_header(item.content)
         except UnreadableImage as error:
             if not request.skip_corrupt:
                 raise _unreadable(item.name, error) from error
-    if not headers:
+            continue
+        sides.append(header.short_side)
+        areas.append(header.width * header.height)
+        grey &= header.is_grey
+    if not sides:
         raise InputError("training images that can be read", "none", "check the files")
-    size = request.image_size or min(median_low(header.short_side for header in headers), LARGEST_DEFAULT)
-    pixels = median_low(header.width * header.height for header in headers)
-    channels = 1 if all(header.is_grey for header in headers) else 3
-    return _Target(channels, size, min(_CHUNK, max(1, _CHUNK_PIXELS // pixels)))
+    size = request.image_size or min(median_low(sides), LARGEST_DEFAULT)
+    return _Target(1 if grey else 3, size, min(_CHUNK, max(1, _CHUNK_PIXELS // median_low(areas))))
 
 
 def _decode_into(

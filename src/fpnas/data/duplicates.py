@@ -21,7 +21,8 @@ LARGEST_RMS = 12.0
 _ROWS, _COLUMNS = 8, 9
 _SAMPLED = 32
 _AT_ONCE = 256
-_HASHES_AT_ONCE = 4096
+_HASHED_AT_ONCE, _HASHES_AT_ONCE = 1024, 4096
+"""Images to hash, and hashes to look up."""
 _MOST_ALIKE = 16
 """Training images that are compared of those with one hash."""
 
@@ -63,7 +64,7 @@ def _hashes(images: Tensor) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """(N,) difference hashes of the green channel, or of the only one; of large images, of every so many-th pixel."""
     step = max(1, images.shape[-1] // _SAMPLED)
     found: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
-    for part in images.split(4096):
+    for part in images.split(_HASHED_AT_ONCE):
         values = part[:, part.shape[1] // 2, ::step, ::step].float()
         fields = _means(values.shape[1], _ROWS).T @ (values @ _means(values.shape[2], _COLUMNS))
         found.append(np.packbits((fields[:, :, 1:] > fields[:, :, :-1]).flatten(1).numpy(), axis=1))

@@ -70,13 +70,13 @@ def _read(path: Path, home: Path, images: Iterable[str]) -> dict[str, str]:
     return known
 
 
-def _shown(file: Path, home: Path) -> str:
+def _shown(file: str, home: Path) -> str:
     """As a row names it: relative to the data's folder, but for a file on another drive of Windows."""
     try:
         return os.path.relpath(file, home)
     except ValueError:
-        return str(file)
+        return file
 
 
-def _key(file: Path) -> str:
+def _key(file: str | Path) -> str:
     return os.path.normcase(os.path.abspath(file))

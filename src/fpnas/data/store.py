@@ -72,7 +72,7 @@ def key(sources: Sequence[tuple[Encoded, Tensor]], becomes: tuple[Any, ...]) -> 
         for file in source.files:
             hasher.update(os.fsencode(os.path.abspath(file)))
             with suppress(OSError):  # a file that is gone is named when it should be decoded
-                facts = file.stat()
+                facts = os.stat(file)
                 hasher.update(f"\0{facts.st_size} {facts.st_mtime_ns}\0".encode())
     return hasher.hexdigest()
 

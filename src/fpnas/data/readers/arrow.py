@@ -79,7 +79,7 @@ class Table:
                 got = f"'{label}' in {self.where}"
                 raise InputError("classes that training has", got, "add training images, or remove the class")
             numbers.append(order[label] if isinstance(label, str) else label)
-        return Encoded(torch.tensor(numbers), self._items, self.files)
+        return Encoded(torch.tensor(numbers), self._items, tuple(map(str, self.files)))
 
     def _items(self, indices: Int64[Tensor, " k"]) -> Iterator[Item]:
         for block in self.blocks(indices):

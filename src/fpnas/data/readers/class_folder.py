@@ -26,7 +26,7 @@ _REFUSED = (".bmp", ".gif", ".jp2", ".jxl", ".tif", ".tiff")
 
 _DEPTH = 3
 
-_Classes = dict[str, list[Path]]
+_Classes = dict[str, list[str]]
 
 
 def recognises(data: str | Path) -> bool:
@@ -85,8 +85,8 @@ def _classes(place: Path) -> _Classes:
 
 def _encoded(by_class: _Classes, classes: tuple[str, ...]) -> Encoded:
     """The images in their order, labelled by the place of their class in `classes`."""
-    pairs = [(file, label) for label, name in enumerate(classes) for file in by_class.get(name, ())]
-    return Encoded.of_files([file for file, _ in pairs], [label for _, label in pairs])
+    files = [file for name in classes for file in by_class.get(name, ())]
+    return Encoded.of_files(files, [label for label, name in enumerate(classes) for _ in by_class.get(name, ())])
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -94,7 +94,7 @@ def _folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
 
 
-def _images(folder: Path, depth: int | None = None, been: set[str] | None = None) -> Iterator[Path]:
+def _images(folder: Path, depth: int | None = None, been: set[str] | None = None) -> Iterator[str]:
     """The images in `folder` by name, then those of the folders in it; at most so many levels deep.
 
     `been` are the folders that aren't entered, by their real paths: those above, and those that were entered already.
@@ -106,7 +106,7 @@ def _images(folder: Path, depth: int | None = None, been: set[str] | None = None
     for entry in entries:
         # A link to a file that is gone is taken, and then named as unreadable.
         if entry.name.lower().endswith(IMAGES + _REFUSED) and not _is_folder(entry):
-            yield Path(entry.path)
+            yield entry.path
     for entry in entries:
         if depth == 0 or been is None or not _is_folder(entry):
             continue

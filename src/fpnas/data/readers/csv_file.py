@@ -58,7 +58,9 @@ def read(request: Request) -> Parts:
         path.stem,
         classes,
         {
-            part: Encoded.of_files([path.parent / row.values[0] for row in of], [order[row.values[1]] for row in of])
+            part: Encoded.of_files(
+                [str(path.parent / row.values[0]) for row in of], [order[row.values[1]] for row in of]
+            )
             for part, of in found.items()
         },
     )
