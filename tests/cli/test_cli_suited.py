@@ -46,8 +46,8 @@ def test_photographs_are_augmented_and_trained_for_long(pets: Path) -> None:
     assert trained.code == 0, trained
     told = run_of("run/train")
     assert told["chosen"] in trained.err.splitlines()
-    assert told["chosen"].startswith("photographs in colour at 32 px: crop pad, flip; ")
-    assert [told["settings"][name] for name in ("crop", "flip", "randaugment", "epochs")] == ["pad", True, 0, 300]
+    assert told["chosen"].startswith("photographs in colour at 32 px: crop pad, flip, learning rate 0.8; ")
+    assert [told["settings"][name] for name in ("crop", "flip", "lr", "epochs")] == ["pad", True, 0.8, 300]
     job = fpnas.training_of("run")
     assert job.recipe.settings().items() <= told["settings"].items(), "from Python it is the same"
     assert fpnas.training_of("run", recipe=fpnas.Recipe()).recipe == fpnas.Recipe()

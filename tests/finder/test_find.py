@@ -24,6 +24,7 @@ from fpnas.finder.pace import Pace, search_within, seconds_left, training_within
 from fpnas.finder.rivals import LEAST, random_one, ready_made
 from fpnas.runner import ArchRecord, Callback, read_arch
 from fpnas.spaces.models import register_model
+from fpnas.train.suited import MOST_EPOCHS
 
 TARGET = 2e4
 TIMES = re.compile(
@@ -185,6 +186,7 @@ def test_a_training_gets_what_is_left() -> None:
     assert training_within(left + 0.1, each) == 10
     assert training_within(left - 1, each) == 9
     assert training_within(-5, each) == 1
+    assert training_within(1e9, each) == MOST_EPOCHS
     assert seconds_left(10, 200) == pytest.approx(400)
     assert seconds_left(10, 700) == seconds_left(10, 599) == pytest.approx(pace.TRAINING_SHARE * 600)
 
@@ -209,6 +211,35 @@ def test_within_minutes_lengths_are_chosen_once_and_kept(
         found(images, tmp_path, **{**options, "minutes": 0.2})
     with pytest.raises(fpnas.errors.RunFolderError, match=r"got none where .* has 0\.1"):
         found(images, tmp_path)
+
+
+def test_a_training_that_fits_many_times_ends_before_its_minutes(
+    images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "pace_of", lambda *_: Pace(step=1e-3, judging=0.0, steps=4))
+    monkeypatch.setattr(pace, "MOST_EPOCHS", 2)
+    monkeypatch.setattr(stages, "MOST_EPOCHS", 2)
+    found(images, tmp_path, minutes=1.0, search_epochs=None, epochs=None)
+    assert h.read(tmp_path / "train" / "run.json")["settings"]["epochs"] == 2
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("training: 2 epochs"))
+    assert re.fullmatch(r"training: 2 epochs, the most that .*: the job ends about \d+ s before its time", line)
+
+
+def test_counts_of_one_are_said_as_such(images: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found(images, tmp_path, search_epochs=1, epochs=1)
+    said = capsys.readouterr().err
+    assert "1 look, which makes 6 steps" in said
+    assert "1 epoch, which makes 4 steps" in said
+
+
+def test_no_pace_is_measured_where_nothing_is_left_to_wait_for(
+    images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(images, tmp_path)
+    monkeypatch.setattr(stages, "pace_of", killed)
+    found(images, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        found(images, tmp_path / "another")
 
 
 def test_the_folder_of_another_run_is_refused_at_once(images: ImageData, tmp_path: Path) -> None:

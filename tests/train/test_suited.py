@@ -117,3 +117,17 @@ def test_epochs_follow_the_number_of_images(images: int, epochs: int) -> None:
     assert steps >= STEPS or epochs == MOST_EPOCHS
     assert reason.endswith(f"; {epochs} epochs, which make {steps:,} steps")
     assert epochs_for(-(-images // 128), STEPS, 30, MOST_EPOCHS) == epochs
+
+
+def test_photographs_have_a_rate_of_their_own_in_spaces_of_this_package() -> None:
+    found = recipe_for(photographs(), space="tiny")
+    assert found.recipe == Recipe(epochs=300, crop="pad", flip=True, lr=0.8)
+    assert found.reason.startswith("photographs in colour at 32 px: crop pad, flip, learning rate 0.8; ")
+    assert recipe_for(photographs(), space="tiny", batch_size=64).recipe.lr == 0.4
+    others: list[dict[str, Any]] = [{}, {"space": "timm/lcnet_050"}, {"space": "mine"}]
+    others += [{"space": "tiny", "optimizer": "adamw"}, {"space": "tiny", "epochs": 29}]
+    for other in others:
+        found = recipe_for(photographs(), **other)
+        assert (found.recipe.lr, "rate" in found.reason) == (None, False)
+    assert recipe_for(h.made_up(size=32), space="tiny").recipe.lr is None
+    assert recipe_for(photographs(), space="tiny", lr=0.1).recipe.lr == 0.1

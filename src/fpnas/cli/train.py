@@ -31,8 +31,8 @@ RECIPE: dict[str, Any] = {
     ),
     "optimizer": typer.Option("--opt", help="sgd or adamw."),
     "lr": typer.Option(
-        help=f"Maximal learning rate; by default 0.2 for sgd ({LR_PRETRAINED:g} for weights that were trained before), "
-        "0.004 for adamw."
+        help=f"Maximal learning rate; by default 0.2 for sgd ({LR_PRETRAINED:g} for weights that were trained before, "
+        "0.8 for photographs and a network of fpnas's own spaces), 0.004 for adamw."
     ),
     "weight_decay": typer.Option(
         help="Weight decay, not applied to norms and biases; by default 1e-4 for sgd, 0.05 for adamw."
@@ -121,6 +121,7 @@ def train(
         wanted = images.record(data, size, images.fit)
         loaded = wanted.load(images.workers)
         inherit = pretrained = source.pretrained
+        space = None
         network = whole_network(source, loaded, running.seed)
     else:
         if from_model is not None or weights is not None:
@@ -132,8 +133,9 @@ def train(
         folder = out or home / _name(arch)
         inherit = begins_with_weights(record, home) if inherit is None else inherit
         pretrained = inherit and record.pretrained
+        space = None if inherit else record.space
         network = network_of(record, home, loaded, inherit=inherit, seed=running.seed)
-    suited = recipe_for(loaded, **recipe)
+    suited = recipe_for(loaded, space=space, **recipe)
     resolved = suited.recipe.for_pretrained() if pretrained else suited.recipe
     taught = teacher_of(teacher, network, loaded, teacher_weights)
     with ranks(device, running.rank_timeout):

@@ -111,7 +111,7 @@ def find(
     place, to = Path(out), format_here(to)
     known = _known(place, minutes)
     images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data, image_size)
-    make, why = _space(known.get("space", space) if space == "auto" else space, images, target_flops)
+    name, make, why = _space(known.get("space", space) if space == "auto" else space, images, target_flops)
     job = Stages(
         place=place,
         images=images,
@@ -125,7 +125,7 @@ def find(
         where={"seed": seed, "device": device, "precision": precision},
         metric=metric,
         class_weights=class_weights,
-        suited=Suited(recipe.with_fields(fields), "") if recipe is not None else _recipe(images, minutes, fields),
+        suited=Suited(recipe.with_fields(fields), "") if recipe is not None else _recipe(images, name, minutes, fields),
         as_given={name: fields[name] for name in ("crop", "flip") if name in fields},
         running={"checkpoint_every": checkpoint_every, "callbacks": callbacks},
         display=Display(["search", FOUND, *(COMPARED if compare else ())]),
@@ -160,11 +160,11 @@ def _known(place: Path, minutes: float | None) -> dict[str, Any]:
     return cast("dict[str, Any]", known)
 
 
-def _recipe(images: ImageData, minutes: float | None, fields: Mapping[str, Any]) -> Suited:
-    """What suits the data; within minutes for a usual length, whatever it will be."""
+def _recipe(images: ImageData, space: str | None, minutes: float | None, fields: Mapping[str, Any]) -> Suited:
+    """What suits data and space; within minutes for a usual length, whatever it will be."""
     if minutes is None:
-        return recipe_for(images, **fields)
-    recipe, reason = recipe_for(images, epochs=Recipe.epochs, **fields)
+        return recipe_for(images, space=space, **fields)
+    recipe, reason = recipe_for(images, space=space, epochs=Recipe.epochs, **fields)
     return Suited(recipe, reason.partition(";")[0])
 
 
@@ -174,12 +174,12 @@ def _read(data: str | Path, image_size: int | None) -> tuple[ImageData, dict[str
     return record.load(), record.of_run()
 
 
-def _space(space: str | Make, images: ImageData, target_flops: float | None) -> tuple[Make, str | None]:
-    """What makes the supernet, and the reason where it was chosen here."""
+def _space(space: str | Make, images: ImageData, target_flops: float | None) -> tuple[str | None, Make, str | None]:
+    """Its name where it has one, what makes the supernet, and the reason where it was chosen here."""
     if not isinstance(space, str):
-        return space, None
+        return None, space, None
     name, why = space_for(images, target_flops) if space == "auto" else (space, None)
-    return by_name(name), why
+    return name, by_name(name), why
 
 
 def _one(targets: Mapping[str, float | None]) -> tuple[str, float] | None:

@@ -11,6 +11,7 @@ from fpnas.errors import InputError
 from fpnas.evaluators.proxy import STEPS
 from fpnas.text import duration
 from fpnas.train import Training, accuracy
+from fpnas.train.suited import MOST_EPOCHS
 
 SEARCH_SHARE = 0.4
 """Of the minutes, what a search gets; nearly all of the rest is the training's."""
@@ -92,8 +93,8 @@ def seconds_left(minutes: float, spent: float) -> float:
 
 
 def training_within(seconds: float, pace: Pace) -> int:
-    """Epochs that fit into the seconds that are left; one at least."""
-    return max(1, int((seconds * (1 - REST_SHARE) - REST_SECONDS) / pace.epoch))
+    """Epochs that fit into the seconds that are left; one at least, and no more than a training gets by default."""
+    return min(max(1, int((seconds * (1 - REST_SHARE) - REST_SECONDS) / pace.epoch)), MOST_EPOCHS)
 
 
 def _too_few(minutes: float, least: float) -> InputError:

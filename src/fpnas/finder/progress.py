@@ -21,7 +21,7 @@ class Display:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = list(names)
+        self.names = list(names)
         self._training = 0.0
         self._console = Console(stderr=True)
 
@@ -33,10 +33,10 @@ class Display:
         """The display of a stage's run."""
         if parallel.rank() > 0:
             return Progress()
-        number = self._names.index(name)
-        after = self._training * (len(self._names) - 1 - number)
+        number = self.names.index(name)
+        after = self._training * (len(self.names) - 1 - number)
         what = name if number == 0 else f"train the {name}"
-        return _Stage(self._console, f"{number + 1}/{len(self._names)} {what}", after)
+        return _Stage(self._console, f"{number + 1}/{len(self.names)} {what}", after)
 
     def say(self, text: str) -> None:
         """A line on stderr."""

@@ -33,7 +33,9 @@ from fpnas.search import Search, methods
 from fpnas.search.within import Within
 from fpnas.space import Arch
 from fpnas.streams import generator
+from fpnas.text import counted, duration
 from fpnas.train import Accuracy, ClassWeights, Recipe, Suited, Training, from_scratch
+from fpnas.train.suited import MOST_EPOCHS
 
 Make = Callable[..., Supernet]
 FOUND, RANDOM, READY_MADE = "network found", "random network", "ready-made network"
@@ -169,15 +171,17 @@ class Stages:
         return seen + length_in_words(self.method, search.epochs, search.evaluator.steps_per_epoch)
 
     def expect(self, minutes: float | None) -> None:
-        """What the trainings will take, for the display."""
+        """What the trainings will take, for the display of what comes before them; nothing where that has ended."""
+        before = [self.place / FOLDERS.get(name, "") for name in self.display.names[:-1]]
+        if all((folder / "result.json").exists() for folder in before):
+            return
+        space, draws = self.supernet.space, generator(self.where["seed"], "likely")
+        code = Within().near(ArchDistribution(space), self.budget, 1, draws)[0]
+        pace = self._pace(from_scratch(self.supernet, space.decode(code.tolist()), self.where["seed"]))
+        epochs = self.recipe.epochs
         if minutes is not None:
-            seconds = 60 * minutes * (1 - SEARCH_SHARE)
-        else:
-            space, draws = self.supernet.space, generator(self.where["seed"], "likely")
-            code = Within().near(ArchDistribution(space), self.budget, 1, draws)[0]
-            network = from_scratch(self.supernet, space.decode(code.tolist()), self.where["seed"])
-            seconds = self.recipe.epochs * self._pace(network).epoch
-        self.display.expect(seconds)
+            epochs = training_within(60 * minutes * (1 - SEARCH_SHARE), pace)
+        self.display.expect(epochs * pace.epoch)
 
     def _pace(self, network: Any) -> Pace:
         return pace_of(Training(network, self.images, recipe=self.recipe, **self.where), self.images)
@@ -204,8 +208,12 @@ class Stages:
         else:
             # An earlier call may have searched.
             spent = max(spent, read_json(self.place / "result.json")["seconds"])
-            epochs = training_within(seconds_left(minutes, spent), self._pace(self._network(record)))
-        self.suited = Suited(replace(self.suited.recipe, epochs=epochs), f"{self.suited.reason}; {epochs} epochs")
+            left, pace = seconds_left(minutes, spent), self._pace(self._network(record))
+            epochs = training_within(left, pace)
+            self.display.expect(epochs * pace.epoch)
+            self.display.say(f"training: {counted(epochs, 'epoch')}{_unused(left - epochs * pace.epoch, epochs)}")
+        reason = f"{self.suited.reason}; {counted(epochs, 'epoch')}"
+        self.suited = Suited(replace(self.suited.recipe, epochs=epochs), reason)
 
     def train(self, name: str, record: ArchRecord) -> Accuracy:
         """Trains a network in its folder."""
@@ -253,3 +261,10 @@ class Stages:
         page = write_report([self.place])
         file = rows[0].file
         return Found(record.arch, accuracy, tuple(rows), file, file.with_name(file.name + ".md"), page)
+
+
+def _unused(seconds: float, epochs: int) -> str:
+    """What a training of the most epochs leaves of the time, in words."""
+    if epochs < MOST_EPOCHS:
+        return ""
+    return f", the most that a training gets: the job ends about {duration(round(seconds))} before its time"

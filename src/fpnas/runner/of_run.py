@@ -69,6 +69,7 @@ def training_of(
             got = "no data" if data is None else "inherit"
             raise InputError("data, and no inherit, beside a network", got, "the network says which weights it has")
         inherit = pretrained = run.pretrained
+        space = None
         network = whole_network(run, data, seed)
     else:
         record, home = read_arch(run), home_of(Path(run))
@@ -77,9 +78,10 @@ def training_of(
             data, origin = known.load(), known.of_run()
         inherit = begins_with_weights(record, home) if inherit is None else inherit
         pretrained = inherit and record.pretrained
+        space = None if inherit else record.space
         network = network_of(record, home, data, inherit=inherit, seed=seed)
     fields = {name: options.pop(name) for name in Recipe.names() if name in options}
-    recipe = recipe_for(data, **fields).recipe if recipe is None else recipe.with_fields(fields)
+    recipe = recipe_for(data, space=space, **fields).recipe if recipe is None else recipe.with_fields(fields)
     recipe = recipe.for_pretrained() if pretrained else recipe
     taught = teacher_of(teacher, network, data, teacher_weights)
     training = Training(network, data, recipe=recipe, teacher=taught, inherit=inherit, seed=seed, **options)

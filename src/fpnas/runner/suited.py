@@ -8,6 +8,7 @@ from fpnas.data import ImageData
 from fpnas.evaluators.proxy import STEPS as SHORT_STEPS
 from fpnas.job import epochs_for
 from fpnas.search.methods import SHORT
+from fpnas.text import lasting
 from fpnas.train import recipe_for
 from fpnas.train.suited import not_photographs
 
@@ -26,7 +27,7 @@ def length_of_search(method: str, steps_per_epoch: int) -> int:
 
 def length_in_words(method: str, epochs: int, steps_per_epoch: int) -> str:
     """4 looks, which make 2,400 steps."""
-    return f"{epochs} {'looks' if method == SHORT else 'epochs'}, which make {epochs * steps_per_epoch:,} steps"
+    return lasting(epochs, "look" if method == SHORT else "epoch", epochs * steps_per_epoch)
 
 
 def seen_as(images: ImageData, batch_size: int, **asked: Any) -> tuple[dict[str, Any], str]:
@@ -39,7 +40,7 @@ def seen_as(images: ImageData, batch_size: int, **asked: Any) -> tuple[dict[str,
         asked: `crop` and `flip` where they are given.
     """
     seldom = SHORT_STEPS * batch_size < SEEN * len(images.train)
-    given = {"crop": "none", "flip": False, **asked} if seldom else asked
+    given: dict[str, Any] = {"crop": "none", "flip": False, **asked} if seldom else asked
     suited = recipe_for(images, **given)
     why = suited.reason.partition(";")[0]
     if seldom and not asked and not_photographs(images) is None:

@@ -19,6 +19,8 @@ import torch
 
 from fpnas.data import Data, EpochOrder, ImageData
 from fpnas.job import epochs_for
+from fpnas.spaces import SPACES
+from fpnas.text import lasting
 from fpnas.train.recipe import Recipe
 
 STEPS = 2000
@@ -30,6 +32,9 @@ MOST_EPOCHS = 300
 LEAST_STEPS = 500
 """Below which nothing is augmented, unless there are many epochs of them: in 160 steps, 10 epochs, a crop cost 3 points
 (docs/training.md)."""
+
+LR_PHOTOGRAPHS = 0.8
+"""Of "sgd" for 128 images, and in proportion to them, for fresh networks of fpnas's own spaces (docs/training.md)."""
 
 SMALLEST, COLOUR, FLAT = 32, 4.0, 0.5
 _SAMPLE = 256
@@ -44,11 +49,13 @@ class Suited(NamedTuple):
     reason: str
 
 
-def recipe_for(data: Data, **given: Any) -> Suited:
+def recipe_for(data: Data, *, space: str | None = None, **given: Any) -> Suited:
     """The recipe that suits the data; fields that are `given` stay as they are.
 
     Args:
         data: decides on `crop` and `flip`, and with the batch size on `epochs`.
+        space: the name of that of a network with fresh weights. Where it is one of fpnas's own, photographs are learnt
+            by "sgd" at `LR_PHOTOGRAPHS`; other networks have the recipe's rate.
         given: fields of a recipe.
 
     Raises:
@@ -70,12 +77,15 @@ def recipe_for(data: Data, **given: Any) -> Suited:
         why = f"photographs, but fewer than {LEAST_STEPS} steps: "
     elif other is None:
         chosen = {"crop": "pad", "flip": not has_sides(data.classes)}
+        if space in SPACES and plain.optimizer == "sgd" and "lr" not in given:
+            chosen["lr"] = LR_PHOTOGRAPHS * plain.batch_size / Recipe.batch_size
     recipe = plain.with_fields({**chosen, **given, "epochs": epochs})
     why += _augmentation(recipe)
+    if "lr" in chosen:
+        why += f", learning rate {chosen['lr']:g}"
     if chosen and "flip" not in given and not chosen["flip"]:
         why += ", no flip for classes with these names"
-    length = f"{epochs} epochs, which make {steps:,} steps"
-    return Suited(recipe, f"{why}; {length}")
+    return Suited(recipe, f"{why}; {lasting(epochs, 'epoch', steps)}")
 
 
 def not_photographs(data: Data) -> str | None:
