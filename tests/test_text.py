@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fpnas.text import by_group, counted, duration, lasting, percent, short, table
+from fpnas.text import by_group, counted, duration, held_out, lasting, percent, short, table
 
 
 def test_numbers_are_shown_as_people_write_them() -> None:
@@ -28,6 +28,8 @@ def test_numbers_are_shown_as_people_write_them() -> None:
 
 def test_one_is_not_many() -> None:
     assert [counted(number, "step") for number in (0, 1, 2400)] == ["0 steps", "1 step", "2,400 steps"]
+    assert held_out(1, "test") == "1 held-out image (test)"
+    assert held_out(1250, "split") == "1,250 held-out images (split off the training images)"
     assert lasting(1, "look", 600) == "1 look, which makes 600 steps"
     assert lasting(2, "epoch", 1) == "2 epochs, which make 1 step"
 

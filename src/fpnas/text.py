@@ -47,6 +47,11 @@ def lasting(number: int, noun: str, steps: int) -> str:
     return f"{counted(number, noun)}, which make{'s' * (number == 1)} {counted(steps, 'step')}"
 
 
+def held_out(number: int, source: str) -> str:
+    """48 held-out images (test); for source "split": (split off the training images)."""
+    return f"{counted(number, 'held-out image')} ({'split off the training images' if source == 'split' else source})"
+
+
 def percent(value: float, digits: int = 2) -> str:
     """87.25 %, or with one digit 87.3 %."""
     return f"{value:.{digits}f} %" if math.isfinite(value) else NONE

@@ -134,7 +134,8 @@ def test_train_judges_the_network_on_held_out_images(found: Found) -> None:
     assert called.code == 0
     folder = found.folder / "train"
     result = h.read(folder / "result.json")
-    assert called.out.startswith(f"{result['accuracy']:.2f} % of {result['num_images']} held-out images (split)")
+    judged = f"{result['num_images']} held-out images (split off the training images)"
+    assert called.out.startswith(f"{result['accuracy']:.2f} % of {judged}, ")
     model, data = fpnas.load(found.folder), fpnas.data.load("digits", 16)
     judged = accuracy(model, data)
     assert result["accuracy"] == judged.accuracy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import helpers_run as h
 import pytest
-from calling import call, document, refused, small_tiny
+from calling import Found, call, document, refused, small_tiny
 
 from fpnas.spaces import SPACES
 
@@ -47,12 +47,20 @@ def test_flags_of_the_stages_reach_them(tmp_path: Path) -> None:
     assert h.read(out / "train" / "run.json")["data"]["data"] == "digits"
 
 
-def test_stopped_it_says_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("job", ["find", "search", "train"])
+def test_stopped_it_says_how_it_goes_on(
+    job: str, small: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fpnas.finder.find", stopped)
-    done = call(*FIND, *QUICK, "--out", tmp_path / "job")
+    words: dict[str, tuple[str | Path, ...]] = {
+        "find": (*FIND, *QUICK),
+        "search": ("search", *FIND[1:]),
+        "train": ("train", small.folder, "--threads", "1"),
+    }
+    monkeypatch.setattr("fpnas.finder.find" if job == "find" else "fpnas.runner.run", stopped)
+    done = call(*words[job], "--out", tmp_path / "job")
     assert (done.code, done.out) == (130, "")
     assert done.err == "stopped; the same command goes on from here\n"
 

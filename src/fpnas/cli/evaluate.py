@@ -9,7 +9,7 @@ import typer
 
 from fpnas.cli.options import DataOfRun, Images, Json, Machine, set_up
 from fpnas.cli.output import print_json, print_table, printable
-from fpnas.text import NONE, percent
+from fpnas.text import NONE, held_out, percent
 
 if TYPE_CHECKING:
     from fpnas.train import Accuracy, ClassAccuracy
@@ -39,7 +39,7 @@ def evaluate(
     if as_json:
         print_json({**found.to_json(), "data": loaded.name, "heldout_from": loaded.heldout_from})
         return
-    judged = f"{found.num_images} held-out images ({loaded.heldout_from})"
+    judged = held_out(found.num_images, loaded.heldout_from)
     print(
         f"{percent(found.accuracy)} of {judged}, 95 % interval {_span(found.accuracy_interval)}, loss {found.loss:.4f}"
     )

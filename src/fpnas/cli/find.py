@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,7 +13,7 @@ from fpnas.cli.latency import warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
-from fpnas.cli.output import print_json, print_table
+from fpnas.cli.output import print_json, print_table, resumable
 from fpnas.cli.quantity import parse_quantity
 from fpnas.cli.search import METHODS, SHORT
 from fpnas.cli.train import RECIPE, read_class_weights
@@ -112,7 +109,7 @@ def find(
     wanted = reading.record(data, size, reading.fit)
     images = wanted.load(reading.workers)
     reading.warn(images)
-    with ranks(device, running.rank_timeout), _resumable():
+    with ranks(device, running.rank_timeout), resumable():
         found = find_network(
             images,
             out=out,
@@ -140,16 +137,6 @@ def find(
             _say(found, out, as_json)
             if to is None and not as_json and found.file.suffix == ".safetensors":
                 print("for an ONNX file: pip install 'fpnas[onnx]', then the same command again")
-
-
-@contextmanager
-def _resumable() -> Generator[None]:
-    """Says on Ctrl-C how the job goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        raise
 
 
 def _say(found: Found, out: Path, as_json: bool) -> None:

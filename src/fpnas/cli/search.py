@@ -14,7 +14,7 @@ from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Stage, ranks, set_up
-from fpnas.cli.output import Chosen, print_json, say_found
+from fpnas.cli.output import Chosen, print_json, resumable, say_found
 from fpnas.cli.quantity import parse_targets
 from fpnas.errors import InputError
 from fpnas.runner.callbacks import Callback, RunInfo
@@ -157,7 +157,7 @@ def search(
     images = wanted.load(reading.workers)
     shape = (images.in_channels, images.image_size, images.image_size)
     supernet = space_flags.supernet(source, images, seed)
-    with ranks(device, running.rank_timeout):
+    with ranks(device, running.rank_timeout), resumable():
         if split is not None and (parallel.world_size() == 1 or method == SHORT):
             idle_for = f"--method {SHORT}" if method == SHORT else "one process"
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)

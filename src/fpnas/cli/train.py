@@ -9,11 +9,11 @@ import typer
 
 from fpnas.cli.flags import Given
 from fpnas.cli.options import BY_DATA, DataOfRun, Images, Stage, ranks, set_up
-from fpnas.cli.output import Chosen
+from fpnas.cli.output import Chosen, resumable
 from fpnas.errors import InputError
 from fpnas.runner.folder import read_json
 from fpnas.runner.trackers import trackers_by_name
-from fpnas.text import duration, percent, short
+from fpnas.text import duration, held_out, percent, short
 from fpnas.train.recipe import LR_PRETRAINED, Recipe
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def train(
     suited = recipe_for(loaded, space=space, **recipe)
     resolved = suited.recipe.for_pretrained() if pretrained else suited.recipe
     taught = teacher_of(teacher, network, loaded, teacher_weights)
-    with ranks(device, running.rank_timeout):
+    with ranks(device, running.rank_timeout), resumable():
         job = Training(
             network,
             loaded,
@@ -167,7 +167,7 @@ def train(
     seconds, facts = read_json(folder / "result.json")["seconds"], job.facts
     balanced = f"balanced {percent(found.balanced_accuracy)}, " if found.differs_when_balanced else ""
     print(
-        f"{percent(found.accuracy)} of {found.num_images} held-out images ({loaded.heldout_from}), {balanced}"
+        f"{percent(found.accuracy)} of {held_out(found.num_images, loaded.heldout_from)}, {balanced}"
         f"{short(facts['flops'])} FLOPs, {short(facts['params'])} parameters, {duration(seconds)}; files in {folder}"
     )
 
