@@ -6,7 +6,7 @@ Each --python is a command that starts the Python of an environment in which thi
 which sees the checkout at the same path; CONTRIBUTING.md says how to make such. There `smoke.py` goes from
 photographs to a file, with scikit-learn also from digits; then the tests of --tests run, where pytest,
 pytest-timeout, hypothesis, jsonschema and beartype are installed. All use one thread. Environments that can't be had
-are rows by --without "ROW: why".
+are listed by --without "ROW: why"; torches beyond the range of pyproject.toml are in any case.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,13 @@ def row(command: str, tests: list[str]) -> list[str]:
     return [*found, "<br>".join(smokes), re.sub(r" in [\d.]+s.*", "", counts)]
 
 
+def beyond() -> str:
+    """Which torches are no rows by intent."""
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    known = next(line.removeprefix("torch") for line in needed if line.startswith("torch"))
+    return f"torch beyond {known}, the range that pyproject.toml names"
+
+
 def main() -> None:
     """Writes a row for each environment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,7 +97,7 @@ def main() -> None:
     rows = [row(command, given.tests) for command in given.python]
     columns = ["Python", *PACKAGES, "from data to a file", "tests"]
     lines = [*head("Oldest and newest Python, torch and NumPy"), *table(columns, rows)]
-    lines += ["", *(f"* Not tried: {text}" for text in given.without)] if given.without else []
+    lines += ["", *(f"* Not tried: {text}" for text in (beyond(), *given.without))]
     print("\n".join(lines))
     write(given.results, lines)
 
