@@ -87,8 +87,9 @@ class Encoded:
         """Of images that have a file each."""
 
         def items(indices: Int64[Tensor, " k"]) -> Iterator[Item]:
-            for index in indices.tolist():
-                yield Item(files[index], Path(files[index]))
+            numbers: list[int] = indices.tolist()
+            for number in numbers:
+                yield Item(files[number], Path(files[number]))
 
         return cls(torch.tensor(labels, dtype=torch.int64), items, tuple(files), one_each=True)
 
