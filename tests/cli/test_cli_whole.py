@@ -210,3 +210,21 @@ def test_a_teacher_by_its_name_and_its_weights(net: str, copied: Path, tmp_path:
 )
 def test_flags_that_do_not_go_together_are_one_line(net: str, copied: Path, words: list[str], said: str) -> None:
     assert said in refused(copied.parent, "train", *(word.format(net=net) for word in words))
+
+
+def test_search_tunes_before_it_searches(net: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    search = ("search", "--data", "digits", "--image-size", "16", "--from", f"{net}:whole_net", "--threads", "1")
+    search = (*search, "--method", "fpnas-posterior", "--epochs", "1", "--max-steps", "2", "--out", run)
+    call(*search)
+    kept = (run / "whole" / "model.safetensors").read_bytes()
+    assert h.read(run / "whole" / "run.json")["settings"]["inherit"]
+    call(*search)  # which has ended
+    assert (run / "whole" / "model.safetensors").read_bytes() == kept
+    assert "epochs" in refused(tmp_path, *search, "--tune-epochs", "1")
+    plain = tmp_path / "plain"
+    call(*search[:-1], plain, "--tune-epochs", "0")
+    assert not (plain / "whole").exists()
+    assert "a run without whole/" in refused(tmp_path, *search[:-1], plain)
+    alone = ("search", "--data", "digits", "--tune-epochs", "1", "--out", tmp_path / "new")
+    assert "--from beside --tune-epochs" in refused(tmp_path, *alone)

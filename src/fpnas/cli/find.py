@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -115,7 +114,10 @@ def find(
             out=out,
             **targets,
             latency=table,
-            space=space_flags.space or "auto" if source is None else partial(space_flags.inside, source, images=images),
+            space=space_flags.space or "auto" if source is None else source,
+            smaller=None if source is None else space_flags.smaller,
+            sort=space_flags.importance,
+            tune_epochs=space_flags.tune_epochs,
             method=method,
             method_options=options,
             search_epochs=search_epochs,

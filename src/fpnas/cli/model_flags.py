@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from fpnas.errors import InputError
+from fpnas.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from fpnas.data import ImageData
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from fpnas.spaces import Model, Smaller
 
 N = TypeVar("N", int, float)
+
+IMPORTANCES = ("taylor", "l2", "l1")
+"""Those of `make_elastic`; written here, too, so that --help needn't import torch."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,17 @@ class SpaceFlags:
         str | None,
         typer.Option(
             "--sort",
-            help="Of --from: which channels narrower networks keep, by the norms of weights (l1 or l2, the default), or"
-            " by what the loss would be without them (taylor).",
+            help="Of --from: which channels narrower networks keep, by what the loss would be without them (taylor, the"
+            " default) or by the norms of weights (l1, l2).",
+        ),
+    ] = None
+    tune_epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--tune-epochs",
+            min=0,
+            help="Of --from: epochs in which the whole network learns your images before the search; by default 6 (of"
+            " many images fewer), or 0 of fresh weights.",
         ),
     ] = None
     skips: Annotated[bool, typer.Option("--skips", help="Of --from: residual blocks may be left out.")] = False
@@ -65,14 +78,20 @@ class SpaceFlags:
         from fpnas.spaces import model
 
         if self.from_model is None:
-            given = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
-            given |= {"--sort": self.sort, "--skips": "given" if self.skips else None}
+            given: dict[str, object] = {"--weights": self.weights, "--widths": self.widths, "--kernels": self.kernels}
+            given |= {
+                "--sort": self.sort,
+                "--skips": "given" if self.skips else None,
+                "--tune-epochs": self.tune_epochs,
+            }
             idle = [flag for flag, value in given.items() if value is not None]
             if idle:
                 raise InputError(f"--from beside {' and '.join(idle)}", "none", "name a network, or leave them out")
             return None
         if self.space is not None:
             raise InputError("--space or --from", "both", "leave one of them out")
+        if self.sort is not None and self.sort not in IMPORTANCES:
+            raise unknown_name("importance", self.sort, IMPORTANCES)
         return model(self.from_model, self.weights)
 
     def supernet(self, found: Model | None, images: ImageData, seed: int) -> Supernet:
@@ -85,6 +104,16 @@ class SpaceFlags:
             return make(num_classes=images.num_classes, in_channels=channels, image_size=size, seed=seed)
         return self.inside(found, images.num_classes, channels, size, seed, images)
 
+    def tuned(self, found: Model, images: ImageData, out: Path, **how: Any) -> Model:
+        """`found` after its epochs on the images; see `runner.tuned`."""
+        from fpnas.runner import tuned
+
+        if not (found.pretrained if self.tune_epochs is None else self.tune_epochs):
+            return found
+        # What is wrong with flags or images is said now, not after the training.
+        found.supernet(images.num_classes, images.in_channels, images.image_size, self.smaller, sort="l2")
+        return tuned(found, images, out, epochs=self.tune_epochs, **how)
+
     def inside(
         self,
         found: Model,
@@ -95,10 +124,16 @@ class SpaceFlags:
         images: ImageData | None = None,
     ) -> Supernet:
         """The space of the networks inside `found`; `images` where channels are sorted by them."""
-        sort = cast("Importance | None", self.sort)
-        return found.supernet(num_classes, in_channels, image_size, self._smaller(), seed, sort, images)
+        return found.supernet(num_classes, in_channels, image_size, self.smaller, seed, self.importance, images)
 
-    def _smaller(self) -> Smaller:
+    @property
+    def importance(self) -> Importance | None:
+        """What channels are sorted by; None for the default."""
+        return cast("Importance | None", self.sort)
+
+    @property
+    def smaller(self) -> Smaller:
+        """What may be smaller."""
         from fpnas.spaces import Smaller
 
         default = Smaller()

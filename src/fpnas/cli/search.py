@@ -156,12 +156,16 @@ def search(
     wanted = reading.record(data, size, reading.fit)
     images = wanted.load(reading.workers)
     shape = (images.in_channels, images.image_size, images.image_size)
-    supernet = space_flags.supernet(source, images, seed)
+    where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
     with ranks(device, running.rank_timeout), resumable():
+        if source is not None and not dry_run:
+            moved = {name: asked[name] for name in ("crop", "flip") if name in asked}
+            every = running.checkpoint_every
+            source = space_flags.tuned(source, images, out, recipe=moved, checkpoint_every=every, **where)
+        supernet = space_flags.supernet(source, images, seed)
         if split is not None and (parallel.world_size() == 1 or method == SHORT):
             idle_for = f"--method {SHORT}" if method == SHORT else "one process"
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
-        where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
         if method == SHORT:
             as_seen, why = seen_as(images, batch_size, **{name: asked[name] for name in asked if name != "metric"})
             task = ProxyEvaluator(supernet, images, batch_size=batch_size, **{**asked, **as_seen}, **where)

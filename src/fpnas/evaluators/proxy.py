@@ -47,6 +47,9 @@ LR = 0.4
 LR_INHERITED = 0.08
 """For weights that were trained before: the best of 0.005, 0.02 and 0.08 (docs/pretrained.md)."""
 
+HELD_BACK = 0.2
+"""Of the training images, those that judge."""
+
 _AT_ONCE = 500
 
 
@@ -117,7 +120,7 @@ class ProxyEvaluator(OfSupernet):
         weight_decay: float = 1e-4,
         label_smoothing: float = 0.05,
         clip: float = 5.0,
-        held_back: float = 0.2,
+        held_back: float = HELD_BACK,
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",

@@ -15,17 +15,18 @@ from typing import Any, cast
 
 from fpnas.cost import LatencyTable
 from fpnas.data import ImageData
+from fpnas.elastic import Importance
 from fpnas.errors import InputError, RunFolderError
 from fpnas.evaluators.proxy import Metric
 from fpnas.finder.choice import space_for
 from fpnas.finder.progress import Display
 from fpnas.finder.rows import format_here
-from fpnas.finder.stages import COMPARED, FOUND, Found, Make, Stages
+from fpnas.finder.stages import COMPARED, FOUND, WHOLE, Found, Make, Stages
 from fpnas.runner import Callback, read_arch
 from fpnas.runner.data_record import DataRecord
 from fpnas.runner.folder import read_json
 from fpnas.search import methods
-from fpnas.spaces import by_name
+from fpnas.spaces import Model, Smaller, by_name
 from fpnas.train import ClassWeights, Recipe, Suited, recipe_for
 
 
@@ -37,7 +38,10 @@ def find(
     target_flops: float | None = None,
     target_params: float | None = None,
     target_ms: float | None = None,
-    space: str | Make = "auto",
+    space: str | Make | Model = "auto",
+    smaller: Smaller | None = None,
+    sort: Importance | None = None,
+    tune_epochs: int | None = None,
     method: str = methods.SHORT,
     method_options: Mapping[str, Any] | None = None,
     search_epochs: int | None = None,
@@ -68,8 +72,11 @@ def find(
         target_flops: the most multiply-adds; at most one target can be given.
         target_params: the most parameters.
         target_ms: the most milliseconds of a forward pass of one image on `device`.
-        space: "auto", a space's name, or a function that makes a supernet from num_classes, in_channels, image_size and
-            seed, such as `spaces.model("timm/lcnet_050").supernet`.
+        space: "auto", a space's name, a network to search in, such as `spaces.model("timm/lcnet_050")`, or a function
+            that makes a supernet from num_classes, in_channels, image_size and seed.
+        smaller: what of a network may be smaller.
+        sort: what the channels of a network are sorted by, see `Model.supernet`.
+        tune_epochs: in which the whole network learns the images before the search, see `runner.tuned`; 0: none.
         method: of the search, by its name in `methods.METHODS`.
         method_options: arguments of that method.
         search_epochs: length of the search: looks at K networks each, or epochs of shared weights.
@@ -111,7 +118,10 @@ def find(
     place, to = Path(out), format_here(to)
     known = _known(place, minutes)
     images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data, image_size)
+    if not isinstance(space, Model) and (smaller, sort, tune_epochs) != (None, None, None):
+        raise InputError("a network as space, for smaller, sort and tune_epochs", str(space)[:80], "leave them out")
     name, make, why = _space(known.get("space", space) if space == "auto" else space, images, target_flops)
+    tunes = isinstance(space, Model) and bool(space.pretrained if tune_epochs is None else tune_epochs)
     job = Stages(
         place=place,
         images=images,
@@ -128,9 +138,11 @@ def find(
         suited=Suited(recipe.with_fields(fields), "") if recipe is not None else _recipe(images, name, minutes, fields),
         as_given={name: fields[name] for name in ("crop", "flip") if name in fields},
         running={"checkpoint_every": checkpoint_every, "callbacks": callbacks},
-        display=Display(["search", FOUND, *(COMPARED if compare else ())]),
+        display=Display([*([WHOLE] if tunes else ()), "search", FOUND, *(COMPARED if compare else ())]),
     )
-    search = job.planned(known, search_epochs, minutes)
+    if isinstance(space, Model):
+        job.search_inside(space, smaller, sort, tune_epochs if tunes else 0)
+    search = job.planned(known, search_epochs, minutes, time.perf_counter() - begun)
     job.say(why, search)
     job.expect(minutes)
     job.search(search, minutes)
@@ -174,8 +186,12 @@ def _read(data: str | Path, image_size: int | None) -> tuple[ImageData, dict[str
     return record.load(), record.of_run()
 
 
-def _space(space: str | Make, images: ImageData, target_flops: float | None) -> tuple[str | None, Make, str | None]:
+def _space(
+    space: str | Make | Model, images: ImageData, target_flops: float | None
+) -> tuple[str | None, Make, str | None]:
     """Its name where it has one, what makes the supernet, and the reason where it was chosen here."""
+    if isinstance(space, Model):
+        return None, space.supernet, None  # until it is tuned
     if not isinstance(space, str):
         return None, space, None
     name, why = space_for(images, target_flops) if space == "auto" else (space, None)

@@ -62,18 +62,19 @@ def pace_of(training: Training, images: ImageData) -> Pace:
     return parallel.broadcast(Pace(step, time.perf_counter() - begun, steps))
 
 
-def search_within(minutes: float, seconds_a_look: float, *, short: bool) -> tuple[int, int | None]:
+def search_within(minutes: float, seconds_a_look: float, *, short: bool, spent: float = 0.0) -> tuple[int, int | None]:
     """Epochs of a search within its share of the minutes; steps of a short training, None for the default.
 
     Args:
         minutes: for all.
         seconds_a_look: of an epoch of the search, with `STEPS` steps a look where it is by short trainings.
         short: whether it is; a look may then have fewer steps.
+        spent: seconds of that share that are gone.
 
     Raises:
         InputError: too few minutes.
     """
-    room = SEARCH_SHARE * 60 * minutes
+    room = SEARCH_SHARE * 60 * minutes - spent
     epochs = int(room / seconds_a_look)
     if not short:
         if epochs < 1:

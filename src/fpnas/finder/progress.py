@@ -33,9 +33,9 @@ class Display:
         """The display of a stage's run."""
         if parallel.rank() > 0:
             return Progress()
-        number = self.names.index(name)
-        after = self._training * (len(self.names) - 1 - number)
-        what = name if number == 0 else f"train the {name}"
+        number, search = self.names.index(name), self.names.index("search")
+        after = self._training * (len(self.names) - 1 - max(number, search))
+        what = name if number == search else f"train the {name}"
         return _Stage(self._console, f"{number + 1}/{len(self.names)} {what}", after)
 
     def say(self, text: str) -> None:

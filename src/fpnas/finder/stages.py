@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from fpnas import parallel
 from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
 from fpnas.data import ImageData
 from fpnas.distribution import ArchDistribution
-from fpnas.elastic import Supernet
+from fpnas.elastic import Importance, Supernet
 from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
 from fpnas.evaluators.proxy import Metric
@@ -29,9 +29,11 @@ from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.runner.of_run import begins_with_weights, network_of
 from fpnas.runner.suited import length_in_words, length_of_search, seen_as
+from fpnas.runner.tuned import tuned
 from fpnas.search import Search, methods
 from fpnas.search.within import Within
 from fpnas.space import Arch
+from fpnas.spaces import Model, Smaller
 from fpnas.streams import generator
 from fpnas.text import counted, duration
 from fpnas.train import Accuracy, ClassWeights, Recipe, Suited, Training, from_scratch
@@ -39,6 +41,7 @@ from fpnas.train.suited import MOST_EPOCHS
 
 Make = Callable[..., Supernet]
 FOUND, RANDOM, READY_MADE = "network found", "random network", "ready-made network"
+WHOLE = "whole network"
 COMPARED = (RANDOM, READY_MADE)
 FOLDERS = {FOUND: "train", RANDOM: "compare/random", READY_MADE: "compare/ready-made"}
 """Of the trainings, in that of the job."""
@@ -122,14 +125,27 @@ class Stages:
             return read_latency_table(kept)
         return self.latency or latency_table(self.supernet, self.images.input_shape, device=self.where["device"])
 
-    def planned(self, known: Mapping[str, Any], epochs: int | None, minutes: float | None) -> Search:
-        """The search, as long as that of the run that goes on, as the minutes allow, as asked for, or by default."""
+    def search_inside(
+        self, model: Model, smaller: Smaller | None, sort: Importance | None, tune_epochs: int | None
+    ) -> None:
+        """The space of the networks inside `model`, which is tuned before unless in 0 epochs."""
+        if tune_epochs != 0:
+            how: dict[str, Any] = {**self.where, "recipe": self.as_given, "progress": self.display.begin(WHOLE)}
+            every = self.running["checkpoint_every"]
+            model = tuned(model, self.images, self.place, epochs=tune_epochs, checkpoint_every=every, **how)
+        self.make = partial(model.supernet, smaller=smaller, sort=sort, data=self.images)
+
+    def planned(self, known: Mapping[str, Any], epochs: int | None, minutes: float | None, spent: float) -> Search:
+        """The search, as long as that of the run that goes on, as the minutes allow, as asked for, or by default.
+
+        `spent` are the seconds that the job has taken so far.
+        """
         steps = None
         if known:
             epochs, steps = epochs or known["search_epochs"], known["steps"]  # others than it had are refused
         elif minutes is not None:
             told = forecast(self._search(1, self._judge(deepcopy(self.supernet), None)))
-            epochs, steps = parallel.broadcast(search_within(minutes, told.seconds, short=self.short))
+            epochs, steps = parallel.broadcast(search_within(minutes, told.seconds, short=self.short, spent=spent))
         judge = self._judge(self.supernet, steps)
         return self._search(epochs or length_of_search(self.method, judge.steps_per_epoch), judge)
 

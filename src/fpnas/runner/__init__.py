@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fpnas.runner.runner import run
     from fpnas.runner.ship import Exported, export
     from fpnas.runner.trackers import trackers_by_name
+    from fpnas.runner.tuned import tuned
 
 __all__ = [
     "ArchRecord",
@@ -39,6 +40,7 @@ __all__ = [
     "trackers_by_name",
     "trained_folder",
     "training_of",
+    "tuned",
 ]
 
 if not TYPE_CHECKING:
@@ -56,5 +58,6 @@ if not TYPE_CHECKING:
             "runner": "run",
             "ship": "Exported export",
             "trackers": "trackers_by_name",
+            "tuned": "tuned",
         },
     )

@@ -67,12 +67,7 @@ class RunFolder:
             raise RunFolderError("a folder for the run", f"the file {self.path}", "choose another --out")
         run = self.path / "run.json"
         if not run.exists():
-            # A process that was killed while it wrote the first file has left a part of it, and nothing else.
-            ours = (".lock", "train", files.temporary_file(run).name)
-            inside = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
-            if inside:
-                got = f"{self.path}, which holds {inside[0]!r}"
-                raise RunFolderError("a new folder, an empty one, or one with a run", got, "choose another --out")
+            _refuse_foreign(self.path)
             return None
         record = read_json(run)
         if record.get("format") != FORMAT or not isinstance(record.get("settings"), dict):
@@ -131,6 +126,30 @@ class RunFolder:
             pass
         except OSError as error:
             raise _unwritable(self.path, error) from error
+
+
+def refuse_before(folder: Path, stage: str) -> None:
+    """For a run whose folder gets a stage's folder first: refuses a folder that is none of its own.
+
+    Raises:
+        RunFolderError: it holds other files, or a run without that stage.
+    """
+    if (folder / "run.json").exists():
+        if not (folder / stage).exists():
+            got = f"a run without {stage}/ in {folder}"
+            raise RunFolderError("a new folder, or that of the run that goes on", got, "choose another --out")
+    elif folder.is_dir():
+        _refuse_foreign(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuses a folder with files that no run has before its run.json: a process that was killed while it wrote this
+    file has left a part of it, and stages have folders of their own."""
+    ours = (".lock", "train", "whole", files.temporary_file(folder / "run.json").name)
+    inside = sorted(entry.name for entry in folder.iterdir() if entry.name not in ours)
+    if inside:
+        got = f"{folder}, which holds {inside[0]!r}"
+        raise RunFolderError("a new folder, an empty one, or one with a run", got, "choose another --out")
 
 
 def write_whole(path: Path, content: bytes) -> None:

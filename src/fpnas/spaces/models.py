@@ -85,8 +85,8 @@ class Model:
             image_size: of the data, px; by default the network's own, or 224.
             smaller: what may be smaller.
             seed: of the new head, and of the images that "taylor" looks at.
-            sort: "l1", "l2" or "taylor", see `make_elastic`; by default "l2" for pretrained weights, and no order for
-                others.
+            sort: "l1", "l2" or "taylor", see `make_elastic`; by default of pretrained weights "taylor", or "l2" without
+                data, and no order of others.
             data: for "taylor": it looks at some images of the half on which a search trains weights.
 
         Raises:
@@ -99,7 +99,7 @@ class Model:
         options = asdict(smaller)
         normalization = self.normalization and of_channels(self.normalization, in_channels)
         usual: Importance | None = "l2" if self.pretrained else None
-        sort = sort or usual
+        sort = sort or ("taylor" if self.pretrained and data is not None else usual)
         batches = None
         if sort == "taylor":
             if data is None or data.num_classes != num_classes:
@@ -109,7 +109,7 @@ class Model:
         supernet = make_elastic(module, **options, name=self.name, input_shape=shape, sort=sort, batches=batches)
         supernet.facts = {"smaller": options, "pretrained": self.pretrained}
         supernet.facts |= {"sort": sort} if sort != usual else {}
-        supernet.facts |= {"weights": _digest(self.module)} if self.pretrained else {}
+        supernet.facts |= {"weights": weights_digest(self.module)} if self.pretrained else {}
         supernet.normalization = normalization
         supernet.pretrained = self.pretrained
         return supernet
@@ -124,7 +124,7 @@ def _some(data: Data, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield data.normalize(batch.inputs), batch.labels
 
 
-def _digest(module: nn.Module) -> str:
+def weights_digest(module: nn.Module) -> str:
     """What tells weights from others."""
     found = hashlib.blake2b(digest_size=16)
     for name, tensor in module.state_dict().items():
