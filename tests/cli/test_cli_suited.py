@@ -53,6 +53,25 @@ def test_photographs_are_augmented_and_trained_for_long(pets: Path) -> None:
     assert fpnas.training_of("run", recipe=fpnas.Recipe()).recipe == fpnas.Recipe()
 
 
+def test_find_trains_photographs_at_the_same_rate(pets: Path) -> None:
+    flags = (
+        "--data",
+        "pets",
+        "--method",
+        "random",
+        "--search-epochs",
+        "1",
+        "--train-epochs",
+        "30",
+        "--to",
+        "safetensors",
+    )
+    done = call("find", *SIZE, *flags, "--space", "tiny", "--out", "run")
+    assert done.code == 0, done
+    assert "training: photographs in colour at 32 px: crop pad, flip, learning rate 0.8; " in done.err
+    assert run_of("run/train")["settings"]["lr"] == 0.8
+
+
 def test_what_is_given_stays(pets: Path) -> None:
     assert call(*SEARCH, "--crop", "none", "--no-flip", "--epochs", "2", "--out", "run").code == 0
     settings = run_of("run")["settings"]
