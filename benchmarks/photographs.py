@@ -60,16 +60,16 @@ class Row:
     seconds: float
 
 
-def whole() -> tuple[ImageData, torch.Tensor, torch.Tensor]:
+def whole(size: int) -> tuple[ImageData, torch.Tensor, torch.Tensor]:
     """The data, all its photographs and their labels."""
-    images = fpnas.data.load(PHOTOGRAPHS, SIZE)
+    images = fpnas.data.load(PHOTOGRAPHS, size)
     parts = images.train, images.heldout
     return images, torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
 
 
-def fold_of(number: int) -> ImageData:
+def fold_of(number: int, size: int = SIZE) -> ImageData:
     """The photographs with one fold held out, class by class."""
-    images, inputs, labels = whole()
+    images, inputs, labels = whole(size)
     cut = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     kept, held = (ImageSet(inputs[rows], labels[rows]) for rows in list(cut.split(labels, labels))[number])
     name = f"trashnet, fold {number}"
