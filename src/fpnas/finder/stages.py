@@ -29,7 +29,7 @@ from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.runner.of_run import begins_with_weights, network_of
 from fpnas.runner.suited import length_in_words, length_of_search, seen_as
-from fpnas.runner.tuned import tuned
+from fpnas.runner.tuning import tuned
 from fpnas.search import Search, methods
 from fpnas.search.within import Within
 from fpnas.space import Arch

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fpnas.runner.runner import run
     from fpnas.runner.ship import Exported, export
     from fpnas.runner.trackers import trackers_by_name
-    from fpnas.runner.tuned import tuned
+    from fpnas.runner.tuning import tuned
 
 __all__ = [
     "ArchRecord",
@@ -58,6 +58,6 @@ if not TYPE_CHECKING:
             "runner": "run",
             "ship": "Exported export",
             "trackers": "trackers_by_name",
-            "tuned": "tuned",
+            "tuning": "tuned",
         },
     )
