@@ -143,9 +143,9 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     assert sum(plot["kind"] == "heat" for plot in plots.values()) == 6
 
 
-def write_training(folder: Path, choices: dict[str, Any], accuracy: float | None) -> None:
+def write_training(folder: Path, choices: dict[str, Any], accuracy: float | None, epochs: int = 9) -> None:
     folder.mkdir()
-    put(folder / "run.json", {"format": 1, "kind": "train", "settings": {"space": "mine"}})
+    put(folder / "run.json", {"format": 1, "kind": "train", "settings": {"space": "mine", "epochs": epochs}})
     lines = [{"step": n, "train_loss": 1 / (n + 1), "accuracy": 50 + n if n % 2 else None} for n in range(9)]
     h.write_lines(folder / "metrics.jsonl", lines)
     put(folder / "arch.json", {"space": "mine", "choices": choices, "flops": 4400, "params": 670})
@@ -185,6 +185,15 @@ def test_the_found_network_beside_others_that_were_trained(name: str, tmp_path: 
     marked = re.findall(r'<tr class="marked">(.*?)</tr>', (run / "report.html").read_text())
     assert ["found" in row for row in marked] == [True]
     assert [line["name"] for line in json.loads(told.json)["plot1"]["series"]].count("found") == 1
+
+
+def test_the_whole_network_that_a_search_began_with(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_training(run / "train", FOUND, 87.25)
+    write_training(run / "whole", {}, 91.5, epochs=6)
+    words = " ".join(outline(write_report([run])).text.split())
+    assert "the whole one, after 6 epochs 91.50 %" in words
+    assert "87.25 % of 360 held-out images" in words, "of the found one"
 
 
 def test_trained_networks_of_several_runs(tmp_path: Path) -> None:

@@ -172,12 +172,19 @@ def comparison(views: Sequence[RunView], runs: Sequence[RunRecord]) -> Table:
     return Table(["run", *settings, *labels, "samples saved"], rows)
 
 
+WHOLE = "whole"
+"""The folder in which a search trains the network that it begins with; see `runner.tuned`."""
+
+
 def network_name(run: RunRecord, training: RunRecord) -> str:
     """What a trained network is called: "found" where the search found it, and for which targets; else its folder."""
     choices = mapping(training.arch.get("choices"))
     targets = [short(answer.target) for answer in run.answers if choices and answer.choices == choices]
     if targets:
         return f"found within {', '.join(targets)}"
+    if training.name == WHOLE:
+        epochs = number(training.settings.get("epochs"))
+        return "the whole one" if math.isnan(epochs) else f"the whole one, after {counted(int(epochs), 'epoch')}"
     return "found" if run.has_found(training) else training.name
 
 
