@@ -13,7 +13,7 @@ from fpnas.runner import export
 from fpnas.runner.evaluation import EVALUATION
 from fpnas.runner.folder import read_json
 from fpnas.runner.ship import FORMATS
-from fpnas.shipping import litert
+from fpnas.shipping import litert_file
 from fpnas.shipping.onnx import needed
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -65,7 +65,7 @@ def format_here(asked: str | None) -> str:
     if asked not in FORMATS or asked == "c":
         raise unknown_name("format", asked, [name for name in FORMATS if name != "c"])
     if asked == "litert":
-        litert.needed("litert_torch", otherwise=", or take --to onnx")
+        litert_file.needed("litert_torch", otherwise=", or take --to onnx")
     if asked == "onnx" and missing:
         needed(*ONNX, otherwise=", or take --to safetensors or pt2")
     return asked

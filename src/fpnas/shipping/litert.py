@@ -7,28 +7,19 @@ imported where they are used.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from fpnas.data import ImageSpec
-from fpnas.errors import InputError, missing_extra, reason
+from fpnas.errors import InputError, reason
 from fpnas.shipping.calibration import METHODS, Quantised, Seen, check_int8, halves, nearest
 from fpnas.shipping.check import Run, Shipped, check, example, plain_copy
 from fpnas.shipping.formats import quiet
-
-_aten = torch.ops.aten
-_SIGNATURE = "serving_default"
-_ALIGNED = 16
-"""Bytes: TensorFlow Lite Micro reads weights where they lie."""
+from fpnas.shipping.litert_file import channels_last_kept, mute, needed, repacked, suited
 
 
 def to_litert(network: nn.Module, spec: ImageSpec) -> Shipped:
@@ -46,15 +37,15 @@ def to_litert(network: nn.Module, spec: ImageSpec) -> Shipped:
     plain = plain_copy(network)
     image = example(spec, 1)
     try:
-        with quiet(), _mute():
-            suited = _suited(torch.export.export(plain, (image,)).module())
-            wrapped = litert_torch.to_channel_last_io(suited, args=[0])
-            with _greedy(litert_torch.config):
+        with quiet(), mute():
+            graph = suited(torch.export.export(plain, (image,)).module())
+            wrapped = litert_torch.to_channel_last_io(graph, args=[0])
+            with channels_last_kept(litert_torch.config):
                 converted = litert_torch.convert(wrapped, (_channels_last(image),)).model_content()
     except Exception as error:  # the converter's own kinds share no base class
         got = f"one that litert-torch refuses ({reason(error)})"
         raise InputError("a network that LiteRT knows all operations of", got, "export --to onnx") from error
-    content = _repacked(converted)
+    content = repacked(converted)
     run = litert_run(content, spec)
     return Shipped(content, run, check(plain, run, spec, "a LiteRT file"))
 
@@ -79,11 +70,11 @@ def to_litert_int8(content: bytes, spec: ImageSpec, calibration: Float32[Tensor,
             name: {"min": np.float32(low).reshape(1), "max": np.float32(high).reshape(1)}
             for name, (low, high) in seen.bounds(method).items()
         }
-        with _mute():
+        with mute():
             found = quantizer.Quantizer(content, recipes.static_wi8_ai8()).quantize(
                 bounds, enable_progress_report=False
             )
-        file = _repacked(found.quantized_model)
+        file = repacked(found.quantized_model)
         run = litert_run(file, spec)
         check_int8(run, spec)
         return Shipped(file, run, None)
@@ -123,128 +114,11 @@ def operators(content: bytes) -> list[str]:
     return sorted({utilities.opcode_to_name(model, number) for number in range(len(model.operatorCodes))})
 
 
-def needed(*packages: str, otherwise: str = "") -> Any:
-    """Imports packages of the extra `litert`; gives the first of them. `otherwise`: what else may be done.
-
-    Raises:
-        InputError: one is missing.
-    """
-    try:
-        with _mute():
-            modules = [importlib.import_module(package) for package in packages]
-    except ImportError as error:
-        raise missing_extra("the packages that LiteRT files need", "litert", error, otherwise) from error
-    return modules[0]
-
-
-# ------------------------------------------------------------------------------------------------------ what is written
+# ------------------------------------------------------------------------------------------------------- how it is run
 
 
 def _channels_last(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).contiguous()
-
-
-def _suited(network: Any) -> Any:
-    """An exported graph in which whole maps needn't be transposed: LiteRT's have their channels last.
-
-    Means over positions keep their four axes until they are flattened; softmax is taken over the last axis; and of
-    stacked gates one is selected before it gets the axes of a map. What is added as a product is two operations.
-    """
-    graph: fx.Graph = network.graph
-    for node in list(graph.nodes):
-        if node.target is _aten.mean.dim and len(node.args) == 2 and sorted(d % 4 for d in node.args[1]) == [2, 3]:
-            with graph.inserting_after(node):
-                flat = graph.call_function(_aten.flatten.using_ints, (node, 1))
-            node.replace_all_uses_with(flat, delete_user_cb=lambda user, flat=flat: user is not flat)
-            node.args = (*node.args, True)
-        if node.target is _aten.softmax.int and node.args[1] != -1:
-            values, axis, *rest = node.args
-            with graph.inserting_before(node):
-                turned = graph.call_function(_aten.transpose.int, (values, axis, -1))
-            with graph.inserting_after(node):
-                back = graph.call_function(_aten.transpose.int, (node, axis, -1))
-            node.replace_all_uses_with(back, delete_user_cb=lambda user, back=back: user is not back)
-            node.args = (turned, -1, *rest)
-        if node.target is _aten.addcmul.default and not node.kwargs:
-            total, one, other = node.args
-            with graph.inserting_before(node):
-                product = graph.call_function(_aten.mul.Tensor, (one, other))
-                node.replace_all_uses_with(graph.call_function(_aten.add.Tensor, (total, product)))
-        if node.target is _aten.select.int and node.args[1] == 0:
-            _select_first(graph, node)
-    graph.eliminate_dead_code()
-    network.recompile()
-    return network
-
-
-def _select_first(graph: fx.Graph, node: fx.Node) -> None:
-    """select(unsqueeze(x, d), 0, i) becomes unsqueeze(select(x, 0, i), d - 1), for each unsqueeze behind axis 0."""
-    source: Any = node.args[0]
-    axes: list[int] = []
-    while source.target is _aten.unsqueeze.default and source.args[1] > 0:
-        source, axis = source.args
-        axes.append(axis - 1)
-    if not axes:
-        return
-    with graph.inserting_before(node):
-        found = graph.call_function(_aten.select.int, (source, *node.args[1:]))
-        for axis in reversed(axes):
-            found = graph.call_function(_aten.unsqueeze.default, (found, axis))
-    node.replace_all_uses_with(found)
-    graph.erase_node(node)
-
-
-@contextmanager
-def _greedy(config: Any) -> Generator[None]:
-    """Within it, channels stay last wherever they can; the converter by itself counts transposes, not sizes."""
-    before = config.layout_optimize_partitioner
-    config.layout_optimize_partitioner = "GREEDY"
-    try:
-        yield
-    finally:
-        config.layout_optimize_partitioner = before
-
-
-def _repacked(content: bytes) -> bytes:
-    """The same network with short names, and its weights within the structure, aligned, where any reader finds them."""
-    utilities = needed("ai_edge_litert.tools.flatbuffer_utils")
-    model = utilities.read_model_from_bytearray(content)
-    (graph,) = model.subgraphs
-    graph.name, model.description, model.metadata = None, None, []
-    for signature in model.signatureDefs:
-        signature.inputs[0].name, signature.outputs[0].name = "images", "logits"
-    for number, tensor in enumerate(graph.tensors):
-        tensor.name = str(number)
-        if tensor.quantization is not None and tensor.quantization.zeroPoint is not None:
-            tensor.quantization.zeroPoint = np.array(tensor.quantization.zeroPoint, dtype=np.int64)
-    for buffer in model.buffers:
-        if buffer.data is not None:
-            buffer.data = np.frombuffer(bytes(buffer.data), dtype=np.uint8)
-    return _packed(model)
-
-
-def _packed(model: Any) -> bytes:
-    """A flatbuffer that holds equal arrays once (each channel has a zero point, all of which are 0), bytes aligned."""
-    flatbuffers = needed("flatbuffers")
-    written: dict[tuple[str, bytes], int] = {}
-
-    class Builder(flatbuffers.Builder):
-        def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> int:
-            key = x.dtype.str, x.tobytes()
-            if key not in written:
-                size = x.dtype.itemsize
-                self.StartVector(size, len(x), _ALIGNED if size == 1 else size)
-                self.head -= x.nbytes
-                self.Bytes[self.head : self.head + x.nbytes] = key[1]
-                written[key] = self.EndVector()
-            return written[key]
-
-    builder = Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-# ------------------------------------------------------------------------------------------------------- how it is run
 
 
 def _seen(content: bytes, images: Tensor) -> Seen:
@@ -271,7 +145,7 @@ def _interpreter(content: bytes, threads: int, all_tensors: bool = False) -> Any
         more["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         more["experimental_preserve_all_tensors"] = True
     try:
-        with _mute():
+        with mute():
             network = runtime.Interpreter(model_content=content, num_threads=threads, **more)
             network.allocate_tensors()
     except Exception as error:  # ValueError, RuntimeError
@@ -294,18 +168,3 @@ def _read(values: np.ndarray[Any, Any], detail: Any) -> np.ndarray[Any, Any]:
         return values
     scale, zero = detail["quantization"]
     return ((values.astype(np.float32) - zero) * np.float32(scale)).astype(np.float32)
-
-
-@contextmanager
-def _mute() -> Generator[None]:
-    """Within it, nothing reaches the terminal: the packages' C++ parts print progress and notes; errors are raised."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        kept = [(number, os.dup(number)) for number in (1, 2)]
-        try:
-            for number, _ in kept:
-                os.dup2(nowhere.fileno(), number)
-            yield
-        finally:
-            for number, copy in kept:
-                os.dup2(copy, number)
-                os.close(copy)
