@@ -37,7 +37,7 @@ class SqueezeExcite(nn.Module):
 
 
 class HardSqueezeExcite(SqueezeExcite):
-    """Squeeze-excite whose gate is the piecewise linear hardsigmoid, which 8-bit integers follow closely."""
+    """Squeeze-excite whose gate is the piecewise linear hardsigmoid, for 8-bit integers."""
 
     @staticmethod
     def gate(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Micro:
 FBNETV2 = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1))
 FP_NAS = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1, 2, 4))
 INT8 = Micro(kernel=(0, 3, 5), act=("relu", "hardswish"), splits=(0, 1), hard_gate=True)
-"""Ours: what loses little in 8 bits. Swish, sigmoid gates and split attention lose more."""
+"""Ours: no exponential functions, which 8-bit integers take from tables."""
 
 
 EXPANSION = (0.75, 1.5, 2.25, 3.0, 3.75, 4.5)

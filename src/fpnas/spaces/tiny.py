@@ -20,7 +20,7 @@ def tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> Supernet
 
 
 def tiny_int8(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> Supernet:
-    """The rows of `tiny` with what quantises well: relu or hardswish, and squeeze-excite with a hard gate or none.
+    """The rows of `tiny` for int8 files: relu or hardswish, and squeeze-excite with a hard gate or none.
 
     1.36e8 architectures, H0 = 18.7 nats.
     """
