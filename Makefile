@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv run test check lint types floors soak bench matrix docs format clean
+.PHONY: help venv run test check lint types floors soak bench matrix litert docs format clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -69,6 +69,23 @@ bench: $(STAMP) ## speed, memory and ranks against the floors that they have to 
 
 matrix: $(STAMP) ## by hand: the wheel in environments with other versions of Python, torch and NumPy; ARGS="--python ..."
 	@$(BIN)/python benchmarks/matrix/matrix.py --results benchmarks/results/matrix_cpu2_$$(date +%F).md $(ARGS)
+
+# An environment of its own: litert-torch asks for packages of language models, and pins an xdsl that wants an older
+# typing-extensions than constraints.txt. So both come without their needs, and those that are used are named here.
+LITERT := .venv-litert
+litert: pyproject.toml constraints.txt ## the tests of LiteRT files, in $(LITERT), which the first call makes
+	@test -f $(LITERT)/.complete || { \
+		$(PYTHON) -m venv --clear $(LITERT) && \
+		sed '/^torch/d' constraints.txt > $(LITERT)/constraints.txt && \
+		pip="$(LITERT)/bin/python -m pip -qq --no-input install -c $(LITERT)/constraints.txt" && \
+		$$pip torch==2.13.0 hatchling && \
+		$$pip --no-deps litert-torch==0.10.0 litert-converter==0.5.0 xdsl==0.28.0 ai-edge-litert==2.3.0 \
+			ai-edge-quantizer==0.10.0 torchao==0.18.0 tflite-micro==0.dev20261023182759 && \
+		$$pip torch==2.13.0 absl-py backports.strenum bitarray flatbuffers immutabledict==4.2.1 jax lark ml_dtypes \
+			multipledispatch ordered-set==4.1.0 protobuf pyyaml scipy tabulate tqdm && \
+		$$pip torch==2.13.0 --no-build-isolation -e '.[digits,onnx]' beartype hypothesis pytest pytest-timeout && \
+		touch $(LITERT)/.complete; }
+	@$(LITERT)/bin/python -m pytest -m litert tests/litert $(ARGS)
 
 docs: $(STAMP) ## the documentation in site/; fails where a link, an anchor or a picture is missing
 	@$(BIN)/python docs/build.py

@@ -92,6 +92,10 @@ def test_int8_is_measured_beside_float(shipped: Shipped) -> None:
     assert rows["int8"]["bytes"] == facts["bytes"] == (shipped.out / "int8.onnx").stat().st_size
     assert all(row["ms_per_image"] > 0 for row in rows.values())
     assert facts["measured"]["num_images"] == len(labels)
+    how = facts["quantisation"]
+    assert how["divergence"].keys() >= {"min-max", "percentile 99.99", "percentile 99.9", "least squares"}
+    by_method = {way: found for way, found in how["divergence"].items() if "weights" not in way}
+    assert how["calibration"] == min(by_method, key=lambda way: by_method[way])
     graph = onnx.load(shipped.out / "int8.onnx").graph
     kernels = [
         tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4
@@ -231,6 +235,8 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no suffix": (("--to", "pt2", "--out", "x"), "ends in .pt2"),
     "no file": (("--to", "pt2"), "--out"),
     "no format": (("--out", "x.onnx"), "--to"),
+    "another suffix of LiteRT": (("--to", "litert", "--out", "x.lite"), "ends in .tflite"),
+    "another suffix of C": (("--to", "c", "--out", "x.cpp"), "ends in .h or .c"),
     "int8 of another format": (("--to", "pt2", "--out", "x.pt2", "--int8", "--data", "digits"), "--to onnx"),
     "data not there": (("--to", "pt2", "--out", "x.pt2", "--data", "no/such"), "no/such"),
     "a file that is there": (("--to", "pt2", "--out", "old.pt2"), "old.pt2"),
@@ -283,6 +289,17 @@ def test_missing_packages_are_named_in_one_line(place: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     words = refused(place, "export", "run", "--to", "onnx", "--out", "x.onnx")
     assert "pip install 'fpnas[onnx]'`, or export --to safetensors or pt2" in words
+
+
+@pytest.mark.parametrize(("to", "file"), [("litert", "x.tflite"), ("c", "x.h")])
+def test_missing_litert_packages_are_named_in_one_line(
+    to: str, file: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    words = refused(place, "export", "run", "--to", to, "--out", file)
+    assert "pip install 'fpnas[litert]'`, or export --to onnx" in words
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])

@@ -99,6 +99,20 @@ def test_tiny_has_the_papers_variables() -> None:
         assert all(len(options) > 1 for options in variables.values())
 
 
+@pytest.mark.parametrize(("name", "like"), [("tiny-int8", "tiny"), ("fbnetv2-f-int8", "fbnetv2-f")])
+def test_int8_spaces_differ_in_what_quantises_badly_alone(name: str, like: str) -> None:
+    net, other = by_name(name)(num_classes=3), by_name(like)(num_classes=3)
+    options, others = ({choice.name: choice.options for choice in each.space.choices} for each in (net, other))
+    assert options.keys() == others.keys()
+    changed = {"act": ("relu", "hardswish"), "splits": (0, 1)}
+    for choice, own in options.items():
+        assert own == changed.get(choice.rpartition(".")[2], others[choice]), choice
+    arch = {choice.name: choice.options[-1] for choice in net.space.choices}
+    targets = {getattr(node.target, "__name__", node.target) for node in net.extract(arch).graph.nodes}
+    assert "hardsigmoid" in targets
+    assert not targets & {"softmax", "sigmoid"}
+
+
 @pytest.mark.parametrize("size", [28, 32, 64])
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_tiny_takes_images_of_28_to_64_pixels(size: int, in_channels: int) -> None:

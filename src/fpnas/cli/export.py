@@ -14,9 +14,11 @@ from fpnas.text import percent, short
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a search's with train/ in it.")],
-    to: Annotated[str, typer.Option("--to", help="onnx, pt2 or safetensors.")],
+    to: Annotated[str, typer.Option("--to", help="onnx, litert, c (for TensorFlow Lite Micro), pt2 or safetensors.")],
     out: Annotated[Path, typer.Option("--out", help="The file; FILE.json (or arch.json) and FILE.md go beside it.")],
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise to int8, calibrated on --data; ONNX.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise to int8, calibrated on --data; onnx or litert.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +36,7 @@ def export(
     from fpnas.runner.data_record import data_of_run
 
     images = None
-    if data is not None or int8:
+    if data is not None or int8 or to == "c":
         folder = trained_folder(run)
         record = read_arch(folder)
         fit = None if record.images is None else record.images.fit
@@ -46,7 +48,7 @@ def export(
         return
     facts = done.facts
     print(f"{done.file}: {short(facts['bytes'])} bytes; {done.facts_file.name} and {done.card.name} beside it")
-    what = "before quantisation, " if int8 else ""
+    what = "before quantisation, " if facts["int8"] else ""
     print(f"{what}torch and the file differ by {facts['difference']:.1e} of the greatest logit at most")
     if "measured" in facts:
         found = facts["measured"]
@@ -63,3 +65,7 @@ def export(
         title = f"{found['num_images']} held-out images ({found['heldout_from']}) of {printable(found['data'])}"
         print_table(title, ["file", "accuracy", "bytes", "ms an image", "same class as float"], rows)
         print(f"{found['runtime']}, one thread, one image at a time")
+    if facts["int8"]:
+        how = facts["quantisation"]
+        ways = f"{len(how['divergence'])} ways on training images"
+        print(f"ranges by {how['calibration']}, nearest to float of {ways}")

@@ -64,7 +64,7 @@ def find(
     ] = None,
     search_batch_size: Annotated[int, typer.Option("--search-batch-size", min=2, help="Images a step of it.")] = 64,
     to: Annotated[
-        str | None, typer.Option("--to", help="onnx (the default where it is installed), pt2 or safetensors.")
+        str | None, typer.Option("--to", help="onnx (the default where it is installed), litert, pt2 or safetensors.")
     ] = None,
     class_weights: Annotated[
         str | None, typer.Option("--class-weights", metavar="balanced|FILE", help="Of the training: see fpnas train.")

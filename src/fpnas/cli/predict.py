@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def predict(
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="The folder of a run, or an exported .onnx or .safetensors."),
+        typer.Argument(metavar="RUN", help="The folder of a run, or an exported .onnx, .tflite or .safetensors."),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes of each image.")] = 3,

@@ -28,7 +28,20 @@ class SqueezeExcite(nn.Module):
     def forward(self, splits: Sequence[Tensor]) -> Tensor:
         x = splits[0]
         gate = self.head(F.relu(self.reduce(x.mean((2, 3)))))
-        return x * gate.sigmoid()[:, :, None, None]
+        return x * self.gate(gate)[:, :, None, None]
+
+    @staticmethod
+    def gate(x: Tensor) -> Tensor:
+        """From any number to one between 0 and 1."""
+        return x.sigmoid()
+
+
+class HardSqueezeExcite(SqueezeExcite):
+    """Squeeze-excite whose gate is the piecewise linear hardsigmoid, for 8-bit integers."""
+
+    @staticmethod
+    def gate(x: Tensor) -> Tensor:
+        return F.hardsigmoid(x)
 
 
 class SplitAttention(nn.Module):

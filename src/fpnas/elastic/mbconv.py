@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fpnas.elastic.attention import SplitAttention, SqueezeExcite
+from fpnas.elastic.attention import HardSqueezeExcite, SplitAttention, SqueezeExcite
 from fpnas.elastic.base import ElasticStructure
 from fpnas.elastic.conv import Conv2d, DepthwiseConv2d
 from fpnas.elastic.dims import Derived, Dim, scaled, values_of
@@ -37,9 +37,10 @@ class MBConv(ElasticStructure):
         kernel_size: of the depthwise convolutions.
         stride: of the depthwise convolutions.
         expansion: the hidden width is in_channels * expansion, rounded.
-        act: "relu" or "swish".
+        act: as `Activation` takes it.
         splits: 0 no attention, 1 squeeze-excite, r > 1 split attention over r depthwise convolutions.
         expand: leave the expansion convolution out where this is False (then expansion must be 1).
+        hard_gate: the gate of squeeze-excite is a hardsigmoid.
     """
 
     mixes = True
@@ -54,6 +55,7 @@ class MBConv(ElasticStructure):
         act: Dim,
         splits: int = 0,
         expand: bool = True,
+        hard_gate: bool = False,
     ) -> None:
         super().__init__(in_channels=in_channels, out_channels=out_channels)
         self.stride = stride
@@ -70,7 +72,8 @@ class MBConv(ElasticStructure):
         )
         self.attention = None
         if splits:
-            self.attention = SqueezeExcite(hidden) if splits == 1 else SplitAttention(hidden, splits)
+            squeeze_excite = HardSqueezeExcite if hard_gate else SqueezeExcite
+            self.attention = squeeze_excite(hidden) if splits == 1 else SplitAttention(hidden, splits)
         self.project = conv_norm(hidden, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,6 +100,7 @@ def searchable_mbconv(
     expansion: Dim,
     act: Dim,
     splits: Dim = 0,
+    hard_gate: bool = False,
 ) -> nn.Module:
     """An `MBConv` for each split count, which share no weights, and a bypass where the kernel size is 0.
 
@@ -112,7 +116,9 @@ def searchable_mbconv(
         bypass = Switch(shapes, {name: paths[name] for name in values_of(shapes)})
     expand = values_of(expansion) != (1,)
     branches: dict[str, nn.Module] = {
-        f"split{split}": MBConv(in_channels, out_channels, kernel_size, stride, expansion, act, split, expand=expand)
+        f"split{split}": MBConv(
+            in_channels, out_channels, kernel_size, stride, expansion, act, split, expand, hard_gate
+        )
         for split in values_of(splits)
     }
     if 0 in values_of(kernel_size):

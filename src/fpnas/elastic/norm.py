@@ -125,11 +125,17 @@ class LayerNorm(ElasticLayer):
         return 2 * values["normalized_shape"]
 
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU, "gelu": nn.GELU}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "swish": nn.SiLU,
+    "gelu": nn.GELU,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
+}
 
 
 class Activation(ElasticLayer):
-    """The nonlinearity of a given name: "relu", "swish" (SiLU) or "gelu".
+    """The nonlinearity of a given name: "relu", "swish" (SiLU), "gelu", "hardswish" or "hardsigmoid".
 
     Args:
         kind: the name.
@@ -157,7 +163,7 @@ class Activation(ElasticLayer):
             y = torch.stack([_ACTIVATIONS[kind]()(x) * weight.to(x) for kind, weight in kinds.items()]).sum(dim=0)
             return y if self.channels is None else y * self.mixture.mask(self.channels, y, 1)
         kind = self.values["kind"]
-        return F.relu(x, self.in_place) if kind == "relu" else F.silu(x) if kind == "swish" else F.gelu(x)
+        return F.relu(x, self.in_place) if kind == "relu" else _ACTIVATIONS[kind]()(x)
 
     def extract(self) -> nn.Module:
         kind = self.values["kind"]

@@ -83,7 +83,8 @@ def find(
         minutes: for all of it but what `compare` adds. The lengths of search and training follow from the pace of this
             machine, measured at the start of each.
         compare: also trains a random network of the same cost and a ready-made one, as long as the one found.
-        to: "onnx", "pt2" or "safetensors"; by default the first where its packages are installed, else the last.
+        to: "onnx", "litert", "pt2" or "safetensors"; by default the first where its packages are installed, else the
+            last.
         recipe: of the training; by default what of its fields isn't given suits the data (`train.recipe_for`).
         class_weights: of the training, see `Training`.
         metric: that networks are compared by, see `ProxyEvaluator`; of the default method.

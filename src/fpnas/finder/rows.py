@@ -13,6 +13,7 @@ from fpnas.runner import export
 from fpnas.runner.evaluation import EVALUATION
 from fpnas.runner.folder import read_json
 from fpnas.runner.ship import FORMATS
+from fpnas.shipping import litert_file
 from fpnas.shipping.onnx import needed
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -61,8 +62,10 @@ def format_here(asked: str | None) -> str:
     missing = [name for name in ONNX if find_spec(name) is None]
     if asked is None:
         return "safetensors" if missing else "onnx"
-    if asked not in FORMATS:
-        raise unknown_name("format", asked, FORMATS)
+    if asked not in FORMATS or asked == "c":
+        raise unknown_name("format", asked, [name for name in FORMATS if name != "c"])
+    if asked == "litert":
+        litert_file.needed("litert_torch", otherwise=", or take --to onnx")
     if asked == "onnx" and missing:
         needed(*ONNX, otherwise=", or take --to safetensors or pt2")
     return asked
@@ -74,7 +77,7 @@ def written(name: str, training: Path, folder: Path, images: ImageData, to: str)
     Raises:
         InputError: a package for the format is missing.
     """
-    file = folder / f"network.{to}"
+    file = folder / f"network{FORMATS[to][0]}"
     facts_file = folder / (f"{file.name}.json" if to != "safetensors" else "arch.json")
     if not (file.exists() and facts_file.exists()):  # the network is written last
         export(training, to, file, data=images, overwrite=True)

@@ -137,6 +137,14 @@ def _check_code(record: ArchRecord, content: dict[str, Any], file: Path) -> None
         raise RunFolderError(f"{expected}, {then[0]!s:.30} FLOPs and {then[1]!s:.30} parameters", got, CHANGED)
 
 
+RUNS = {
+    ".onnx": "onnxruntime, or fpnas predict,",
+    ".tflite": "ai-edge-litert, or fpnas predict,",
+    ".pt2": "torch.export.load",
+}
+"""What runs an exported file that isn't a torch module."""
+
+
 def trained_folder(path: str | Path) -> Path:
     """The folder of a training: `path` itself, the train/ within a search's, or where an exported .safetensors lies.
 
@@ -148,8 +156,8 @@ def trained_folder(path: str | Path) -> Path:
         if not (place.parent / "arch.json").exists():
             raise RunFolderError("an arch.json beside the weights", f"{place} alone", "put it there")
         return place.parent
-    if place.suffix in (".onnx", ".pt2") and not place.is_dir():
-        runs = "onnxruntime, or fpnas predict," if place.suffix == ".onnx" else "torch.export.load"
+    if place.suffix in RUNS and not place.is_dir():
+        runs = RUNS[place.suffix]
         got = f"{place}, an exported {place.suffix} file"
         fix = f"{runs} runs it, as its model card says"
         raise RunFolderError("the folder of a training, or an exported .safetensors", got, fix)

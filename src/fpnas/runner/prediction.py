@@ -14,8 +14,9 @@ from fpnas.data import ImageSpec
 from fpnas.data.decode import UnreadableImage, decode
 from fpnas.data.images import resize_images
 from fpnas.errors import InputError, RunFolderError
-from fpnas.runner.files import network_of_record, read_arch, trained_folder
+from fpnas.runner.files import ArchRecord, network_of_record, read_arch, trained_folder
 from fpnas.shipping.check import Run
+from fpnas.shipping.litert import litert_run
 from fpnas.shipping.onnx import LARGEST_FILE, onnx_run, read_onnx_spec
 
 _BATCH = 64
@@ -42,7 +43,8 @@ def predict(source: str | Path, images: Iterable[str | Path], *, top: int = 3) -
     """The most probable classes of image files.
 
     Args:
-        source: the folder of a training, of a search with train/ in it, or an exported .onnx or .safetensors.
+        source: the folder of a training, of a search with train/ in it, or an exported .onnx, .tflite or
+            .safetensors.
         images: image files, of the formats that data may have; brought to the network's size and colours as those are.
         top: how many classes of each image, at most.
 
@@ -87,12 +89,13 @@ def _network(source: Path) -> tuple[ImageSpec, Run]:
         content = _read_bytes(source)
         spec = read_onnx_spec(content)
         return spec, onnx_run(content, spec, threads=torch.get_num_threads())
+    if source.suffix == ".tflite" and not source.is_dir():
+        content = _read_bytes(source)
+        spec = _recorded(read_arch(source.with_name(f"{source.name}.json")), source)
+        return spec, litert_run(content, spec, threads=torch.get_num_threads())
     folder = trained_folder(source)
     record = read_arch(folder)
-    spec = record.images
-    if spec is None:
-        fix = "export it with --data, which records them, and predict from the exported file"
-        raise RunFolderError("a run that recorded its classes and normalization", f"{folder} without", fix)
+    spec = _recorded(record, folder)
     network = network_of_record(record, source)
 
     @torch.no_grad()
@@ -102,6 +105,13 @@ def _network(source: Path) -> tuple[ImageSpec, Run]:
     return spec, run
 
 
+def _recorded(record: ArchRecord, source: Path) -> ImageSpec:
+    if record.images is None:
+        fix = "export it with --data, which records them, and predict from the exported file"
+        raise RunFolderError("a run that recorded its classes and normalization", f"{source} without", fix)
+    return record.images
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -109,4 +119,6 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         got = f"{path!s:.200} ({error.strerror or error})"
-        raise InputError("an ONNX file that can be read", got, "check the path") from error
+        raise InputError(
+            f"{'an ONNX' if path.suffix == '.onnx' else 'a LiteRT'} file that can be read", got, "check the path"
+        ) from error

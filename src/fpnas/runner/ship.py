@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fpnas.cost import layer_costs
 from fpnas.data import EpochOrder, ImageData, ImageSpec
@@ -26,11 +27,33 @@ from fpnas.runner.evaluation import EVALUATION
 from fpnas.runner.files import ArchRecord, network_of_record, read_arch, trained_folder
 from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.measure import measured
-from fpnas.shipping import Shipped, model_card, to_int8, to_onnx, to_pt2, to_safetensors
+from fpnas.shipping import (
+    Shipped,
+    model_card,
+    to_c,
+    to_int8,
+    to_litert,
+    to_litert_int8,
+    to_onnx,
+    to_pt2,
+    to_safetensors,
+)
+from fpnas.shipping.litert import operators
 from fpnas.shipping.onnx import OPSET
 
-FORMATS = ("onnx", "pt2", "safetensors")
-CALIBRATION_IMAGES = 256
+FORMATS: dict[str, tuple[str, ...]] = {
+    "onnx": (".onnx",),
+    "litert": (".tflite",),
+    "c": (".h", ".c"),
+    "pt2": (".pt2",),
+    "safetensors": (".safetensors",),
+}
+"""How their files may end."""
+INT8 = ("onnx", "litert", "c")
+RUNTIMES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "c": "ai-edge-litert", "pt2": "torch"}
+"""The package that measures a file of a format; torch, the others."""
+CALIBRATION_IMAGES = 512
+"""Of the training: half of them give ranges, half choose among methods."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +88,11 @@ def export(
 
     Args:
         run: the folder of a training, of a search with train/ in it, or an exported .safetensors.
-        to: "onnx", "pt2" or "safetensors".
-        out: the file; ends as its format is called.
+        to: one of `FORMATS`. "c" is the int8 LiteRT file as C source, for TensorFlow Lite Micro.
+        out: the file; ends as `FORMATS` says.
         data: where given, accuracy on its held-out images and time are measured. int8 needs it, to calibrate with its
             training images, and so does a run of a version of fpnas that didn't record the normalization.
-        int8: quantise after training; ONNX only.
+        int8: quantise after training; ONNX, and LiteRT, of which "c" always is one.
         overwrite: replace files that are there; never those of a run.
 
     Raises:
@@ -79,10 +102,12 @@ def export(
     file = Path(out)
     if to not in FORMATS:
         raise unknown_name("format", to, FORMATS)
-    if file.suffix != f".{to}":
-        raise InputError(f"a file that ends in .{to}", f"{str(out)!r:.200}", "rename it, or choose another format")
-    if int8 and to != "onnx":
-        raise InputError("--to onnx with --int8", f"--to {to}", "leave --int8 out")
+    if file.suffix not in FORMATS[to]:
+        expected = f"a file that ends in {' or '.join(FORMATS[to])}"
+        raise InputError(expected, f"{str(out)!r:.200}", "rename it, or choose another format")
+    if int8 and to not in INT8:
+        raise InputError("--to onnx, litert or c with --int8", f"--to {to}", "leave --int8 out")
+    int8 = int8 or to == "c"
     if int8 and data is None:
         raise InputError("data to calibrate int8 with", "none", "give --data")
     names = file.name + ".json" if to != "safetensors" else "arch.json", file.name + ".md"
@@ -94,39 +119,62 @@ def export(
     spec = _spec(record, data, folder)
     network = network_of_record(record, run)
     facts = _facts(record, spec, folder)
-    shipped: Shipped
-    if to == "onnx":
-        shipped = to_onnx(network, spec, facts)
-    elif to == "pt2":
-        shipped = to_pt2(network, spec, facts)
-    else:
-        shipped = to_safetensors(network, spec)
-    files = {"float": shipped}
-    if int8 and data is not None:
-        # Training images alone: the held-out ones are to say how good the result is.
-        chosen = EpochOrder(len(data.train), CALIBRATION_IMAGES, 0, "calibration").batch(0)
-        shipped = to_int8(shipped.content, spec, spec.normalize(data.train.subset(chosen).inputs), facts)
-        files["int8"] = shipped
+    files, quantisation = _files(network, to, spec, facts, data if int8 else None)
+    content = list(files.values())[-1].content
+    of_format: dict[str, Any] = {"opset": OPSET} if to == "onnx" else {}
+    if to in ("litert", "c"):
+        of_format = {"operators": operators(content)}
+    if to == "c":
+        notes = f"{file.name}: an int8 LiteRT file for TensorFlow Lite Micro, by fpnas\nsee {card.name}"
+        content = to_c(content, file.stem, notes).encode()
     facts = {
         "format": to,
         "file": file.name,
-        "bytes": len(shipped.content),
-        "sha256": hashlib.sha256(shipped.content).hexdigest(),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "int8": int8,
-        **({"opset": OPSET} if to == "onnx" else {}),
+        "precision": "int8" if int8 else "float32",
+        "runtime": RUNTIMES.get(to, "torch"),
+        **of_format,
+        **quantisation,
         "difference": files["float"].difference,
         **facts,
         **spec.to_json(),
     }
     if data is not None:
-        facts["measured"] = measured(files, data, spec, "onnxruntime" if to == "onnx" else "torch")
+        facts["measured"] = measured(files, data, spec, RUNTIMES.get(to, "torch"))
     written = {
         facts_file: (json.dumps(finite(facts), indent=2) + "\n").encode(),
         card: model_card(facts).encode(),
-        file: shipped.content,
+        file: content,
     }
     _write(written)
     return Exported(file, facts_file, card, facts)
+
+
+def _files(
+    network: nn.Module, to: str, spec: ImageSpec, facts: Mapping[str, Any], calibration: ImageData | None
+) -> tuple[dict[str, Shipped], dict[str, Any]]:
+    """The network as a file, "float", and with data to calibrate with also as "int8"; and the facts of that."""
+    if to == "onnx":
+        exact = to_onnx(network, spec, facts)
+    elif to in ("litert", "c"):
+        exact = to_litert(network, spec)
+    elif to == "pt2":
+        exact = to_pt2(network, spec, facts)
+    else:
+        exact = to_safetensors(network, spec)
+    if calibration is None:
+        return {"float": exact}, {}
+    # Training images alone: the held-out ones are to say how good the result is.
+    train = calibration.train
+    chosen = EpochOrder(len(train), CALIBRATION_IMAGES, 0, "calibration").batch(0)
+    images = spec.normalize(train.subset(chosen).inputs)
+    if to == "onnx":
+        made = to_int8(exact.content, spec, images, facts)
+    else:
+        made = to_litert_int8(exact.content, spec, images)
+    return {"float": exact, "int8": made.shipped}, {"quantisation": made.facts}
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CLASSES = 10
 _FIGURES = ("accuracy", "balanced_accuracy", "loss", "num_images", "per_class")
 """Of a training's facts those that stand among the figures; the others are its settings."""
-_KINDS = {"onnx": "an ONNX", "pt2": "a torch.export", "safetensors": "a safetensors"}
+_KINDS = {"onnx": "an ONNX", "litert": "a LiteRT", "c": "a C", "pt2": "a torch.export", "safetensors": "a safetensors"}
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -37,6 +37,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     shown = {
         "kind": _KINDS[facts["format"]],
         "facts": facts,
+        "tflite": facts["format"] in ("litert", "c"),
         "groups": groups,
         "columns": list(dict.fromkeys(variable for row in groups.values() for variable in row)),
         "training": training,

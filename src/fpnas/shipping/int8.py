@@ -1,12 +1,13 @@
-"""Post-training quantisation of an ONNX file to int8 by onnxruntime's static quantiser (QDQ nodes).
+"""Post-training quantisation of an ONNX file to int8 by onnxruntime's quantiser (QDQ nodes).
 
-Weights have a scale for each output channel, activations one for each tensor, from the range that calibration images
-give. Weights use 7 of the 8 bits: CPUs without VNNI instructions add products of 8 bits in 16, which overflows, and the
-accuracy falls. The runner measures what it costs and gains.
+Weights have a scale for each output channel, activations one for each tensor, from the ranges that `calibration` finds.
+Weights use 7 or all 8 bits, whichever is nearer to float as run here: CPUs without VNNI instructions add products of 8
+bits in 16, which overflows, and the accuracy falls. The runner measures what int8 costs and gains.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -14,60 +15,109 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
+import numpy as np
 from jaxtyping import Float32
 from torch import Tensor
 
 from fpnas.data import ImageSpec
-from fpnas.errors import InputError
-from fpnas.shipping.check import BATCH_SIZES, Shipped, example
+from fpnas.shipping.calibration import METHODS, Bounds, Quantised, Seen, check_int8, halves, nearest
+from fpnas.shipping.check import Shipped
 from fpnas.shipping.onnx import INPUT, needed, onnx_run, with_metadata
 
-_BATCH = 32
+_BATCH = 8
+_SEVEN, _EIGHT = "7-bit weights", "8-bit weights"
 
 
 def to_int8(
     content: bytes, spec: ImageSpec, calibration: Float32[Tensor, "n c h w"], facts: Mapping[str, Any] | None = None
-) -> Shipped:
+) -> Quantised:
     """An int8 ONNX file of a float one.
 
     Args:
         content: as `to_onnx` made it.
         spec: what it takes.
-        calibration: normalized training images; some hundreds will do. Held-out images must not be among them.
+        calibration: normalized training images; some hundreds will do. One half gives the ranges, the other chooses
+            among the methods. Held-out images must not be among them.
         facts: metadata, plain JSON.
 
     Raises:
         InputError: no calibration images, the result can't be run, or a package of the extra `onnx` is missing.
     """
-    onnx = needed("onnx", "onnxruntime")
-    quantization, shapes = needed("onnxruntime.quantization"), needed("onnxruntime.quantization.shape_inference")
-    if len(calibration) == 0:
-        raise InputError("calibration images", "none", "give some training images")
+    needed("onnx", "onnxruntime")
+    utilities = needed("onnxruntime.quantization.quant_utils")
+    shapes = needed("onnxruntime.quantization.shape_inference")
+    images, others = halves(calibration)
     with TemporaryDirectory(prefix="fpnas-int8-") as folder:
-        source, prepared, result = (Path(folder) / name for name in ("float.onnx", "prepared.onnx", "int8.onnx"))
+        source, prepared = (Path(folder) / name for name in ("float.onnx", "prepared.onnx"))
         source.write_bytes(content)
         shapes.quant_pre_process(source, prepared)
-        with _vectors_unmentioned():
-            quantization.quantize_static(
-                prepared,
-                result,
-                _Batches(calibration),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                per_channel=True,
-                reduce_range=True,
-                calibrate_method=quantization.CalibrationMethod.MinMax,
-            )
-        quantised = with_metadata(onnx.load(result), {**(facts or {}), **spec.to_json()})
-    run = onnx_run(quantised, spec)
-    for count in BATCH_SIZES:
-        logits = run(example(spec, count))
-        if logits.shape != (count, spec.num_classes) or not bool(torch.isfinite(logits).all()):
-            got = f"shape {tuple(logits.shape)}, or values that aren't"
-            raise InputError(f"finite int8 logits of shape ({count}, {spec.num_classes})", got, "export without int8")
-    return Shipped(quantised, run, None)
+        model = utilities.load_model_with_shape_infer(prepared)
+    seen = _seen(model, images)
+    told = {**(facts or {}), **spec.to_json()}
+
+    def made(method: str, bits: str) -> Shipped:
+        quantised = with_metadata(_quantised(model, seen.bounds(method), bits), told)
+        run = onnx_run(quantised, spec)
+        check_int8(run, spec)
+        return Shipped(quantised, run, None)
+
+    exact = onnx_run(content, spec)
+    _, method, divergence = nearest(METHODS, lambda method: made(method, _SEVEN), exact, others)
+    file, bits, by_bits = nearest((_SEVEN, _EIGHT), lambda bits: made(method, bits), exact, others)
+    divergence |= {f"{method}, {_EIGHT}": by_bits[_EIGHT]}
+    found = {"calibration": method, "weights": bits, "calibration_images": len(images), "divergence": divergence}
+    return Quantised(file, found)
+
+
+def _seen(model: Any, images: Tensor) -> Seen:
+    """What the images show of each float tensor that a node of the graph reads or makes."""
+    onnx, runtime = needed("onnx"), needed("onnxruntime")
+    whole = copy.deepcopy(model)
+    known = {value.name: value for value in (*whole.graph.value_info, *whole.graph.output)}
+    outputs = [
+        known[name]
+        for node in whole.graph.node
+        for name in node.output
+        if name in known and known[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    ]
+    del whole.graph.output[:]
+    whole.graph.output.extend(outputs)
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = runtime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in outputs]
+    seen = Seen()
+    for batch in images.contiguous().split(_BATCH):
+        seen.add(INPUT, batch.numpy())
+        for name, values in zip(names, session.run(names, {INPUT: batch.numpy()}), strict=True):
+            if values.ndim:
+                seen.add(name, values)
+    return seen
+
+
+def _quantised(model: Any, bounds: Bounds, bits: str) -> Any:
+    """The model with QDQ nodes, as `quantize_static` would make it of these ranges."""
+    quantization = needed("onnxruntime.quantization")
+    calibrate, registry = needed("onnxruntime.quantization.calibrate"), needed("onnxruntime.quantization.registry")
+    quantiser = needed("onnxruntime.quantization.qdq_quantizer")
+    ranges = {name: tuple(np.array(bound, dtype=np.float32) for bound in pair) for name, pair in bounds.items()}
+    with _vectors_unmentioned():
+        made = quantiser.QDQQuantizer(
+            copy.deepcopy(model),
+            True,  # a scale for each channel
+            bits == _SEVEN,
+            quantization.QuantType.QInt8,
+            quantization.QuantType.QUInt8,
+            calibrate.TensorsData(quantization.CalibrationMethod.MinMax, ranges),
+            [],
+            [],
+            list({*registry.QLinearOpsRegistry, *registry.QDQRegistry}),
+            {},
+        )
+        made.quantize_model()
+        made.model.topological_sort()
+    return made.model.model
 
 
 @contextmanager
@@ -83,17 +133,3 @@ def _vectors_unmentioned() -> Generator[None]:
         yield
     finally:
         root.removeFilter(matters)
-
-
-class _Batches:
-    """What the quantiser calls a CalibrationDataReader; it takes any object with these methods."""
-
-    def __init__(self, images: Tensor) -> None:
-        self._batches = iter(images.contiguous().split(_BATCH))
-
-    def get_next(self) -> dict[str, Any] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch.numpy()}
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        raise NotImplementedError  # only asked for when calibrating in strides

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fpnas.elastic import Supernet
-from fpnas.spaces.macro import EXPANSION, FBNETV2, FP_NAS, Row, channels, macro_supernet
+from fpnas.spaces.macro import EXPANSION, FBNETV2, FP_NAS, INT8, Row, channels, macro_supernet
 
 TABLE_1 = (
     # expansion   out channels            repeat  stride of the first
@@ -43,3 +43,8 @@ def fbnetv2_fpp(num_classes: int = 1000, in_channels: int = 3, seed: int = 0) ->
     2.76e27 architectures, 7,248 joint logits, 197 factorised. The paper prints no size.
     """
     return macro_supernet("fbnetv2-fpp", TABLE_1, FP_NAS, num_classes, in_channels, seed)
+
+
+def fbnetv2_f_int8(num_classes: int = 1000, in_channels: int = 3, seed: int = 0) -> Supernet:
+    """As `fbnetv2_f`, with hardswish in place of swish and a hard gate in squeeze-excite; not in the paper."""
+    return macro_supernet("fbnetv2-f-int8", TABLE_1, INT8, num_classes, in_channels, seed)

@@ -21,18 +21,20 @@ from torch import nn
 
 from fpnas.elastic import Supernet
 from fpnas.errors import FpnasError, InputError, unknown_name
-from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_fpp
+from fpnas.spaces.fbnetv2 import fbnetv2_f, fbnetv2_f_fine, fbnetv2_f_int8, fbnetv2_fpp
 from fpnas.spaces.large import fpnas_l0, fpnas_l1, fpnas_l2
 from fpnas.spaces.models import LIBRARIES, OWN_MODELS, Model, Smaller, named, on_cpu, register_model
 from fpnas.spaces.nasbench import nasbench_macro
-from fpnas.spaces.tiny import tiny
+from fpnas.spaces.tiny import tiny, tiny_int8
 
 Make = Callable[..., Supernet]
 M = TypeVar("M", bound=Make)
 
 SPACES: dict[str, Make] = {
     "tiny": tiny,
+    "tiny-int8": tiny_int8,
     "fbnetv2-f": fbnetv2_f,
+    "fbnetv2-f-int8": fbnetv2_f_int8,
     "fbnetv2-f-fine": fbnetv2_f_fine,
     "fbnetv2-fpp": fbnetv2_fpp,
     "fpnas-l0": fpnas_l0,

@@ -25,15 +25,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Micro:
-    """What a block chooses beside its widths. Kernel 0 bypasses it; for splits see `MBConv`."""
+    """What a block chooses beside its widths. Kernel 0 bypasses it; for splits and the hard gate see `MBConv`."""
 
     kernel: tuple[int, ...]
     act: tuple[str, ...]
     splits: tuple[int, ...]
+    hard_gate: bool = False
 
 
 FBNETV2 = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1))
 FP_NAS = Micro(kernel=(0, 3, 5), act=("relu", "swish"), splits=(0, 1, 2, 4))
+INT8 = Micro(kernel=(0, 3, 5), act=("relu", "hardswish"), splits=(0, 1), hard_gate=True)
+"""Ours: no exponential functions, which 8-bit integers take from tables."""
 
 
 EXPANSION = (0.75, 1.5, 2.25, 3.0, 3.75, 4.5)
@@ -112,7 +115,8 @@ def macro_supernet(
                 splits, expansion = choice("splits", micro.splits), choice("expansion", row.expansion)
                 outs = choice("channels", row.channels)
             stride = row.stride if repeat == 0 else 1
-            blocks.append(searchable_mbconv(width, outs, kernel, stride, expansion, act, splits))
+            made = searchable_mbconv(width, outs, kernel, stride, expansion, act, splits, micro.hard_gate)
+            blocks.append(made)
             width = outs
     net = MacroNet(
         stem=conv_norm(in_channels, stem, stride=2, act="relu", kernel=3),

@@ -42,10 +42,12 @@ PUBLISHED: dict[str, Published] = {
     "fpnas-l2": Published(FP_NAS_PAPER, size=1e36, image_size=256, blocks=32, median_flops=1.1e9),
     "nasbench-macro": Published(NASBENCH_MACRO_PAPER, size=6561, image_size=32, blocks=8),
 }
-"""By the name of the space; `tiny` is ours, and no paper knows it."""
+"""By the name of the space; no paper knows `tiny` and the int8 spaces, which are ours."""
 
 IMAGE_SIZES: dict[str, int] = {
     "tiny": 32,
+    "tiny-int8": 32,
+    "fbnetv2-f-int8": 224,
     **{name: figures.image_size for name, figures in PUBLISHED.items() if figures.image_size is not None},
 }
-"""The input in px that each space is made for: the printed one, and ours for `tiny`. All take others as well."""
+"""The input in px that each space is made for: the printed one, and ours for our own. All take others as well."""
