@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from fpnas.cost import AdditiveCost, Budget, CostModel, additive_table
-from fpnas.cost.tables import aligned
+from fpnas.cost.elimination import aligned
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError
 from fpnas.search.within import Within
