@@ -1,6 +1,6 @@
 """What architectures cost: FLOPs, parameters, milliseconds and memory, from tables; and the budget of a search."""
 
-from fpnas.cost.budget import Budget
+from fpnas.cost.budget import Budget, Budgets, budget_of
 from fpnas.cost.latency import AdditiveLatency, Latency, LatencyTable, arch_latency
 from fpnas.cost.layers import LayerCost, layer_costs, layer_table, layers_file
 from fpnas.cost.memory import Flash, Ram
@@ -11,6 +11,7 @@ __all__ = [
     "AdditiveCost",
     "AdditiveLatency",
     "Budget",
+    "Budgets",
     "CostModel",
     "Flash",
     "Flops",
@@ -23,6 +24,7 @@ __all__ = [
     "Ram",
     "additive_table",
     "arch_latency",
+    "budget_of",
     "layer_costs",
     "layer_table",
     "layers_file",
