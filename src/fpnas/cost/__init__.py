@@ -3,9 +3,10 @@
 from fpnas.cost.budget import Budget, Budgets, budget_of
 from fpnas.cost.latency import AdditiveLatency, Latency, LatencyTable, arch_latency
 from fpnas.cost.layers import LayerCost, layer_costs, layer_table, layers_file
-from fpnas.cost.memory import Flash, Ram
+from fpnas.cost.memory import Flash, Precision, Ram, used_memory
 from fpnas.cost.models import CostModel, Flops, Measured, Params, additive_table
 from fpnas.cost.tables import AdditiveCost, MaxCost
+from fpnas.cost.targets import budget_for, cost_model, memory_in
 
 __all__ = [
     "AdditiveCost",
@@ -21,11 +22,16 @@ __all__ = [
     "MaxCost",
     "Measured",
     "Params",
+    "Precision",
     "Ram",
     "additive_table",
     "arch_latency",
+    "budget_for",
     "budget_of",
+    "cost_model",
     "layer_costs",
     "layer_table",
     "layers_file",
+    "memory_in",
+    "used_memory",
 ]

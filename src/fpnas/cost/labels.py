@@ -181,9 +181,10 @@ class _Race:
                 kept.append((rows[stays], row_prices[stays], row_costs[stays], lows[stays]))
                 if beam is None and sum(len(each[0]) for each in kept) > MAX_LABELS:
                     raise TooManyLabels
-            codes, prices, costs, lows = (np.concatenate([each[i] for each in kept]) for i in range(4))
-            if not len(codes):
+            if not any(len(each[0]) for each in kept):
                 return
+            codes = np.concatenate([each[0] for each in kept])
+            prices, costs, lows = (np.concatenate(each) for each in zip(*(each[1:] for each in kept), strict=True))
             frontier = sorted(set(price.frontiers[number]).union(*(plan.frontiers[number] for plan in plans)))
             left = _undominated(codes[:, frontier], prices, costs)
             if beam is not None and len(left) > beam:

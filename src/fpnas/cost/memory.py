@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import takewhile
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from fpnas.cost.liveness import BATCH_NORMS, Operation, Place, Stored
 from fpnas.cost.models import LayerSum, once, site_params
@@ -18,7 +19,7 @@ from fpnas.cost.schedule import Pass, passes
 from fpnas.cost.tables import MaxCost, Share, greatest_of_shares, grid
 from fpnas.cost.trace import LayerSite, own_parameters, trace_sites
 from fpnas.elastic import ElasticLayer, Supernet
-from fpnas.elastic.dims import Dim, choices_in
+from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.elastic.submodules import Condition
 from fpnas.errors import SupernetError, unknown_name
 from fpnas.space import Choice, Option
@@ -60,8 +61,6 @@ class Ram:
         [4320, 66880]
     """
 
-    name = "bytes of RAM"
-
     def __init__(
         self,
         supernet: Supernet,
@@ -70,6 +69,7 @@ class Ram:
         input_dtype: torch.dtype | None = None,
     ) -> None:
         self.space, self.input_shape, self.precision = supernet.space, input_shape, precision
+        self.name = _named("bytes of RAM", precision)
         width = width_of(precision)
         seen = list(passes(supernet, input_shape, input_dtype))
         self.table: MaxCost = greatest_of_shares(self.space, _shares(seen[:-UNSEEN], width))
@@ -96,6 +96,10 @@ def width_of(precision: Precision) -> int:
     if precision not in get_args(Precision):
         raise unknown_name("precision", precision, get_args(Precision))
     return 1 if precision == "int8" else 4
+
+
+def _named(what: str, precision: Precision) -> str:
+    return what if precision == "int8" else f"{what} ({precision})"
 
 
 def _aligned(elements: Any, width: int) -> Any:
@@ -186,8 +190,6 @@ class Flash(LayerSum):
         [18840, 825976]
     """
 
-    name = "bytes of flash"
-
     def __init__(
         self,
         supernet: Supernet,
@@ -196,20 +198,26 @@ class Flash(LayerSum):
         input_dtype: torch.dtype | None = None,
     ) -> None:
         self.precision, width = precision, width_of(precision)
-        folded = {id(norm): into for run in passes(supernet, input_shape, input_dtype) for norm, into in run.folded}
-
-        def site_bytes(site: LayerSite, values: Mapping[str, Any]) -> Any:
-            layer = site.layer
-            into = folded.get(id(layer))
-            if isinstance(layer, BATCH_NORMS) and into is not None:
-                # A bias of the layer before takes the norm's in.
-                return 0 if getattr(into, "bias", None) is not None else site_params(site, values) * 2
-            if isinstance(layer, ElasticLayer):
-                vectors = _vectors(layer, values)
-                return (site_params(site, values) + vectors * -1) * width + vectors * 4
-            return sum(own.numel() * (width if own.dim() > 1 else 4) for own in own_parameters(layer))
-
+        self.name = _named("bytes of flash", precision)
+        site_bytes = partial(_site_bytes, width=width, folded=_folded(passes(supernet, input_shape, input_dtype)))
         super().__init__(supernet, once(trace_sites(supernet, input_shape, input_dtype=input_dtype)), site_bytes)
+
+
+def _folded(seen: Iterable[Pass]) -> dict[int, nn.Module]:
+    """Batch norm, by its id -> the layer that takes it in."""
+    return {id(norm): into for run in seen for norm, into in run.folded}
+
+
+def _site_bytes(site: LayerSite, values: Mapping[str, Any], *, width: int, folded: Mapping[int, nn.Module]) -> Any:
+    layer = site.layer
+    into = folded.get(id(layer))
+    if isinstance(layer, BATCH_NORMS) and into is not None:
+        # A bias of the layer before takes the norm's in.
+        return 0 if getattr(into, "bias", None) is not None else site_params(site, values) * 2
+    if isinstance(layer, ElasticLayer):
+        vectors = _vectors(layer, values)
+        return (site_params(site, values) + vectors * -1) * width + vectors * 4
+    return sum(own.numel() * (width if own.dim() > 1 else 4) for own in own_parameters(layer))
 
 
 def _vectors(layer: ElasticLayer, values: Mapping[str, Any]) -> Any:
@@ -220,3 +228,27 @@ def _vectors(layer: ElasticLayer, values: Mapping[str, Any]) -> Any:
         return 0
     name = next(name for name, dim in layer.dims.items() if dim is layer.makes)
     return values[name]
+
+
+def used_memory(
+    supernet: Supernet,
+    arch: Mapping[str, Option],
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+) -> dict[str, dict[str, int]]:
+    """Of one architecture, for each precision, the bytes that `Ram` and `Flash` count: "ram" and "flash". It need not
+    be of a space that these can table; {} where not even one forward pass can be followed."""
+    try:
+        (run,) = passes(supernet, input_shape, input_dtype, arch)
+    except SupernetError:
+        return {}
+    sites = [site for site in once(trace_sites(supernet, input_shape, arch, input_dtype)) if site.runs(arch)]
+    values = [{name: resolve(dim, arch) for name, dim in site.dims.items()} for site in sites]
+    known = _folded([run])
+    found: dict[str, dict[str, int]] = {}
+    for precision in get_args(Precision):
+        width = width_of(precision)
+        flash = sum(_site_bytes(s, v, width=width, folded=known) for s, v in zip(sites, values, strict=True))
+        ram = max(_bytes_alive(operation, width) for operation in run.operations)
+        found[precision] = {"ram": round(ram), "flash": round(float(flash))}
+    return found

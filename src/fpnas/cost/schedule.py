@@ -34,8 +34,14 @@ class Pass:
     folded: list[tuple[nn.Module, nn.Module]]
 
 
-def passes(supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None) -> Iterator[Pass]:
-    """Forward passes that between them show each operation, with and without the sums around it; then random ones.
+def passes(
+    supernet: Supernet,
+    input_shape: tuple[int, ...],
+    input_dtype: torch.dtype | None = None,
+    arch: Mapping[str, Option] | None = None,
+) -> Iterator[Pass]:
+    """A forward pass of `arch`; by default passes that between them show each operation, with and without the sums
+    around it, and then random ones.
 
     Raises:
         InputError: the supernet can't take the input.
@@ -54,6 +60,9 @@ def passes(supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.
     with ExitStack() as undo, torch.no_grad(), evaluating(supernet):
         undo.callback(supernet.select, supernet.arch)
         recorder = _Recorder(supernet, parts, undo)
+        if arch is not None:
+            yield recorder.run(arch, example)
+            return
         for shown in showing(space, with_sums, seen):
             yield recorder.run(shown, example)
             seen |= {part.path for part in with_sums if part.runs(supernet.arch)}

@@ -8,8 +8,7 @@ race, the best of many samples is given, and said so: of P(A|alpha) itself, and 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,11 +16,9 @@ import torch
 
 from fpnas.cost import Budget, CostModel
 from fpnas.cost.budget import limits_of
-from fpnas.cost.elimination import Factor
-from fpnas.cost.labels import Limit, TooManyLabels, cheapest
 from fpnas.distribution import ArchDistribution
 from fpnas.errors import InputError
-from fpnas.search.within import Within
+from fpnas.search.within import Within, most_probable
 from fpnas.space import Arch
 from fpnas.streams import generator
 
@@ -71,7 +68,7 @@ def best_within(
         best = tuple(samples[distribution.log_prob(samples).argmax()].tolist())
         how = "mode" if best == tuple(mode[0].tolist()) else how
     if how != "mode" and limits is not None:
-        found = _exact(distribution, limits, best)
+        found = most_probable(distribution, limits, best)
         if found is not None:
             best, how = found, "exact"
     if how == "sampled" and target > 0 and target >= cost.bounds()[0]:
@@ -107,19 +104,3 @@ def best_seen(
         raise InputError(f"a target of {cost.name} that the search has met", got, "search longer, or raise the target")
     log_prob = float(distribution.log_prob(codes[best : best + 1]).detach())
     return WithinBudget(distribution.space.decode(codes[best].tolist()), log_prob, float(costs[best]), "seen")
-
-
-def _exact(
-    distribution: ArchDistribution, limits: Sequence[Limit], known: tuple[int, ...] | None
-) -> tuple[int, ...] | None:
-    """The codes of the answer; None where nothing meets the limits, or exactness would take too much memory."""
-    cells, space = distribution.partition, distribution.space
-    rows = zip(cells, distribution.log_table().detach().numpy(), strict=True)
-    sizes = [tuple(space.cardinalities[v] for v in cell) for cell in cells]
-    prices = [
-        Factor(cell, -row[: math.prod(size)].reshape(size)) for (cell, row), size in zip(rows, sizes, strict=True)
-    ]
-    try:
-        return cheapest(space, cells, prices, limits, known)
-    except TooManyLabels:
-        return None
