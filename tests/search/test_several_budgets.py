@@ -207,7 +207,7 @@ def test_methods_search_within_all(method: str) -> None:
     assert (result["ram"], result["flash"]) == (float(costs[1](codes)), float(costs[2](codes)))
     assert [part["target"] for part in result["budgets"]] == targets
     assert [part["cost"] for part in result["budgets"]] == [float(cost(codes)) for cost in costs]
-    assert search.settings()["budgets"] == [f"{t:g} {c.name}" for c, t in zip(costs, targets, strict=True)]
+    assert search.settings()["budgets"] == [f"{t:.12g} {c.name}" for c, t in zip(costs, targets, strict=True)]
 
 
 def test_a_method_that_mixes_takes_sums_and_no_greatest() -> None:

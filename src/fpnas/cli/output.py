@@ -53,7 +53,9 @@ def say_found(folder: Path) -> None:
     from fpnas.spaces import is_own
 
     arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
-    target = f" (target {short(result['target'])} {result['cost_name']})" if "target" in result else ""
+    asked = result.get("budgets") or ([result] if "target" in result else [])
+    targets = " and ".join(f"{short(each['target'])} {each['cost_name']}" for each in asked)
+    target = f" (target {targets})" if targets else ""
     learnt, steps = result.get("learnt", True), result["steps"]
     lead = "found"
     if not learnt:
@@ -61,6 +63,9 @@ def say_found(folder: Path) -> None:
         why = "each was skipped for want of a finite loss" if skipped else "no network has a score yet"
         lead = f"nothing was learnt in {steps} step{'s' * (steps != 1)}: {why}; an arbitrary network"
     print(f"{lead}: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
+    if "ram" in result:
+        kibi = f"{result['ram'] / 1024:.1f} KiB of RAM and {result['flash'] / 1024:.1f} KiB of flash"
+        print(f"as {result['memory_precision']} it takes {kibi}")
     for group, options in by_group(arch["choices"]).items():
         print(f"  {group:8} {', '.join(f'{name} {option}' for name, option in options.items())}")
     print(f"{result['num_samples_total']} architectures sampled in {duration(result['seconds'])}; files in {folder}")
@@ -70,7 +75,7 @@ def say_found(folder: Path) -> None:
         within = " within the target" if "target" in result else ""
         print(f"it is the best of the networks that were looked at{within}")
     elif result["answer"] != "mode":
-        mode = short(result["mode_cost"])
+        mode = short(result["mode_cost"]) if len(asked) < 2 else f"one of {result['mode_cost']:.2f} times it"
         print(
             f"it is the most probable one within the target ({result['answer']}); without one {mode} is more probable"
         )

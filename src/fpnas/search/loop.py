@@ -216,7 +216,7 @@ class Search:
         return {
             # A folder's run is one of the same numbers.
             **({"cost_digest": measured[0]} if measured else {}),
-            **({"budgets": [f"{part.target:g} {part.cost.name}" for part in parts]} if len(parts) > 1 else {}),
+            **({"budgets": [f"{part.target:.12g} {part.cost.name}" for part in parts]} if len(parts) > 1 else {}),
             **self.evaluator.settings(),
             "method": self.method,
             "epochs": self.epochs,
