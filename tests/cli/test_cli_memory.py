@@ -39,8 +39,8 @@ def test_a_search_meets_memory_and_flops(tmp_path: Path) -> None:
     assert call(*SEARCH, *TARGETS, "--max-steps", "3", "--out", run).code == 0
     other = (*SEARCH, *TARGETS, "--target-ram", "5k", "--max-steps", "4", "--out", run)
     assert "5120 bytes of RAM" in refused(tmp_path, *other)
-    floats = (*SEARCH, "--target-ram", "40k", "--memory-precision", "float32", "--out", run)
-    assert "bytes of RAM (float32)" in refused(tmp_path, *floats)
+    floats = (*SEARCH, *TARGETS[:2], "--target-ram", "40k", "--target-flash", "400k", "--memory-precision", "float32")
+    assert "bytes of RAM (float32)" in refused(tmp_path, *floats, "--out", run)
 
 
 def test_what_a_dry_run_says_of_the_space(tmp_path: Path) -> None:

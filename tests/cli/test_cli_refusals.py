@@ -60,7 +60,7 @@ SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "memory precision without memory": (("--memory-precision", "int8", *OUT), "neither"),
     "unknown memory precision": (("--target-ram", "64k", "--memory-precision", "int4", *OUT), "int4"),
-    "RAM that no network has so little of": (("--target-ram", "1k", "--target-flash", "1M", *OUT), "bytes of RAM"),
+    "RAM that no network has so little of": (("--target-ram", "100", "--target-flash", "1M", *OUT), "bytes of RAM"),
     "target below the smallest network": (("--target-flops", "1.5k", *OUT), "FLOPs"),
     "target of parameters below it": (("--target-params", "500", *OUT), "parameters"),
     "image too small for the space": (("--image-size", "8", *OUT), "16 to 128"),

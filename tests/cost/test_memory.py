@@ -11,7 +11,7 @@ from memory_by_dispatch import peak_bytes, weight_bytes
 from torch import Tensor, nn
 
 from fpnas import Choice, Flash, InputError, Ram, Supernet, spaces
-from fpnas.cost import MaxCost
+from fpnas.cost import MaxCost, used_memory
 from fpnas.cost.memory import Precision
 from fpnas.elastic import Conv2d, Linear, Switch, conv_norm, make_elastic
 from fpnas.errors import SupernetError
@@ -144,6 +144,22 @@ def test_what_cannot_be_tabled_is_refused() -> None:
 def test_an_unknown_precision_is_refused(kind: type[Ram | Flash]) -> None:
     with pytest.raises(InputError, match="int16"):
         kind(small_supernet(), SHAPE, "int16")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Ram, Flash])
+def test_weights_are_not_needed(kind: type[Ram | Flash]) -> None:
+    """On the meta device the tables are the same, and one architecture's figures are those of the tables."""
+    net = spaces.tiny(in_channels=1)
+    with torch.device("meta"):
+        bare = spaces.tiny(in_channels=1)
+    cost, again = kind(net, (1, 16, 16)), kind(bare, (1, 16, 16))
+    codes = random_codes(cost, 200)
+    assert cost(codes).tolist() == again(codes).tolist()
+    for row in codes[:4].tolist():
+        arch = net.space.decode(row)
+        for supernet in (net, bare):
+            used = used_memory(supernet, arch, (1, 16, 16))["int8"]
+            assert used["ram" if kind is Ram else "flash"] == cost.of(arch)
 
 
 def test_ram_is_no_sum_of_tables() -> None:
