@@ -29,7 +29,7 @@ import torch
 
 import fpnas
 from fpnas.cost import AdditiveCost
-from fpnas.cost.tables import Factor
+from fpnas.cost.elimination import Factor
 from fpnas.space import Option
 from fpnas.streams import generator
 

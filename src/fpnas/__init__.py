@@ -13,7 +13,7 @@ from fpnas.lazy import imported_on_demand
 
 if TYPE_CHECKING:
     from fpnas import data, elastic, parallel, shipping, spaces, tables
-    from fpnas.cost import Budget, Flops, Latency, LatencyTable, Params, layer_costs
+    from fpnas.cost import Budget, Budgets, Flash, Flops, Latency, LatencyTable, Params, Ram, layer_costs
     from fpnas.distribution import ArchDistribution
     from fpnas.elastic import Supernet
     from fpnas.errors import FpnasError, InputError
@@ -29,10 +29,12 @@ __all__ = [
     "Arch",
     "ArchDistribution",
     "Budget",
+    "Budgets",
     "Callback",
     "Choice",
     "CostTerm",
     "Evaluator",
+    "Flash",
     "Flops",
     "Found",
     "FpnasError",
@@ -41,6 +43,7 @@ __all__ = [
     "LatencyTable",
     "Params",
     "ProxyEvaluator",
+    "Ram",
     "Recipe",
     "SampleSize",
     "Search",
@@ -74,7 +77,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = imported_on_demand(
         __name__,
         {
-            "cost": "Budget Flops Latency LatencyTable Params layer_costs",
+            "cost": "Budget Budgets Flash Flops Latency LatencyTable Params Ram layer_costs",
             "distribution": "ArchDistribution",
             "elastic": "Supernet",
             "errors": "FpnasError InputError",

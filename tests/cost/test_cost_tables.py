@@ -17,7 +17,7 @@ from torch import nn
 
 from fpnas import Choice, Flops, Params, SearchSpace, Supernet, spaces
 from fpnas.cost import AdditiveCost
-from fpnas.cost.tables import Factor
+from fpnas.cost.elimination import Factor
 from fpnas.elastic import Conv2d
 
 
@@ -51,7 +51,7 @@ def test_additive_costs_and_their_extremes_by_brute_force(
     for sign, best in ((1, min(expected)), (-1, max(expected))):
         value, codes = cost.extreme(sign)
         assert value == best == expected[every.tolist().index(list(codes))]
-        with patch("fpnas.cost.tables.MAX_TABLE", 0):  # as where tables would be too large
+        with patch("fpnas.cost.elimination.MAX_TABLE", 0):  # as where tables would be too large
             value, codes = cost.extreme(sign)
         assert value == best == expected[every.tolist().index(list(codes))]
     assert all(np.array_equal(a.table, b.table) for a, b in zip(factors, originals, strict=True))

@@ -255,7 +255,7 @@ def test_the_folder_of_another_run_is_refused_at_once(images: ImageData, tmp_pat
         ({"minutes": 1.0, "search_epochs": None}, "minutes, or lengths of search and training"),
         ({"minutes": 0.0, "search_epochs": None, "epochs": None}, "minutes above 0"),
         ({"minutes": 0.0001, "search_epochs": None, "epochs": None}, "at least"),
-        ({"target_params": 1e5}, "one target"),
+        ({"target_params": 10.0}, "a target of at least"),
         ({"metric": "balanced_accuracy", "method": "random"}, "for a metric"),
         ({"target_flops": 1.0}, "a target of at least"),
     ],

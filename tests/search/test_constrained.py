@@ -10,7 +10,7 @@ import torch
 
 from fpnas import ArchDistribution, Choice, InputError, SearchSpace
 from fpnas.cost import AdditiveCost
-from fpnas.cost.tables import Factor
+from fpnas.cost.elimination import Factor
 from fpnas.distribution import groups, singletons
 from fpnas.search.constrained import best_within
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fpnas import ArchDistribution, Budget, Choice, InputError, SearchSpace
 from fpnas.cost import AdditiveCost
-from fpnas.cost.tables import Factor
+from fpnas.cost.elimination import Factor
 from fpnas.search import CostTerm
 from fpnas.streams import generator
 

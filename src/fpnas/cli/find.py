@@ -13,9 +13,10 @@ from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, print_table, resumable
-from fpnas.cli.quantity import parse_quantity
 from fpnas.cli.search import METHODS, SHORT
+from fpnas.cli.targets import Targets
 from fpnas.cli.train import RECIPE, read_class_weights
+from fpnas.errors import InputError
 from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import counted, percent, short
 from fpnas.train.recipe import Recipe
@@ -38,15 +39,6 @@ _OF_TRAINING: dict[str, Any] = {
 def find(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The job's folder; where it holds this job already, it goes on.")],
-    target_flops: Annotated[
-        str | None, typer.Option("--target-flops", help="The most multiply-adds, such as 8M.")
-    ] = None,
-    target_params: Annotated[
-        str | None, typer.Option("--target-params", help="The most parameters, such as 200k.")
-    ] = None,
-    target_ms: Annotated[
-        str | None, typer.Option("--target-ms", help="The most milliseconds of an image on --device.")
-    ] = None,
     latency_file: Annotated[
         Path | None, typer.Option("--latency-table", help="Of --target-ms, a table of another device.")
     ] = None,
@@ -74,6 +66,7 @@ def find(
     ] = "accuracy",
     as_json: Json = False,
     *,
+    targets: Targets,
     reading: Images,
     space_flags: SpaceFlags,
     method_flags: MethodFlags,
@@ -93,15 +86,14 @@ def find(
     from fpnas.runner import read_latency_table
 
     device, precision = set_up(running.threads, running.device, running.precision)
-    given = {"target_flops": target_flops, "target_params": target_params, "target_ms": target_ms}
-    targets = {
-        name: parse_quantity(text, f"--{name.replace('_', '-')}") for name, text in given.items() if text is not None
-    }
+    given = targets.by_kind()
+    if any(len(values) > 1 for values in given.values()):
+        raise InputError("one target of a kind", "several", "take fpnas search for a network for each")
     options = arguments(method, method_flags)  # what is wrong with flags is said before images are read
     weights = None if class_weights is None else read_class_weights(class_weights)
     table = None if latency_file is None else read_latency_table(latency_file)
     Recipe().with_fields(recipe)
-    if target_ms is None:
+    if targets.target_ms is None:
         warn_without_use(None, latency_file, "--target-ms")
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
@@ -112,7 +104,8 @@ def find(
         found = find_network(
             images,
             out=out,
-            **targets,
+            **{f"target_{kind}": value for kind, (value,) in given.items()},
+            memory_precision=targets.memory,
             latency=table,
             space=space_flags.space or "auto" if source is None else source,
             smaller=None if source is None else space_flags.smaller,

@@ -64,7 +64,9 @@ def say_found(folder: Path) -> None:
     from fpnas.spaces import is_own
 
     arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
-    target = f" (target {short(result['target'])} {result['cost_name']})" if "target" in result else ""
+    asked = result.get("budgets") or ([result] if "target" in result else [])
+    targets = " and ".join(f"{short(each['target'])} {each['cost_name']}" for each in asked)
+    target = f" (target {targets})" if targets else ""
     learnt, steps = result.get("learnt", True), result["steps"]
     lead = "found"
     if not learnt:
@@ -72,6 +74,9 @@ def say_found(folder: Path) -> None:
         why = "each was skipped for want of a finite loss" if skipped else "no network has a score yet"
         lead = f"nothing was learnt in {counted(steps, 'step')}: {why}; an arbitrary network"
     print(f"{lead}: {short(arch['flops'])} FLOPs, {short(arch['params'])} parameters{target}")
+    if "ram" in result:
+        kibi = f"{result['ram'] / 1024:.1f} KiB of RAM and {result['flash'] / 1024:.1f} KiB of flash"
+        print(f"as {result['memory_precision']} it takes {kibi}")
     for group, options in by_group(arch["choices"]).items():
         print(f"  {group:8} {', '.join(f'{name} {option}' for name, option in options.items())}")
     sampled = counted(result["num_samples_total"], "architecture")
@@ -82,7 +87,7 @@ def say_found(folder: Path) -> None:
         within = " within the target" if "target" in result else ""
         print(f"it is the best of the networks that were looked at{within}")
     elif result["answer"] != "mode":
-        mode = short(result["mode_cost"])
+        mode = short(result["mode_cost"]) if len(asked) < 2 else f"one of {result['mode_cost']:.2f} times it"
         print(
             f"it is the most probable one within the target ({result['answer']}); without one {mode} is more probable"
         )

@@ -7,20 +7,20 @@ import re
 
 from fpnas.errors import InputError
 
-_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "b": 3}
 
 
-def parse_quantity(text: str, flag: str) -> float:
-    """3M, 2.5e6, 400k, 1.1G as a number above 0, or `InputError`."""
+def parse_quantity(text: str, flag: str, kilo: int = 1000) -> float:
+    """3M, 2.5e6, 400k, 1.1G as a number above 0, or `InputError`; `kilo` is 1,024 for bytes of memory."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmgb]?)\s*", text, re.IGNORECASE)
-    value = float(match[1]) * _SUFFIXES[match[2].lower()] if match else math.nan
+    value = float(match[1]) * float(kilo ** _POWERS[match[2].lower()]) if match else math.nan
     if not (math.isfinite(value) and value > 0):
         raise InputError(
-            f"a number above 0 for {flag}, such as 3M", repr(text), "use k, M or G for thousands and so on"
+            f"a number above 0 for {flag}, such as 3M", repr(text), f"use k, M or G for {kilo:,} and so on"
         )
     return value
 
 
-def parse_targets(text: str, flag: str) -> list[float]:
+def parse_targets(text: str, flag: str, kilo: int = 1000) -> list[float]:
     """One quantity or several by commas, as 20M,40M; sorted, each once."""
-    return sorted({parse_quantity(part, flag) for part in text.split(",")})
+    return sorted({parse_quantity(part, flag, kilo) for part in text.split(",")})

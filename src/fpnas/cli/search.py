@@ -15,7 +15,7 @@ from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Stage, ranks, set_up
 from fpnas.cli.output import Chosen, print_json, resumable, say_found
-from fpnas.cli.quantity import parse_targets
+from fpnas.cli.targets import Targets
 from fpnas.errors import InputError
 from fpnas.runner.callbacks import Callback, RunInfo
 from fpnas.runner.folder import read_json
@@ -23,7 +23,7 @@ from fpnas.runner.trackers import trackers_by_name
 from fpnas.text import counted, duration, short
 
 if TYPE_CHECKING:
-    from fpnas.cost import Budget, CostModel, Flops, LatencyTable
+    from fpnas.cost import Budget, Flops, LatencyTable
     from fpnas.evaluators import Split
     from fpnas.search import Search
 
@@ -56,20 +56,6 @@ def search(
             help=f"{', '.join(METHODS)}. {SHORT} (the default) trains each network that it looks at shortly, "
             f"on smaller images; the others share a supernet's weights. {SEVERAL} is the default for several targets.",
         ),
-    ] = None,
-    target_flops: Annotated[
-        str | None,
-        typer.Option(
-            "--target-flops",
-            help="The most multiply-adds, such as 3M or 2.5e6; several, as 1M,2M,3M, give a network for each.",
-        ),
-    ] = None,
-    target_params: Annotated[
-        str | None, typer.Option("--target-params", help="The most parameters, such as 200k.")
-    ] = None,
-    target_ms: Annotated[
-        str | None,
-        typer.Option("--target-ms", help="The most milliseconds of a forward pass on --device, such as 3.5."),
     ] = None,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
@@ -112,6 +98,7 @@ def search(
     ] = False,
     as_json: Json = False,
     *,
+    targets: Targets,
     space_flags: SpaceFlags,
     method_flags: MethodFlags,
     reading: Images,
@@ -119,7 +106,7 @@ def search(
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     from fpnas import parallel
-    from fpnas.cost import Budget, Flops, Latency, Params
+    from fpnas.cost import Budget, Flops, Latency, budget_for, cost_model
     from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
     from fpnas.runner import run
     from fpnas.runner.latency_cache import RUN_TABLE
@@ -131,8 +118,7 @@ def search(
     device, precision = set_up(running.threads, running.device, running.precision)
     seed = running.seed
     callbacks = trackers_by_name(running.log)
-    targets = {"--target-flops": target_flops, "--target-params": target_params, "--target-ms": target_ms}
-    given = {flag: parse_targets(text, flag) for flag, text in targets.items() if text is not None}
+    given = targets.by_kind()
     several = any(len(many) > 1 for many in given.values())
     method = method or (SEVERAL if several else SHORT)
     options = arguments(method, method_flags)
@@ -147,9 +133,7 @@ def search(
         )
     if several and method != SEVERAL:
         raise InputError(f"one target, or --method {SEVERAL}", f"several with {method}", "give it one target")
-    if len(given) > 1:
-        raise InputError("one kind of target", " and ".join(given), "leave out all but one")
-    if target_ms is None:
+    if targets.target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms")
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
@@ -174,22 +158,24 @@ def search(
             way = cast("Split", split or "data")
             task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
             chosen = ""
-        budgets: list[Budget] = []
-        keep = None
-        for flag, values in given.items():
-            cost: CostModel
-            if flag == "--target-ms":
-                table: LatencyTable | None = None
-                if parallel.rank() == 0:  # one rank's clock for all
-                    table = table_for(
-                        supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device
-                    )
-                cost = Latency(supernet, shape, cast("LatencyTable", parallel.broadcast(table)))
-                keep = {RUN_TABLE: cost.used.to_json()}
-            else:
-                cost = Flops(supernet, shape) if flag == "--target-flops" else Params(supernet, shape)
-            budgets = [Budget(cost, target) for target in values]
-        budget = budgets if len(budgets) > 1 else budgets[0] if budgets else None
+
+        def table() -> LatencyTable:
+            own: LatencyTable | None = None
+            if parallel.rank() == 0:  # one rank's clock for all
+                own = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
+            return cast("LatencyTable", parallel.broadcast(own))
+
+        budget: Budget | list[Budget] | None
+        if several:
+            ((kind, values),) = given.items()
+            cost = cost_model(kind, supernet, shape, targets.memory, table)
+            budget = [Budget(cost, target) for target in values]
+        else:
+            most = {kind: value for kind, (value,) in given.items()}
+            budget = budget_for(most, supernet, shape, targets.memory, table)
+        budgets = budget if isinstance(budget, list) else [] if budget is None else [*budget.parts]
+        measured = [own.cost.used.to_json() for own in budgets if isinstance(own.cost, Latency)]
+        keep = {RUN_TABLE: measured[0]} if measured else None
         per_epoch = task.steps_per_epoch
         length = epochs or length_of_search(method, per_epoch)
         chosen += length_in_words(method, length, per_epoch)
@@ -198,7 +184,7 @@ def search(
         idle = _Idle(budgets)
         if dry_run:
             idle.warn()
-            _say_forecast(job, running.max_steps, as_json, chosen)
+            _say_forecast(job, running.max_steps, as_json, chosen, budgets)
             return
         run(
             job,
@@ -245,7 +231,7 @@ def _warn_of_largest(out: Path, cost: Flops) -> None:
         warnings.warn_explicit(f"{line}; give --target-flops, say", UserWarning, "command line", 1)
 
 
-def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str) -> None:
+def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str, budgets: Sequence[Budget]) -> None:
     """What the search would take, on stdout; nothing is written."""
     from fpnas import parallel
     from fpnas.runner import forecast
@@ -257,9 +243,13 @@ def _say_forecast(job: Search, max_steps: int | None, as_json: bool, chosen: str
     if as_json:
         settings = job.settings()
         facts = {"space": settings["space"], "method": job.method, "size": space.size, "device": settings["device"]}
-        print_json({**facts, "chosen": chosen, **asdict(found)})
+        bounds = {own.cost.name: own.cost.bounds() for own in budgets}
+        print_json({**facts, "chosen": chosen, **({"bounds": bounds} if bounds else {}), **asdict(found)})
         return
     print(chosen)
+    for own in dict.fromkeys(own.cost for own in budgets):
+        least, most = own.bounds()
+        print(f"networks of this space have {short(least)} to {short(most)} {own.name}")
     entropy = f"entropy {found.entropy:.2f} nats"
     print(f"{space.size:.4g} architectures; alpha begins to learn from K0 = {found.k0} of them ({entropy})")
     steps = f"{counted(found.steps, 'step')}, {found.seconds_per_step:.3g} s a step at K0"

@@ -1,25 +1,37 @@
-"""What architectures cost: FLOPs, parameters and milliseconds, from tables; and the budget of a search."""
+"""What architectures cost: FLOPs, parameters, milliseconds and memory, from tables; and the budget of a search."""
 
-from fpnas.cost.budget import Budget
+from fpnas.cost.budget import Budget, Budgets, budget_of
 from fpnas.cost.latency import AdditiveLatency, Latency, LatencyTable, arch_latency
 from fpnas.cost.layers import LayerCost, layer_costs, layer_table, layers_file
+from fpnas.cost.memory import Flash, Precision, Ram, used_memory
 from fpnas.cost.models import CostModel, Flops, Measured, Params, additive_table
-from fpnas.cost.tables import AdditiveCost
+from fpnas.cost.tables import AdditiveCost, MaxCost
+from fpnas.cost.targets import budget_for, cost_model, memory_in
 
 __all__ = [
     "AdditiveCost",
     "AdditiveLatency",
     "Budget",
+    "Budgets",
     "CostModel",
+    "Flash",
     "Flops",
     "Latency",
     "LatencyTable",
     "LayerCost",
+    "MaxCost",
     "Measured",
     "Params",
+    "Precision",
+    "Ram",
     "additive_table",
     "arch_latency",
+    "budget_for",
+    "budget_of",
+    "cost_model",
     "layer_costs",
     "layer_table",
     "layers_file",
+    "memory_in",
+    "used_memory",
 ]

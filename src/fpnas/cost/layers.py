@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fpnas.cost.memory import used_memory
 from fpnas.cost.models import site_flops, site_params
 from fpnas.cost.trace import LayerSite, trace_sites
 from fpnas.elastic import Supernet
@@ -98,9 +99,10 @@ def layers_file(
     input_shape: tuple[int, ...],
     input_dtype: torch.dtype | None = None,
 ) -> dict[str, Any]:
-    """layers.json: `layer_table`, and where the supernet was made of a network, "whole", which has the table of that
-    one, its "choices", and which layers and arguments each choice decides ("reads")."""
-    table = layer_table(supernet, arch, input_shape, input_dtype)
+    """layers.json: `layer_table`, "memory" (`used_memory`), and where the supernet was made of a network "whole": the
+    table of that one, its "choices", and which layers and arguments each choice decides ("reads")."""
+    memory = used_memory(supernet, arch, input_shape, input_dtype)
+    table = {**layer_table(supernet, arch, input_shape, input_dtype), **({"memory": memory} if memory else {})}
     given = supernet.given
     if given is None:
         return table

@@ -89,7 +89,7 @@ class SummedCost:
         return self.table.extreme(1)[0], self.table.extreme(-1)[0]
 
 
-class _LayerSum(SummedCost):
+class LayerSum(SummedCost):
     """A cost of whole numbers, summed over the layers that run."""
 
     def __init__(
@@ -120,7 +120,7 @@ def _shares(
         yield scope, table, site.conditions
 
 
-class Flops(_LayerSum):
+class Flops(LayerSum):
     """Multiply-adds of one example of `input_shape`, such as (C, H, W).
 
     Convolutions, linear and recurrent layers and both products of attention count, and matrix products in a module's
@@ -149,7 +149,7 @@ class Flops(_LayerSum):
             warnings.warn(f"{where}; use an elastic layer there", stacklevel=2)
 
 
-class Params(_LayerSum):
+class Params(LayerSum):
     """Learnable parameters, biases and norms included; those of a layer that several names share once.
 
     Args:
@@ -163,7 +163,7 @@ class Params(_LayerSum):
     def __init__(
         self, supernet: Supernet, input_shape: tuple[int, ...], input_dtype: torch.dtype | None = None
     ) -> None:
-        super().__init__(supernet, _once(trace_sites(supernet, input_shape, input_dtype=input_dtype)), site_params)
+        super().__init__(supernet, once(trace_sites(supernet, input_shape, input_dtype=input_dtype)), site_params)
 
 
 def site_flops(site: LayerSite, values: Mapping[str, Any]) -> Any:
@@ -183,7 +183,7 @@ def site_params(site: LayerSite, values: Mapping[str, Any]) -> Any:
     return sum(parameter.numel() for parameter in own_parameters(site.layer))
 
 
-def _once(sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
+def once(sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
     """One site a layer, which runs where any of its own does."""
     places: dict[int, list[LayerSite]] = {}
     for site in sites:

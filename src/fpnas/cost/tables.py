@@ -1,11 +1,12 @@
-"""Costs as sums of tables: each factor is a table over few choices, so thousands of architectures cost one gather."""
+"""Costs as tables: each factor is one over few choices, so thousands of architectures cost one gather.
+
+A cost is the sum of its factors (FLOPs, parameters, bytes of weights) or the greatest of them (memory).
+"""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,31 +16,21 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fpnas.cost.elimination import Factor, Join, aligned, least
 from fpnas.elastic.dims import Dim, choices_in, resolve, separate
 from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, SearchSpace
 
-MAX_TABLE = 10_000_000
-"""Entries of a table that `AdditiveCost.extreme` makes before it looks for another way."""
 
+class _Tables:
+    """Factors over the choices of a space, of which an architecture reads an entry each.
 
-@dataclass(frozen=True)
-class Factor:
-    """A table over some choices: `table[codes of the scope]` is its share of the cost."""
-
-    scope: tuple[int, ...]
-    table: NDArray[np.float64]
-
-
-class AdditiveCost:
-    """A constant and a sum of factors over the choices of a space; vectorised over architectures.
-
-    Letters: V choices, K architectures.
+    Letters: V choices, K architectures, F factors.
     """
 
-    def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
+    def __init__(self, space: SearchSpace, factors: Sequence[Factor], join: Join, constant: float) -> None:
         self.space = space
-        self.factors = _merged(factors)
+        self.factors = _merged(factors, join)
         self.constant = constant
         strides = np.zeros((len(space), len(self.factors)))
         offsets, total = [], 0
@@ -53,10 +44,20 @@ class AdditiveCost:
         flat = [factor.table.ravel() for factor in self.factors]
         self._flat = torch.from_numpy(np.concatenate(flat) if flat else np.zeros(0))
 
+    def entries(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, "K F"]:
+        """Of each architecture the entry of each factor."""
+        return self._flat[(codes.double() @ self._strides + self._offsets).long()]
+
+
+class AdditiveCost(_Tables):
+    """A constant and a sum of factors over the choices of a space; vectorised over architectures."""
+
+    def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
+        super().__init__(space, factors, np.add, constant)
+
     def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """The cost of each architecture."""
-        indices = (codes.double() @ self._strides + self._offsets).long()
-        return self._flat[indices].sum(dim=1) + self.constant
+        return self.entries(codes).sum(dim=1) + self.constant
 
     def expected(self, weights: Sequence[Tensor]) -> Tensor:
         """The mean cost where each choice is drawn by itself with these weights of its options; differentiable.
@@ -74,105 +75,82 @@ class AdditiveCost:
     def extreme(self, sign: int) -> tuple[float, tuple[int, ...]]:
         """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
 
-        Exact, by eliminating one choice after another (dynamic programming; cheap where the factors form a chain).
-        Where that takes too large tables, choices with an option that is best whatever the others are go first.
+        Exact; see `elimination.least`.
         """
-        factors = [(set(factor.scope), factor.scope, sign * factor.table) for factor in self.factors]
-        decisions: list[tuple[int, tuple[int, ...], NDArray[np.int64]]] = []
-        total = sign * self.constant
-        remaining = set(range(len(self.space)))
-        while remaining:
-            variable = min(remaining, key=lambda v: _joint_size(self.space, factors, v))
-            if _joint_size(self.space, factors, variable) > MAX_TABLE:
-                settled = [(v, best) for v in sorted(remaining) if (best := _best_everywhere(factors, v)) is not None]
-                for choice, option in settled:
-                    remaining.remove(choice)
-                    factors = [_without(factor, choice, option) for factor in factors]
-                    decisions.append((choice, (), np.asarray(option)))
-                if settled:
-                    continue
-            remaining.remove(variable)
-            touching = [factor for factor in factors if variable in factor[0]]
-            factors = [factor for factor in factors if variable not in factor[0]]
-            scope = (*sorted(set().union(*(f[0] for f in touching)) - {variable}), variable)
-            table = sum((aligned(f[1], f[2], scope) for f in touching), np.zeros([1] * len(scope)))
-            table = np.broadcast_to(table, [self.space.cardinalities[v] for v in scope])
-            decisions.append((variable, scope[:-1], table.argmin(axis=-1)))
-            best = table.min(axis=-1)
-            if scope[:-1]:
-                factors.append((set(scope[:-1]), scope[:-1], best))
-            else:
-                total += float(best)
-        codes = [0] * len(self.space)
-        total += sum(float(table) for scope, _, table in factors if not scope)
-        for variable, scope, table in reversed(decisions):
-            codes[variable] = int(table[tuple(codes[v] for v in scope)])
-        return sign * total, tuple(codes)
+        factors = [Factor(factor.scope, sign * factor.table) for factor in self.factors]
+        total, codes = least(self.space, factors, np.add, sign * self.constant)
+        return sign * total, codes
 
 
-_Parts = list[tuple[set[int], tuple[int, ...], NDArray[np.float64]]]
+class MaxCost(_Tables):
+    """The greatest of a constant and of factors over the choices of a space; vectorised over architectures.
+
+    What an architecture needs at its worst moment, such as the memory of its largest operation.
+    """
+
+    def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
+        super().__init__(space, factors, np.maximum, constant)
+
+    def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """The cost of each architecture."""
+        if not self.factors:
+            return torch.full((len(codes),), self.constant, dtype=torch.float64)
+        return self.entries(codes).amax(dim=1).clamp_min(self.constant)
+
+    def extreme(self, sign: int) -> tuple[float, tuple[int, ...]]:
+        """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
+
+        Exact. The least is found as that of a sum is, with the greater in place of the sum. The greatest is the
+        greatest entry of all: whatever a factor reads can be set so, the other choices being free.
+        """
+        if sign > 0:
+            return least(self.space, self.factors, np.maximum, self.constant)
+        codes, most = [0] * len(self.space), self.constant
+        for factor in self.factors:
+            if factor.table.max() > most:
+                most, place = float(factor.table.max()), np.unravel_index(factor.table.argmax(), factor.table.shape)
+                codes = [0] * len(self.space)
+                for variable, code in zip(factor.scope, place, strict=True):
+                    codes[variable] = int(code)
+        return most, tuple(codes)
 
 
-def _joint_size(space: SearchSpace, factors: _Parts, variable: int) -> int:
-    scope = set[int]().union(*(scope for scope, _, _ in factors if variable in scope))
-    return math.prod(space.cardinalities[v] for v in scope)
-
-
-def _best_everywhere(factors: _Parts, variable: int) -> int | None:
-    """The first option that is least in all tables, whatever the other choices are."""
-    best: set[int] | None = None
-    for _, scope, table in factors:
-        if variable in scope:
-            axis = scope.index(variable)
-            least = table == table.min(axis=axis, keepdims=True)
-            options = np.flatnonzero(least.all(axis=tuple(other for other in range(least.ndim) if other != axis)))
-            best = set(options.tolist()) if best is None else best & set(options.tolist())
-    return min(best) if best else None
-
-
-def _without(
-    factor: tuple[set[int], tuple[int, ...], NDArray[np.float64]], variable: int, option: int
-) -> tuple[set[int], tuple[int, ...], NDArray[np.float64]]:
-    """A factor at an option of one of its choices."""
-    own, scope, table = factor
-    if variable not in own:
-        return factor
-    rest = tuple(other for other in scope if other != variable)
-    return own - {variable}, rest, np.asarray(table.take(option, axis=scope.index(variable)))
-
-
-def aligned(axes: Sequence[Any], table: NDArray[Any] | np.float64, wanted: Sequence[Any]) -> NDArray[Any]:
-    """`table` with its axes in the order of `wanted`, those it lacks of length 1; a NumPy number is a table of none."""
-    order = sorted(range(len(axes)), key=lambda axis: wanted.index(axes[axis]))
-    found = np.asarray(table).transpose(order)
-    lengths = iter(found.shape)
-    return found.reshape([next(lengths) if axis in axes else 1 for axis in wanted])
-
-
-def _merged(factors: Sequence[Factor]) -> list[Factor]:
-    """Fewer, equal in sum: a factor whose scope lies within another's is added to it."""
+def _merged(factors: Sequence[Factor], join: Join) -> list[Factor]:
+    """Fewer, equal when joined: a factor whose scope lies within another's is joined to it."""
     merged: list[Factor] = []
     for factor in sorted(factors, key=lambda factor: -factor.table.size):
         host = next((m for m in merged if set(factor.scope) <= set(m.scope)), None)
         if host is None:
             merged.append(Factor(factor.scope, np.ascontiguousarray(factor.table, dtype=np.float64).copy()))
         else:
-            host.table[...] += aligned(factor.scope, factor.table, host.scope)
+            host.table[...] = join(host.table, aligned(factor.scope, factor.table, host.scope))
     return merged
 
 
-def sum_of_shares(
-    space: SearchSpace, shares: Iterable[tuple[Sequence[Choice], Any, Sequence[Condition]]]
-) -> AdditiveCost:
-    """The cost of an architecture as the sum over what runs in it.
+Share = tuple[Sequence[Choice], Any, Sequence[Condition]]
+"""(choices, cost, conditions): a table that broadcasts to the choices' options, counted where all conditions hold."""
 
-    Args:
-        space: of the architectures.
-        shares: (choices, cost, conditions): a table that broadcasts to the choices' options, counted where all
-            conditions hold.
-    """
+
+def sum_of_shares(space: SearchSpace, shares: Iterable[Share]) -> AdditiveCost:
+    """The cost of an architecture as the sum over what runs in it."""
+    factors, constants = _factors(space, shares)
+    return AdditiveCost(space, factors, sum(constants, 0.0))
+
+
+def greatest_of_shares(space: SearchSpace, shares: Iterable[Share]) -> MaxCost:
+    """The cost of an architecture as the greatest, at least 0, of what runs in it."""
+    merged: dict[tuple[int, ...], Factor] = {}
+    factors, constants = _factors(space, shares)
+    for factor in factors:
+        same = merged.get(factor.scope, factor)
+        merged[factor.scope] = Factor(factor.scope, np.maximum(same.table, factor.table))
+    return MaxCost(space, [*merged.values()], max(constants, default=0.0))
+
+
+def _factors(space: SearchSpace, shares: Iterable[Share]) -> tuple[list[Factor], list[float]]:
+    """A factor for each share that reads choices, and what the others are."""
     factors: list[Factor] = []
-    constant = 0.0
+    constants: list[float] = []
     for choices, cost, conditions in shares:
         switches = (choice for dim, _ in conditions for choice in choices_in(dim))
         scope = tuple(dict.fromkeys((*choices, *switches)))
@@ -184,8 +162,8 @@ def sum_of_shares(
         if scope:
             factors.append(Factor(tuple(space.position(choice.name) for choice in scope), np.ascontiguousarray(table)))
         else:
-            constant += float(table.sum())
-    return AdditiveCost(space, factors, constant)
+            constants.append(float(table.sum()))
+    return factors, constants
 
 
 class Terms:

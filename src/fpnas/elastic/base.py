@@ -139,6 +139,11 @@ class ElasticLayer(ElasticModule):
         """The first argument, unless a layer says otherwise."""
         return next(iter(self.dims.values()), None)
 
+    @property
+    def makes(self) -> Dim | None:
+        """The output's channels or features; by default those of the input."""
+        return self.width
+
     @abstractmethod
     def extract(self) -> nn.Module:
         """The plain torch module that computes the same under the present values, with copies of the weights."""

@@ -45,6 +45,10 @@ class _Convolution(ElasticLayer):
         self.weights = nn.ParameterDict({str(k): nn.Parameter(torch.empty(outs, ins, *[k] * self.axes)) for k in sizes})
         self.bias = nn.Parameter(torch.zeros(outs)) if bias else None
 
+    @property
+    def makes(self) -> Dim:
+        return self._channels(self.dims)[0]
+
     @abstractmethod
     def _channels(self, of: Mapping[str, Any]) -> tuple[Any, Any]:
         """Of named channels those out, and those in that an output channel reads."""
@@ -211,6 +215,10 @@ class Linear(ElasticLayer):
         self.mask = mask
         self.weight = nn.Parameter(torch.empty(largest(out_features), largest(in_features)))
         self.bias = nn.Parameter(torch.empty(largest(out_features))) if bias else None
+
+    @property
+    def makes(self) -> Dim:
+        return self.dims["out_features"]
 
     def _slices(self) -> dict[str, Tensor]:
         outs, ins = self.taken["out_features"], self.taken["in_features"]

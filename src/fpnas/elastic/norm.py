@@ -46,7 +46,7 @@ class BatchNorm(ElasticLayer):
 
     def _normed(self, x: Tensor) -> Tensor:
         if x.is_meta:  # shapes alone matter there, and torch's way to them is slow
-            return x
+            return x.clone()  # a tensor of its own, as elsewhere
         width = self.taken["num_features"]
         weight, bias = self.slice_of(self.weight, width), self.slice_of(self.bias, width)
         if self.pick.batch_only:

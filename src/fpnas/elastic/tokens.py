@@ -34,6 +34,10 @@ class Embedding(ElasticLayer):
         self.padding_idx = padding_idx
         self.weight = nn.Parameter(torch.empty(num_embeddings, largest(embedding_dim)))
 
+    @property
+    def makes(self) -> Dim:
+        return self.dims["embedding_dim"]
+
     def forward(self, tokens: Tensor) -> Tensor:
         weight = self.slice_of(self.weight, len(self.weight), self.values["embedding_dim"])
         return F.embedding(tokens, weight, self.padding_idx)

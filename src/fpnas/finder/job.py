@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fpnas.cost import LatencyTable
+from fpnas.cost import LatencyTable, Precision
 from fpnas.data import ImageData
 from fpnas.elastic import Importance
 from fpnas.errors import InputError, RunFolderError
@@ -38,6 +38,9 @@ def find(
     target_flops: float | None = None,
     target_params: float | None = None,
     target_ms: float | None = None,
+    target_ram: float | None = None,
+    target_flash: float | None = None,
+    memory_precision: Precision = "int8",
     space: str | Make | Model = "auto",
     smaller: Smaller | None = None,
     sort: Importance | None = None,
@@ -69,9 +72,12 @@ def find(
         data: what `fpnas.data.load` takes, or images that were loaded.
         out: the folder of it all.
         image_size: pixels a side, of images that are read here; by default their own, at most 224.
-        target_flops: the most multiply-adds; at most one target can be given.
+        target_flops: the most multiply-adds; of several targets all are met.
         target_params: the most parameters.
         target_ms: the most milliseconds of a forward pass of one image on `device`.
+        target_ram: the most bytes of activations of one image in the exported network, see `Ram`.
+        target_flash: the most bytes of its weights, see `Flash`.
+        memory_precision: "int8" or "float32": what these two count.
         space: "auto", a space's name, a network to search in, such as `spaces.model("timm/lcnet_050")`, or a function
             that makes a supernet from num_classes, in_channels, image_size and seed.
         smaller: what of a network may be smaller.
@@ -116,6 +122,13 @@ def find(
         raise InputError(f"method {methods.SHORT!r}, for a metric", method, "leave the metric out")
     if image_size is not None and isinstance(data, ImageData):
         raise InputError("images to be read, for an image size", "images that were loaded", "load them at that size")
+    targets = {
+        "flops": target_flops,
+        "params": target_params,
+        "ms": target_ms,
+        "ram": target_ram,
+        "flash": target_flash,
+    }
     place, to = Path(out), format_here(to)
     known = _known(place, minutes)
     images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data, image_size)
@@ -128,7 +141,8 @@ def find(
         images=images,
         origin=origin,
         make=make,
-        target=_one({"flops": target_flops, "params": target_params, "ms": target_ms}),
+        targets={kind: most for kind, most in targets.items() if most is not None},
+        memory=memory_precision,
         latency=latency,
         method=method,
         options=dict(method_options or {}),
@@ -197,10 +211,3 @@ def _space(
         return None, space, None
     name, why = space_for(images, target_flops) if space == "auto" else (space, None)
     return name, by_name(name), why
-
-
-def _one(targets: Mapping[str, float | None]) -> tuple[str, float] | None:
-    given = [(name, value) for name, value in targets.items() if value is not None]
-    if len(given) > 1:
-        raise InputError("one target", " and ".join(name for name, _ in given), "leave out all but one")
-    return given[0] if given else None

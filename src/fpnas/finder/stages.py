@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fpnas import parallel
-from fpnas.cost import Budget, CostModel, Flops, Latency, LatencyTable, Params
+from fpnas.cost import Budget, Latency, LatencyTable, Precision, budget_for
 from fpnas.data import ImageData
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Importance, Supernet
@@ -78,7 +78,8 @@ class Stages:
     images: ImageData
     origin: dict[str, Any]
     make: Make
-    target: tuple[str, float] | None
+    targets: Mapping[str, float]
+    memory: Precision
     latency: LatencyTable | None
     method: str
     options: dict[str, Any]
@@ -107,19 +108,13 @@ class Stages:
     @cached_property
     def budget(self) -> Budget | None:
         """What a network may cost."""
-        if self.target is None:
-            return None
-        kind, most = self.target
-        shape = self.images.input_shape
-        cost: CostModel
-        if kind == "ms":
-            table = self._table() if parallel.rank() == 0 else None  # one rank's clock for all
-            cost = Latency(self.supernet, shape, cast("LatencyTable", parallel.broadcast(table)))
-        else:
-            cost = (Flops if kind == "flops" else Params)(self.supernet, shape)
-        return Budget(cost, most)
+        return budget_for(self.targets, self.supernet, self.images.input_shape, self.memory, self._table)
 
     def _table(self) -> LatencyTable:
+        own = self._own_table() if parallel.rank() == 0 else None  # one rank's clock for all
+        return cast("LatencyTable", parallel.broadcast(own))
+
+    def _own_table(self) -> LatencyTable:
         kept = self.place / RUN_TABLE
         if self.latency is None and kept.is_file():
             return read_latency_table(kept)
@@ -206,12 +201,13 @@ class Stages:
         """Runs the search, which leaves arch.json."""
         steps = search.evaluator.steps_per_epoch if self.short else None
         decided = {"minutes": minutes, "space": self.supernet.name, "search_epochs": search.epochs, "steps": steps}
-        cost = None if self.budget is None else self.budget.cost
+        costs = [part.cost for part in self.budget.parts] if self.budget else []
+        measured = [cost.used.to_json() for cost in costs if isinstance(cost, Latency)]
         run(
             search,
             self.place,
             facts={**self.origin, "chosen": self._chosen(search), "find": decided},
-            keep={RUN_TABLE: cost.used.to_json()} if isinstance(cost, Latency) else None,
+            keep={RUN_TABLE: measured[0]} if measured else None,
             progress=self.display.begin("search"),
             **self.running,
         )

@@ -13,7 +13,7 @@ from fpnas.report.curves import Savings, savings
 from fpnas.report.cuts import Cuts, read_cuts
 from fpnas.report.network import Block, read_blocks
 from fpnas.report.plots import Plot, Table, heat_maps
-from fpnas.report.reading import RunRecord, mapping, number
+from fpnas.report.reading import RunRecord, mapping, number, sequence
 from fpnas.report.text import plain
 from fpnas.text import NONE, counted, duration, percent, short
 
@@ -86,15 +86,23 @@ def _lead(run: RunRecord) -> str:
     return ", ".join(part for part in parts if part) + "." if settings else ""
 
 
+_COSTS = {"flops": "FLOPs", "params": "parameters", "ram": "bytes of RAM", "flash": "bytes of flash"}
+"""What a network costs, by its name in result.json and in words."""
+
+
 def _figures(run: RunRecord, saved: Savings | None, evaluation: Evaluation | None) -> list[Figure]:
     result, steps = run.result, run.steps
     targets, cost_name = run.targets, str(run.settings.get("cost") or "")
     figures: list[Figure] = []
-    for name, label in (("flops", "FLOPs"), ("params", "parameters")):
+    asked = {cost_name: targets[-1]} if targets else {}
+    for part in map(mapping, sequence(result.get("budgets"))):
+        asked[str(part.get("cost_name"))] = number(part.get("target"))
+    for name, label in _COSTS.items():
         value = number(result.get(name, run.arch.get(name)))
-        note = f"target {short(targets[-1])}" if cost_name == label and targets else ""
+        limits = [target for cost, target in asked.items() if cost.startswith(label)]
+        note = {"flops": "multiply-adds", "params": ""}.get(name, plain(result.get("memory_precision")))
         if math.isfinite(value):
-            figures.append(Figure(label, short(value), note or ("multiply-adds" if name == "flops" else "")))
+            figures.append(Figure(label, short(value), f"target {short(limits[0])}" if limits else note))
     trained = run.training.result if run.training is not None else {} if run.is_search else result
     if math.isfinite(accuracy := number(trained.get("accuracy"))):
         images = number(trained.get("num_images"))

@@ -72,9 +72,10 @@ class CostTerm:
 
     def check_mixed(self, budget: Budget) -> None:
         """`InputError` where `mixed` can't say it: a cost that isn't a sum of tables, a floor of 0, an estimator."""
-        if additive_table(budget.cost) is None:
-            got = f"{budget.cost.name}, which is no sum of tables"
-            raise InputError("a cost whose expectation is known", got, "search with a method that samples")
+        for part in budget.parts:
+            if additive_table(part.cost) is None:
+                got = f"{part.cost.name}, which is no sum of tables"
+                raise InputError("a cost whose expectation is known", got, "search with a method that samples")
         if self.floor <= 0:  # the logarithm would have no bound
             raise InputError("a cost floor above 0 for methods that mix", "0", "use 0.05, say")
         if self.estimator != "samples":  # the mixture's expected cost needs none
@@ -104,11 +105,16 @@ class CostTerm:
         return self.beta * ((shares - shares.mean()) * distribution.log_prob(codes)).sum()
 
     def mixed(self, budget: Budget, weights: Sequence[Tensor]) -> Tensor:
-        """beta * log(max(0, E[cost] / target - 1) + floor), E over choices drawn by these weights."""
-        table = additive_table(budget.cost)
-        assert table is not None, "see check_mixed"
-        excess = torch.clamp(table.expected(weights) / budget.target - 1, min=0)
-        return self.beta * torch.log(excess + self.floor)
+        """beta * log(max(0, E[cost] / target - 1) + floor), E over choices drawn by these weights.
+
+        Of several budgets the one that is exceeded most.
+        """
+        excesses: list[Tensor] = []
+        for part in budget.parts:
+            table = additive_table(part.cost)
+            assert table is not None, "see check_mixed"
+            excesses.append(torch.clamp(table.expected(weights) / part.target - 1, min=0))
+        return self.beta * torch.log(torch.stack(excesses).amax() + self.floor)
 
     def settings(self) -> dict[str, Any]:
         """What decides it, plain JSON."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fpnas.cost import Budget, Measured
+from fpnas.cost import Budget, Measured, memory_in
 from fpnas.distribution import ArchDistribution, groups
 from fpnas.errors import InputError
 from fpnas.evaluators import Evaluator, Gradual, HasLayers, Rehearses
@@ -18,6 +18,7 @@ from fpnas.search.constrained import WithinBudget, best_within
 from fpnas.search.multi_budget import name_of
 from fpnas.search.result import SearchResult
 from fpnas.search.strategy import SearchState, Strategy
+from fpnas.space import Arch
 
 
 class Search:
@@ -180,8 +181,19 @@ class Search:
                 "cost": found.cost,
                 "mode_cost": float(self.budget.cost(mode)),
             }
-        more = {"layers.json": self.evaluator.layers(found.arch)} if isinstance(self.evaluator, HasLayers) else {}
+            if len(self.budget.parts) > 1:
+                result["budgets"] = self._budgets(found.arch)
+        more: dict[str, Any] = {}
+        if isinstance(self.evaluator, HasLayers):
+            more["layers.json"] = layers = self.evaluator.layers(found.arch)
+            result |= memory_in(layers, self.budget)
         return {"arch.json": facts, **more, **self._front_files(), "result.json": result}
+
+    def _budgets(self, arch: Arch) -> list[dict[str, Any]]:
+        """Of several budgets each one's name, target and what an architecture costs by it."""
+        codes = torch.tensor([self.distribution.space.encode(arch)])
+        parts = () if self.budget is None else self.budget.parts
+        return [{"cost_name": p.cost.name, "target": p.target, "cost": float(p.cost(codes))} for p in parts]
 
     def _front_files(self) -> dict[str, Any]:
         budgets = [budget for budget, _ in self.strategy.targets]
@@ -199,9 +211,12 @@ class Search:
     def settings(self) -> dict[str, Any]:
         """What decides the trajectory, the evaluator's settings included."""
         budget = self.budget
+        parts = () if budget is None else budget.parts
+        measured = [part.cost.digest for part in parts if isinstance(part.cost, Measured)]
         return {
             # A folder's run is one of the same numbers.
-            **({"cost_digest": budget.cost.digest} if budget and isinstance(budget.cost, Measured) else {}),
+            **({"cost_digest": measured[0]} if measured else {}),
+            **({"budgets": [f"{part.target:.12g} {part.cost.name}" for part in parts]} if len(parts) > 1 else {}),
             **self.evaluator.settings(),
             "method": self.method,
             "epochs": self.epochs,

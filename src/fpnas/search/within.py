@@ -8,10 +8,16 @@ are kept with a probability in proportion to P / Q, and what is left is drawn fr
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from fpnas.cost import Budget
+from fpnas.cost import Budget, additive_table
+from fpnas.cost.budget import limits_of
+from fpnas.cost.elimination import Factor
+from fpnas.cost.labels import Limit, TooManyLabels, cheapest
 from fpnas.distribution import ArchDistribution
 from fpnas.memory import Memory
 from fpnas.streams import generator
@@ -26,6 +32,9 @@ _HALF = 0.5
 
 ROUNDS = 8
 """Times that so many are drawn at most where too few are kept: then the likeliest to be kept fill up."""
+
+SWEEPS = 12
+"""Times that a walk draws each cell anew."""
 
 _TRIED = 256
 _SAMPLES = 4096
@@ -44,7 +53,15 @@ class Within:
         self._proposal: ArchDistribution | None = None
 
     def draw(self, distribution: ArchDistribution, budget: Budget | None, num: int, draws: torch.Generator) -> Tensor:
-        """`num` architectures, (num, V); those nearest to the target fill up where too few meet it."""
+        """`num` architectures, (num, V); those nearest to the target fill up where too few meet it.
+
+        Where the budget isn't a single sum, for which the proposal is made, these come from a walk (`walked`)."""
+        codes = self._drawn(distribution, budget, num, draws)
+        if budget is None or additive_table(budget.cost) is not None or bool((budget.excess(codes) <= 0).all()):
+            return codes
+        return walked(distribution, budget, codes, draws)
+
+    def _drawn(self, distribution: ArchDistribution, budget: Budget | None, num: int, draws: torch.Generator) -> Tensor:
         if budget is None or not budget.binds:
             return distribution.sample(num, draws)
         if _share(distribution, budget, draws) >= SHARE:
@@ -144,6 +161,47 @@ def _draws_for(num: int) -> int:
 
 def _share(distribution: ArchDistribution, budget: Budget, draws: torch.Generator) -> float:
     return float((budget.excess(distribution.sample(_TRIED, draws)) <= 0).double().mean())
+
+
+def walked(distribution: ArchDistribution, budget: Budget, codes: Tensor, draws: torch.Generator) -> Tensor:
+    """As many architectures within the budget, from a Markov chain each whose limit is P(A|alpha, cost <= target):
+    cell after cell is drawn anew, and stays as it was where that would exceed the budget.
+
+    The chains begin with those of `codes` that meet it, or with the most probable architecture that does. Without
+    tables, from which that one is known, the codes are left.
+    """
+    start = codes[budget.excess(codes) <= 0]
+    if not len(start):
+        limits = limits_of(budget.cost, budget.target)
+        known = None if limits is None else most_probable(distribution, limits)
+        if known is None:
+            return codes
+        start = torch.tensor([known])
+    found = start[torch.arange(len(codes)) % len(start)].clone()
+    for _ in range(SWEEPS):
+        fresh = distribution.sample(len(found), draws)
+        for cell in distribution.partition:
+            other = found.clone()
+            other[:, list(cell)] = fresh[:, list(cell)]
+            found = torch.where((budget.excess(other) <= 0)[:, None], other, found)
+    return found
+
+
+def most_probable(
+    distribution: ArchDistribution, limits: Sequence[Limit], known: tuple[int, ...] | None = None
+) -> tuple[int, ...] | None:
+    """The codes of the most probable architecture within the limits, exactly; None where nothing meets them, or that
+    would take too much memory. `known` is one that does."""
+    cells, space = distribution.partition, distribution.space
+    rows = zip(cells, distribution.log_table().detach().numpy(), strict=True)
+    sizes = [tuple(space.cardinalities[v] for v in cell) for cell in cells]
+    prices = [
+        Factor(cell, -row[: math.prod(size)].reshape(size)) for (cell, row), size in zip(rows, sizes, strict=True)
+    ]
+    try:
+        return cheapest(space, cells, prices, limits, known)
+    except TooManyLabels:
+        return None
 
 
 def feasible(codes: Tensor, budget: Budget | None, wanted: int) -> Tensor:

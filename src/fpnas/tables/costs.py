@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpnas.cost import AdditiveCost
+from fpnas.cost.elimination import Factor
 from fpnas.cost.models import SummedCost
-from fpnas.cost.tables import Factor
 from fpnas.distribution import Partition, groups, singletons
 from fpnas.errors import InputError
 from fpnas.space import SearchSpace

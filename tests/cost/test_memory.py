@@ -1,0 +1,166 @@
+"""`Ram` and `Flash`: equal to what an independent counter says of the extracted networks, and exact bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from counting import SHAPE, every_arch, random_codes, small_supernet, some_archs
+from memory_by_dispatch import peak_bytes, weight_bytes
+from torch import Tensor, nn
+
+from fpnas import Choice, Flash, InputError, Ram, Supernet, spaces
+from fpnas.cost import MaxCost, used_memory
+from fpnas.cost.memory import Precision
+from fpnas.elastic import Conv2d, Linear, Switch, conv_norm, make_elastic
+from fpnas.errors import SupernetError
+
+PRECISIONS: tuple[Precision, ...] = ("int8", "float32")
+CASES = [
+    pytest.param(spaces.tiny, (3, 32, 32), id="tiny"),
+    pytest.param(spaces.fbnetv2_f, (3, 64, 64), id="fbnetv2-f"),
+    pytest.param(spaces.nasbench_macro, (3, 32, 32), id="nasbench-macro"),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES)
+def test_equals_an_independent_count(make: Callable[..., Supernet], shape: tuple[int, ...]) -> None:
+    net = make(num_classes=10)
+    ram = [Ram(net, shape, name) for name in PRECISIONS]
+    flash = [Flash(net, shape, name) for name in PRECISIONS]
+    for arch in some_archs(net, 30, seed=3):
+        network = net.extract(arch)
+        assert (ram[0].of(arch), ram[1].of(arch)) == peak_bytes(network, shape)
+        assert [each.of(arch) for each in flash] == [weight_bytes(network, 1), weight_bytes(network, 4)]
+
+
+def test_many_architectures_at_once_are_what_each_is_by_itself() -> None:
+    net = small_supernet()
+    for kind in (Ram, Flash):
+        cost = kind(net, SHAPE)
+        codes = random_codes(cost, 50)
+        each = [cost.of(net.space.decode(row)) for row in codes.tolist()]
+        assert cost(codes).tolist() == each
+
+
+def test_bounds_are_those_of_all_architectures() -> None:
+    net = small_supernet()
+    for kind in (Ram, Flash):
+        cost = kind(net, SHAPE)
+        every = [cost.of(arch) for arch in every_arch(net)]
+        assert cost.bounds() == (min(every), max(every))
+        for sign, bound in ((1, min(every)), (-1, max(every))):
+            assert cost.of(net.space.decode(cost.table.extreme(sign)[1])) == bound
+
+
+def test_a_network_by_hand() -> None:
+    """Image 3 x 8 x 8 = 192, convolution to 4 x 8 x 8 = 256, pooled 4 (16 with alignment), classes 2 (16)."""
+    width = Choice("width", (4, 8))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = Conv2d(3, width, 3), Linear(width, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x).mean((2, 3)))
+
+    net = Supernet(Net())
+    assert [Ram(net, (3, 8, 8)).of({"width": w}) for w in (4, 8)] == [192 + 256, 192 + 512]
+    assert [Ram(net, (3, 8, 8), "float32").of({"width": w}) for w in (4, 8)] == [4 * (192 + 256), 4 * (192 + 512)]
+    weights, biases = 3 * 4 * 9 + 4 * 2, 4 + 2
+    assert Flash(net, (3, 8, 8)).of({"width": 4}) == weights + 4 * biases
+    assert Flash(net, (3, 8, 8), "float32").of({"width": 4}) == 4 * (weights + biases)
+
+
+def test_a_residual_input_is_alive_as_long_as_it_is_read() -> None:
+    """At the second convolution the block's input is alive, too: three maps of 16 x 8 x 8."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = conv_norm(16, Choice("inner", (8, 16)), act="relu"), nn.Identity()
+            self.second = conv_norm(Choice("inner", (8, 16)), 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.second(self.first(x))
+
+    net = Supernet(nn.Sequential(conv_norm(3, 16, act="relu"), Block()))
+    assert Ram(net, (3, 8, 8)).of({"inner": 16}) == 3 * 16 * 64
+    assert Ram(net, (3, 8, 8)).of({"inner": 8}) == 3 * 16 * 64  # the sum: both and its result
+
+
+class Plain(nn.Module):
+    """Residual blocks as ResNets have them, whose activation comes after the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.blocks = nn.Sequential(*(Residual() for _ in range(2)))
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.two = nn.Sequential(nn.Conv2d(32, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.two(self.one(x)))
+
+
+def test_a_network_of_ones_own_made_elastic() -> None:
+    net = make_elastic(Plain(), skips=True, divisor=4, input_shape=(3, 16, 16))
+    ram, flash = Ram(net, (3, 16, 16)), Flash(net, (3, 16, 16))
+    for arch in every_arch(net):
+        network = net.extract(arch)
+        assert ram.of(arch) == peak_bytes(network, (3, 16, 16))[0]
+        assert flash.of(arch) == weight_bytes(network, 1)
+
+
+def test_what_cannot_be_tabled_is_refused() -> None:
+    """The sum reads two tensors, or the same one twice, as a choice elsewhere has it."""
+    kind = Choice("kind", ("same", "conv"))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.switch = Switch(kind, {"same": nn.Identity(), "conv": Conv2d(3, 3, 3)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x + self.switch(x)).mean((2, 3))
+
+    with pytest.raises(SupernetError, match="operations whose memory hangs on the choices around them") as caught:
+        Ram(Supernet(Net()), (3, 8, 8))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Ram, Flash])
+def test_an_unknown_precision_is_refused(kind: type[Ram | Flash]) -> None:
+    with pytest.raises(InputError, match="int16"):
+        kind(small_supernet(), SHAPE, "int16")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Ram, Flash])
+def test_weights_are_not_needed(kind: type[Ram | Flash]) -> None:
+    """On the meta device the tables are the same, and one architecture's figures are those of the tables."""
+    net = spaces.tiny(in_channels=1)
+    with torch.device("meta"):
+        bare = spaces.tiny(in_channels=1)
+    cost, again = kind(net, (1, 16, 16)), kind(bare, (1, 16, 16))
+    codes = random_codes(cost, 200)
+    assert cost(codes).tolist() == again(codes).tolist()
+    for row in codes[:4].tolist():
+        arch = net.space.decode(row)
+        for supernet in (net, bare):
+            used = used_memory(supernet, arch, (1, 16, 16))["int8"]
+            assert used["ram" if kind is Ram else "flash"] == cost.of(arch)
+
+
+def test_ram_is_no_sum_of_tables() -> None:
+    assert isinstance(Ram(small_supernet(), SHAPE).table, MaxCost)
