@@ -226,5 +226,6 @@ def test_search_tunes_before_it_searches(net: str, tmp_path: Path) -> None:
     call(*search[:-1], plain, "--tune-epochs", "0")
     assert not (plain / "whole").exists()
     assert "a run without whole/" in refused(tmp_path, *search[:-1], plain)
+    assert "a target of at least" in refused(tmp_path, *search[:-1], "impossible", "--target-params", "3")
     alone = ("search", "--data", "digits", "--tune-epochs", "1", "--out", tmp_path / "new")
     assert "--from beside --tune-epochs" in refused(tmp_path, *alone)

@@ -104,15 +104,19 @@ class SpaceFlags:
             return make(num_classes=images.num_classes, in_channels=channels, image_size=size, seed=seed)
         return self.inside(found, images.num_classes, channels, size, seed, images)
 
+    def tunes(self, found: Model) -> bool:
+        """Whether the whole network learns the images before the search."""
+        return bool(found.pretrained if self.tune_epochs is None else self.tune_epochs)
+
     def tuned(self, found: Model, images: ImageData, out: Path, **how: Any) -> Model:
         """`found` after its epochs on the images; see `runner.tuned`."""
         from fpnas.runner import tuned
 
-        if not (found.pretrained if self.tune_epochs is None else self.tune_epochs):
-            return found
-        # What is wrong with flags or images is said now, not after the training.
-        found.supernet(images.num_classes, images.in_channels, images.image_size, self.smaller, sort="l2")
         return tuned(found, images, out, epochs=self.tune_epochs, **how)
+
+    def unsorted(self, found: Model, images: ImageData) -> Supernet:
+        """The space of the networks inside `found` before it has learnt anything."""
+        return found.supernet(images.num_classes, images.in_channels, images.image_size, self.smaller, sort="l2")
 
     def inside(
         self,

@@ -24,6 +24,7 @@ from fpnas.text import counted, duration, short
 
 if TYPE_CHECKING:
     from fpnas.cost import Budget, Flops, LatencyTable
+    from fpnas.elastic import Supernet
     from fpnas.evaluators import Split
     from fpnas.search import Search
 
@@ -141,8 +142,24 @@ def search(
     images = wanted.load(reading.workers)
     shape = (images.in_channels, images.image_size, images.image_size)
     where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
+
+    def budget_over(supernet: Supernet) -> Budget | list[Budget] | None:
+        def table() -> LatencyTable:
+            own: LatencyTable | None = None
+            if parallel.rank() == 0:  # one rank's clock for all
+                own = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
+            return cast("LatencyTable", parallel.broadcast(own))
+
+        if several:
+            ((kind, values),) = given.items()
+            cost = cost_model(kind, supernet, shape, targets.memory, table)
+            return [Budget(cost, target) for target in values]
+        most = {kind: value for kind, (value,) in given.items()}
+        return budget_for(most, supernet, shape, targets.memory, table)
+
     with ranks(device, running.rank_timeout), resumable():
-        if source is not None and not dry_run:
+        if source is not None and not dry_run and space_flags.tunes(source):
+            budget_over(space_flags.unsorted(source, images))  # what can't be met is said before the training
             moved = {name: asked[name] for name in ("crop", "flip") if name in asked}
             every = running.checkpoint_every
             source = space_flags.tuned(source, images, out, recipe=moved, checkpoint_every=every, **where)
@@ -158,21 +175,7 @@ def search(
             way = cast("Split", split or "data")
             task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
             chosen = ""
-
-        def table() -> LatencyTable:
-            own: LatencyTable | None = None
-            if parallel.rank() == 0:  # one rank's clock for all
-                own = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
-            return cast("LatencyTable", parallel.broadcast(own))
-
-        budget: Budget | list[Budget] | None
-        if several:
-            ((kind, values),) = given.items()
-            cost = cost_model(kind, supernet, shape, targets.memory, table)
-            budget = [Budget(cost, target) for target in values]
-        else:
-            most = {kind: value for kind, (value,) in given.items()}
-            budget = budget_for(most, supernet, shape, targets.memory, table)
+        budget = budget_over(supernet)
         budgets = budget if isinstance(budget, list) else [] if budget is None else [*budget.parts]
         measured = [own.cost.used.to_json() for own in budgets if isinstance(own.cost, Latency)]
         keep = {RUN_TABLE: measured[0]} if measured else None

@@ -125,6 +125,9 @@ class Stages:
     ) -> None:
         """The space of the networks inside `model`, which is tuned before unless in 0 epochs."""
         if tune_epochs != 0:
+            self.make = partial(model.supernet, smaller=smaller, sort="l2")
+            _ = self.budget  # what can't be met is said before the training
+            del self.supernet, self.budget
             how: dict[str, Any] = {**self.where, "recipe": self.as_given, "progress": self.display.begin(WHOLE)}
             every = self.running["checkpoint_every"]
             model = tuned(model, self.images, self.place, epochs=tune_epochs, checkpoint_every=every, **how)
