@@ -148,6 +148,37 @@ def test_killed_in_a_stage_and_called_again_it_ends_in_the_same_files(
     assert without_times(cut) == without_times(whole)
 
 
+def plain_net() -> nn.Module:
+    """A network with weights: 20 k multiply-adds and more, four classes."""
+    layers: list[nn.Module] = [nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()]
+    layers += [nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(*layers, nn.Linear(32, 4))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_from_a_network_that_learns_the_images_first(steps: int, images: ImageData, tmp_path: Path) -> None:
+    register_model("plain-net", plain_net)
+    whole, cut = tmp_path / "unbroken", tmp_path / "cut"
+    given = fpnas.spaces.Model("plain-net", plain_net().eval(), 16, pretrained=True)
+    options: dict[str, Any] = {"space": given, "target_flops": 6e4, "tune_epochs": 2, "epochs": 4}
+    done = found(images, whole, **options)
+    assert h.read(whole / "whole" / "run.json")["settings"]["epochs"] == 2
+    assert h.read(whole / "train" / "run.json")["settings"]["inherit"]
+    assert done.rows[0].flops <= 6e4
+    assert found(images, whole, **options).rows == done.rows
+    with pytest.raises(KeyboardInterrupt):
+        found(images, cut, **options, checkpoint_every=2, callbacks=[Dying("train", steps)])
+    found(images, cut, **options)
+    assert without_times(cut) == without_times(whole)
+    with pytest.raises(fpnas.InputError, match="a network as space"):
+        found(images, tmp_path / "new", tune_epochs=2)
+    with pytest.raises(fpnas.InputError, match="a target of at least"):
+        found(images, tmp_path / "new", **{**options, "target_flops": 10})
+    assert not (tmp_path / "new").exists()
+
+
 def test_killed_while_files_are_written_it_ends_in_the_same_files(
     images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

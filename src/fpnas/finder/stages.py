@@ -128,9 +128,8 @@ class Stages:
             self.make = partial(model.supernet, smaller=smaller, sort="l2")
             _ = self.budget  # what can't be met is said before the training
             del self.supernet, self.budget
-            how: dict[str, Any] = {**self.where, "recipe": self.as_given, "progress": self.display.begin(WHOLE)}
-            every = self.running["checkpoint_every"]
-            model = tuned(model, self.images, self.place, epochs=tune_epochs, checkpoint_every=every, **how)
+            how: dict[str, Any] = {**self.where, **self.running, "progress": self.display.begin(WHOLE)}
+            model = tuned(model, self.images, self.place, epochs=tune_epochs, recipe=self.as_given, **how)
         self.make = partial(model.supernet, smaller=smaller, sort=sort, data=self.images)
 
     def planned(self, known: Mapping[str, Any], epochs: int | None, minutes: float | None, spent: float) -> Search:
