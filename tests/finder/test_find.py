@@ -198,16 +198,16 @@ def test_killed_while_files_are_written_it_ends_in_the_same_files(
 
 def test_a_search_gets_its_share_of_the_minutes() -> None:
     look = 60.0
-    assert search_within(30, look, short=True) == (12, None)
-    assert search_within(10, look, short=True) == (4, None)
-    epochs, steps = search_within(5, look, short=True)  # two looks fit: three shorter ones
+    assert search_within(30, look, full=600) == (12, None)
+    assert search_within(10, look, full=600) == (4, None)
+    epochs, steps = search_within(5, look, full=600)  # two looks fit: three shorter ones
     assert (epochs, steps) == (pace.LEAST_LOOKS, 400)
-    assert pace.LEAST_LOOKS * look * 400 / pace.STEPS == pytest.approx(pace.SEARCH_SHARE * 5 * 60)
+    assert pace.LEAST_LOOKS * look * 400 / 600 == pytest.approx(pace.SEARCH_SHARE * 5 * 60)
     with pytest.raises(fpnas.InputError, match=r"at least 2\.5 minutes"):
-        search_within(2, look, short=True)
-    assert search_within(30, look, short=False) == (12, None)
+        search_within(2, look, full=600)
+    assert search_within(30, look, full=None) == (12, None)
     with pytest.raises(fpnas.InputError, match="minutes"):
-        search_within(2, look, short=False)
+        search_within(2, look, full=None)
 
 
 def test_a_training_gets_what_is_left() -> None:

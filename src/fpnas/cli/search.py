@@ -168,7 +168,8 @@ def search(
             idle_for = f"--method {SHORT}" if method == SHORT else "one process"
             warnings.warn(f"--parallel has no effect on {idle_for}", stacklevel=2)
         if method == SHORT:
-            as_seen, why = seen_as(images, batch_size, **{name: asked[name] for name in asked if name != "metric"})
+            moved = {name: asked[name] for name in asked if name != "metric"}
+            as_seen, why = seen_as(images, batch_size, inherit=supernet.pretrained, **moved)
             task = ProxyEvaluator(supernet, images, batch_size=batch_size, **{**asked, **as_seen}, **where)
             chosen = f"{why}; "
         else:
@@ -180,7 +181,7 @@ def search(
         measured = [own.cost.used.to_json() for own in budgets if isinstance(own.cost, Latency)]
         keep = {RUN_TABLE: measured[0]} if measured else None
         per_epoch = task.steps_per_epoch
-        length = epochs or length_of_search(method, per_epoch)
+        length = epochs or length_of_search(method, per_epoch, inherit=supernet.pretrained)
         chosen += length_in_words(method, length, per_epoch)
         job = methods.METHODS[method](task, budget, epochs=length, seed=seed, **options)
         reading.warn(images)

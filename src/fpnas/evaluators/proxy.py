@@ -41,6 +41,9 @@ of networks of one cost are less those of the truth."""
 STEPS = 600
 """Of a look, at least: two thirds of them rank networks of one cost less well."""
 
+STEPS_INHERITED = 150
+"""Of a look, where weights were trained before (docs/pretrained.md)."""
+
 LR = 0.4
 """For steps of `BATCH_SIZE` images, and in proportion to them."""
 
@@ -79,7 +82,7 @@ class ProxyEvaluator(OfSupernet):
             labels (n,) whose value is a mean over the images, or (n,). It stands in the settings by its name.
         metric: "balanced_accuracy": each class counts the same in a score, whatever its number of images.
         inherit: whether trainings start from the supernet's weights; by default where these are `pretrained`.
-        steps: of a training; by default one epoch, at least `STEPS`.
+        steps: of a training; by default one epoch, at least `STEPS`, or `STEPS_INHERITED` from inherited weights.
         batch_size: images of a step.
         lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
             By default 0.4 for batches of 64 (0.08 for inherited weights), in proportion to them (Goyal et al. 2017).
@@ -149,7 +152,7 @@ class ProxyEvaluator(OfSupernet):
         if self._order.n // self._order.steps_per_epoch < least:
             expected = f"batches of at least {least} images, two for each rank"
             raise InputError(expected, str(len(train)), "raise the batch size, or give more images")
-        self.steps_per_look = max(STEPS, self._order.steps_per_epoch) if steps is None else steps
+        self.steps_per_look = steps or (STEPS_INHERITED if self.inherit else max(STEPS, self._order.steps_per_epoch))
         self._runs: list[_Run] = []
         self._step = 0
         self._scores: dict[tuple[int, ...], float] = {}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fpnas import parallel
 from fpnas.data import ImageData
 from fpnas.errors import InputError
-from fpnas.evaluators.proxy import STEPS
 from fpnas.text import duration
 from fpnas.train import Training, accuracy
 from fpnas.train.suited import MOST_EPOCHS
@@ -20,8 +19,8 @@ REST_SECONDS, REST_SHARE = 10.0, 0.03
 TRAINING_SHARE = 0.3
 """What a training gets at least, where the search took longer than it was told to: else the job would be in vain."""
 LEAST_LOOKS, MOST_LOOKS = 3, 12
-LEAST_STEPS = 200
-"""Steps of a short training below which it tells nothing."""
+LEAST_STEPS = 1 / 3
+"""Of a short training's usual steps, below which it tells nothing."""
 _WARM_UP, _TIMED = 3, 8
 
 
@@ -62,13 +61,15 @@ def pace_of(training: Training, images: ImageData) -> Pace:
     return parallel.broadcast(Pace(step, time.perf_counter() - begun, steps))
 
 
-def search_within(minutes: float, seconds_a_look: float, *, short: bool, spent: float = 0.0) -> tuple[int, int | None]:
+def search_within(
+    minutes: float, seconds_a_look: float, *, full: int | None, spent: float = 0.0
+) -> tuple[int, int | None]:
     """Epochs of a search within its share of the minutes; steps of a short training, None for the default.
 
     Args:
         minutes: for all.
-        seconds_a_look: of an epoch of the search, with `STEPS` steps a look where it is by short trainings.
-        short: whether it is; a look may then have fewer steps.
+        seconds_a_look: of an epoch of the search.
+        full: the usual steps of a look where it is by short trainings, which may then have fewer; None for others.
         spent: seconds of that share that are gone.
 
     Raises:
@@ -76,15 +77,15 @@ def search_within(minutes: float, seconds_a_look: float, *, short: bool, spent: 
     """
     room = SEARCH_SHARE * 60 * minutes - spent
     epochs = int(room / seconds_a_look)
-    if not short:
+    if full is None:
         if epochs < 1:
             raise _too_few(minutes, seconds_a_look)
         return epochs, None
     if epochs >= LEAST_LOOKS:
         return min(epochs, MOST_LOOKS), None
-    steps = int(STEPS * room / (LEAST_LOOKS * seconds_a_look))
-    if steps < LEAST_STEPS:
-        raise _too_few(minutes, LEAST_LOOKS * seconds_a_look * LEAST_STEPS / STEPS)
+    steps = int(full * room / (LEAST_LOOKS * seconds_a_look))
+    if steps < LEAST_STEPS * full:
+        raise _too_few(minutes, LEAST_LOOKS * seconds_a_look * LEAST_STEPS)
     return LEAST_LOOKS, steps
 
 

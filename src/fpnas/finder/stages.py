@@ -142,9 +142,12 @@ class Stages:
             epochs, steps = epochs or known["search_epochs"], known["steps"]  # others than it had are refused
         elif minutes is not None:
             told = forecast(self._search(1, self._judge(deepcopy(self.supernet), None)))
-            epochs, steps = parallel.broadcast(search_within(minutes, told.seconds, short=self.short, spent=spent))
+            full = told.steps if self.short else None
+            epochs, steps = parallel.broadcast(search_within(minutes, told.seconds, full=full, spent=spent))
         judge = self._judge(self.supernet, steps)
-        return self._search(epochs or length_of_search(self.method, judge.steps_per_epoch), judge)
+        return self._search(
+            epochs or length_of_search(self.method, judge.steps_per_epoch, inherit=self.supernet.pretrained), judge
+        )
 
     def _judge(self, supernet: Supernet, steps: int | None) -> ProxyEvaluator | SupernetEvaluator:
         """What judges networks; `steps` of each short training."""
@@ -156,7 +159,7 @@ class Stages:
     @cached_property
     def _seen(self) -> tuple[dict[str, Any], str]:
         """How short trainings see the images, and why."""
-        return seen_as(self.images, self.batch_size, **self.as_given)
+        return seen_as(self.images, self.batch_size, inherit=self.supernet.pretrained, **self.as_given)
 
     def _search(self, epochs: int, judge: ProxyEvaluator | SupernetEvaluator) -> Search:
         make = methods.METHODS[self.method]
