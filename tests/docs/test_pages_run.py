@@ -73,7 +73,8 @@ def shorter(words: list[str]) -> list[str]:
         words = words[:at] + words[at + 2 :]
     found = words[0] == "find" or any((Path(word) / "find.json").exists() for word in words[1:2])
     digits = words[0] in ("search", "train", "evaluate") and not found
-    return [*words, *shlex.split(SHORTER.get(words[0], "")), *shlex.split(DIGITS if digits else "")]
+    tuned = "--tune-epochs 1" if "--from" in words and words[0] in ("search", "find") else ""
+    return [*words, *shlex.split(f"{SHORTER.get(words[0], '')} {tuned} {DIGITS if digits else ''}")]
 
 
 def presume(words: list[str], earlier: Path) -> None:
