@@ -7,8 +7,8 @@ of Lite0's multiply-adds are trained as long by the same recipe:
   as the judge.
 * uniform: all widths narrowed alike; the channels of the largest norms are kept, or, "uniform, taylor", those that
   the search would keep. "uniform, ImageNet's weights" is narrowed before the network has seen any of the photographs.
-* Torch-Pruning: its BasePruner by group magnitude, all layers compared with each other, in steps until the share is
-  reached; layers that the head reads alone stay, as its readme says.
+* Torch-Pruning: its BasePruner by group magnitude; of each layer the same share ("layers alike", its default), or in
+  steps the smallest of all layers ("global"). The head stays, as its readme says.
 * FastNAS: nvidia-modelopt's `prune(mode="fastnas")`, by the accuracy on held-back training photographs.
 * whole: the network itself.
 * tiny and fbnetv2-f, from scratch: a random network of 95 to 100 % of the cost, at the rate for fresh weights.
@@ -152,19 +152,34 @@ class Fold:
             if len(within):
                 return fpnas.from_scratch(supernet, supernet.space.decode(within[0].tolist()), self.number)
 
-    def pruned(self) -> nn.Module:
-        """By Torch-Pruning."""
+    def pruned(self, alike: bool) -> nn.Module:
+        """By Torch-Pruning: the same share of each layer, or steps by which the smallest of all go first."""
         import torch_pruning as tp
 
-        network, example = self.whole().eval(), torch.zeros(1, *self.images.input_shape)
-        heads = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-        pruner = tp.pruner.BasePruner(
-            network, example, tp.importance.GroupMagnitudeImportance(p=2), global_pruning=True,
-            pruning_ratio=1.0, iterative_steps=400, ignored_layers=heads, round_to=8,
-        )  # fmt: skip
-        while tp.utils.count_ops_and_params(network, example)[0] > self.most:
-            pruner.step()
-        return network
+        example = torch.zeros(1, *self.images.input_shape)
+
+        def steps(network: nn.Module, **how: Any) -> Any:
+            heads = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+            importance = tp.importance.GroupMagnitudeImportance(p=2)
+            return tp.pruner.BasePruner(network, example, importance, ignored_layers=heads, round_to=8, **how)
+
+        def costs(network: nn.Module) -> int:
+            return multiply_adds(network, example)
+
+        network = self.whole().eval()
+        if not alike:
+            pruner = steps(network, global_pruning=True, pruning_ratio=1.0, iterative_steps=400)
+            while costs(network) > self.most:
+                pruner.step()
+            return network
+
+        def narrowed(percent: int) -> nn.Module:
+            network = self.whole().eval()
+            steps(network, pruning_ratio=percent / 100).step()
+            return network
+
+        percents = range(20, 100)
+        return narrowed(percents[bisect_left(percents, True, key=lambda each: costs(narrowed(each)) <= self.most)])
 
     def fastnas(self) -> nn.Module:
         """By modelopt; of timm's own layers it finds nothing to prune, so they are written as torch's."""
@@ -211,7 +226,8 @@ ARMS: dict[str, Callable[[Fold], nn.Module]] = {
     "uniform": lambda fold: fold.uniform("l2"),
     "uniform, taylor": lambda fold: fold.uniform("taylor"),
     "uniform, ImageNet's weights": lambda fold: fold.uniform("l2", given=True),
-    "Torch-Pruning": lambda fold: fold.pruned(),
+    "Torch-Pruning, layers alike": lambda fold: fold.pruned(alike=True),
+    "Torch-Pruning, global": lambda fold: fold.pruned(alike=False),
     "FastNAS": lambda fold: fold.fastnas(),
     "whole": lambda fold: fold.whole(),
     "tiny, from scratch": lambda fold: fold.scratch("tiny"),
