@@ -101,7 +101,7 @@ class Fold:
         self.images: ImageData = fold_of(number, asked.size).normalized_by((HALF, HALF))
         given = Model("lite0", lite0.lite0(), normalization=(HALF, HALF), pretrained=True)
         began = time.process_time()
-        self.model = tuned(given, self.images, out / f"fold{number}-{asked.size}px", seed=number)
+        self.model = tuned(given, self.images, out / f"fold{number}-{asked.size}px", how={"seed": number})
         print(f"fold {number}: tuned in {time.process_time() - began:.0f} s", file=sys.stderr, flush=True)
         supernet = self.supernet((0.5, 1.0), "l2")
         self.whole_flops = fpnas.Flops(supernet, self.images.input_shape).bounds()[1]

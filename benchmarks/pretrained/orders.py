@@ -66,7 +66,7 @@ def main() -> None:
             started = time.process_time()
             if tuned not in models:
                 with TemporaryDirectory() as folder:
-                    models[tuned] = fpnas.runner.tuned(given, data, folder, epochs=tuned, seed=seed)
+                    models[tuned] = fpnas.runner.tuned(given, data, folder, how={"epochs": tuned, "seed": seed})
             smaller = Smaller(widths=(width,))
             supernet = models[tuned].supernet(data.num_classes, 3, data.image_size, smaller, seed, sort, data)
             network = fpnas.inherited(supernet, smallest(supernet), data)

@@ -210,6 +210,23 @@ def test_a_search_gets_its_share_of_the_minutes() -> None:
         search_within(2, look, full=None)
 
 
+def test_the_whole_network_learns_within_the_minutes_and_keeps_its_epochs(
+    images: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_model("plain-net", plain_net)
+    given = fpnas.spaces.Model("plain-net", plain_net().eval(), 16, pretrained=True)
+    options: dict[str, Any] = {"space": given, "target_flops": 6e4, "minutes": 1, "search_epochs": None, "epochs": None}
+    paces = {1: Pace(step=0.5, judging=0.5, steps=4), 2: Pace(step=1e-4, judging=0, steps=4)}
+    for number, pace_found in paces.items():
+        monkeypatch.setattr(stages, "pace_of", lambda *_, found=pace_found: found)
+        monkeypatch.setattr(stages, "training_within", lambda *_: 2)
+        with pytest.raises(KeyboardInterrupt):
+            found(images, tmp_path / str(number), **options, callbacks=[Dying("train", 1)])
+        found(images, tmp_path / str(number), **options)
+    epochs = [h.read(tmp_path / number / "whole" / "run.json")["settings"]["epochs"] for number in "12"]
+    assert epochs == [int(pace.TUNE_SHARE * 60 / 2.5), 6]
+
+
 def test_a_training_gets_what_is_left() -> None:
     each = Pace(step=0.1, judging=2.0, steps=100)
     assert each.epoch == pytest.approx(12.0)

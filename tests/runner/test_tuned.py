@@ -56,7 +56,7 @@ def weights(found: Model) -> dict[str, torch.Tensor]:
 def test_it_learns_from_the_images_of_short_trainings_alone(digits: ImageData, tmp_path: Path) -> None:
     given = network()
     before = {name: value.clone() for name, value in weights(given).items()}
-    found = tuned(given, digits, tmp_path / "run", epochs=2)
+    found = tuned(given, digits, tmp_path / "run", how={"epochs": 2})
     assert {name: value.equal(before[name]) for name, value in weights(given).items()} == dict.fromkeys(before, True)
     judge = ProxyEvaluator(found.supernet(10, 1, 16, data=digits), digits, steps=1)
     settings = h.read(tmp_path / "run" / "whole" / "run.json")["settings"]
@@ -78,11 +78,11 @@ def test_more_images_take_fewer_epochs(digits: ImageData, tmp_path: Path) -> Non
 
 
 def test_stopped_and_called_again_it_is_the_same(digits: ImageData, tmp_path: Path) -> None:
-    unbroken = tuned(network(), digits, tmp_path / "unbroken", epochs=2)
-    again = tuned(network(), digits, tmp_path / "unbroken", epochs=2)
+    unbroken = tuned(network(), digits, tmp_path / "unbroken", how={"epochs": 2})
+    again = tuned(network(), digits, tmp_path / "unbroken", how={"epochs": 2})
     with pytest.raises(KeyboardInterrupt):
-        tuned(network(), digits, tmp_path / "broken", epochs=2, callbacks=[StopAt(20)], checkpoint_every=7)
-    broken = tuned(network(), digits, tmp_path / "broken", epochs=2)
+        tuned(network(), digits, tmp_path / "broken", how={"epochs": 2}, callbacks=[StopAt(20)], checkpoint_every=7)
+    broken = tuned(network(), digits, tmp_path / "broken", how={"epochs": 2})
     for name, value in weights(unbroken).items():
         assert value.equal(weights(broken)[name])
         assert value.equal(weights(again)[name])
@@ -92,5 +92,5 @@ def test_stopped_and_called_again_it_is_the_same(digits: ImageData, tmp_path: Pa
 def test_another_folder_stays_as_it_is(inside: str, digits: ImageData, tmp_path: Path) -> None:
     (tmp_path / inside).write_text("{}")
     with pytest.raises(RunFolderError, match="a new folder"):
-        tuned(network(), digits, tmp_path, epochs=1)
+        tuned(network(), digits, tmp_path, how={"epochs": 1})
     assert [path.name for path in tmp_path.iterdir()] == [inside]

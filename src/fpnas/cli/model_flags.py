@@ -108,11 +108,12 @@ class SpaceFlags:
         """Whether the whole network learns the images before the search."""
         return bool(found.pretrained if self.tune_epochs is None else self.tune_epochs)
 
-    def tuned(self, found: Model, images: ImageData, out: Path, **how: Any) -> Model:
+    def tuned(self, found: Model, images: ImageData, out: Path, checkpoint_every: int, **how: Any) -> Model:
         """`found` after its epochs on the images; see `runner.tuned`."""
         from fpnas.runner import tuned
 
-        return tuned(found, images, out, epochs=self.tune_epochs, **how)
+        how["epochs"] = self.tune_epochs
+        return tuned(found, images, out, how=how, checkpoint_every=checkpoint_every)
 
     def unsorted(self, found: Model, images: ImageData) -> Supernet:
         """The space of the networks inside `found` before it has learnt anything."""

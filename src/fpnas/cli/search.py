@@ -162,7 +162,7 @@ def search(
             budget_over(space_flags.unsorted(source, images))  # what can't be met is said before the training
             moved = {name: asked[name] for name in ("crop", "flip") if name in asked}
             every = running.checkpoint_every
-            source = space_flags.tuned(source, images, out, recipe=moved, checkpoint_every=every, **where)
+            source = space_flags.tuned(source, images, out, every, recipe=moved, **where)
         supernet = space_flags.supernet(source, images, seed)
         if split is not None and (parallel.world_size() == 1 or method == SHORT):
             idle_for = f"--method {SHORT}" if method == SHORT else "one process"

@@ -156,7 +156,7 @@ def find(
         display=Display([*([WHOLE] if tunes else ()), "search", FOUND, *(COMPARED if compare else ())]),
     )
     if isinstance(space, Model):
-        job.search_inside(space, smaller, sort, tune_epochs if tunes else 0)
+        job.search_inside(space, smaller, sort, tune_epochs if tunes else 0, minutes)
     search = job.planned(known, search_epochs, minutes, time.perf_counter() - begun)
     job.say(why, search)
     job.expect(minutes)

@@ -14,6 +14,8 @@ from fpnas.train.suited import MOST_EPOCHS
 
 SEARCH_SHARE = 0.4
 """Of the minutes, what a search gets; nearly all of the rest is the training's."""
+TUNE_SHARE = 0.15
+"""Of the minutes, and of that share, what a whole network gets at most that learns the images before the search."""
 REST_SECONDS, REST_SHARE = 10.0, 0.03
 """What is kept for files, the report and a slower machine than the one measured."""
 TRAINING_SHARE = 0.3
@@ -79,13 +81,13 @@ def search_within(
     epochs = int(room / seconds_a_look)
     if full is None:
         if epochs < 1:
-            raise _too_few(minutes, seconds_a_look)
+            raise _too_few(minutes, seconds_a_look, spent)
         return epochs, None
     if epochs >= LEAST_LOOKS:
         return min(epochs, MOST_LOOKS), None
     steps = int(full * room / (LEAST_LOOKS * seconds_a_look))
     if steps < LEAST_STEPS * full:
-        raise _too_few(minutes, LEAST_LOOKS * seconds_a_look * LEAST_STEPS)
+        raise _too_few(minutes, LEAST_LOOKS * seconds_a_look * LEAST_STEPS, spent)
     return LEAST_LOOKS, steps
 
 
@@ -99,7 +101,7 @@ def training_within(seconds: float, pace: Pace) -> int:
     return min(max(1, int((seconds * (1 - REST_SHARE) - REST_SECONDS) / pace.epoch)), MOST_EPOCHS)
 
 
-def _too_few(minutes: float, least: float) -> InputError:
-    needed = least / SEARCH_SHARE / 60
+def _too_few(minutes: float, least: float, spent: float) -> InputError:
+    needed = (least + spent) / SEARCH_SHARE / 60
     expected = f"at least {needed:.2g} minutes, for a search of {duration(least)} and a training"
     return InputError(expected, f"{minutes:g}", "raise --minutes, or take smaller images")

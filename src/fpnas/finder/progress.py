@@ -34,7 +34,8 @@ class Display:
         if parallel.rank() > 0:
             return Progress()
         number, search = self.names.index(name), self.names.index("search")
-        after = self._training * (len(self.names) - 1 - max(number, search))
+        # Before the search, its length isn't known.
+        after = None if number < search else self._training * (len(self.names) - 1 - number)
         what = name if number == search else f"train the {name}"
         return _Stage(self._console, f"{number + 1}/{len(self.names)} {what}", after)
 

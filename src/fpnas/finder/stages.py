@@ -20,7 +20,7 @@ from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
 from fpnas.evaluators.proxy import Metric
 from fpnas.finder.choice import hint
-from fpnas.finder.pace import SEARCH_SHARE, Pace, pace_of, search_within, seconds_left, training_within
+from fpnas.finder.pace import SEARCH_SHARE, TUNE_SHARE, Pace, pace_of, search_within, seconds_left, training_within
 from fpnas.finder.progress import Display
 from fpnas.finder.rivals import random_one, ready_made
 from fpnas.finder.rows import Row, written
@@ -29,7 +29,8 @@ from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.runner.of_run import begins_with_weights, network_of
 from fpnas.runner.suited import length_in_words, length_of_search, seen_as
-from fpnas.runner.tuning import tuned
+from fpnas.runner.tuning import FOLDER as TUNED_IN
+from fpnas.runner.tuning import tuned, tuning_of
 from fpnas.search import Search, methods
 from fpnas.search.within import Within
 from fpnas.space import Arch
@@ -121,16 +122,33 @@ class Stages:
         return self.latency or latency_table(self.supernet, self.images.input_shape, device=self.where["device"])
 
     def search_inside(
-        self, model: Model, smaller: Smaller | None, sort: Importance | None, tune_epochs: int | None
+        self,
+        model: Model,
+        smaller: Smaller | None,
+        sort: Importance | None,
+        tune_epochs: int | None,
+        minutes: float | None,
     ) -> None:
         """The space of the networks inside `model`, which is tuned before unless in 0 epochs."""
         if tune_epochs != 0:
             self.make = partial(model.supernet, smaller=smaller, sort="l2")
             _ = self.budget  # what can't be met is said before the training
             del self.supernet, self.budget
-            how: dict[str, Any] = {**self.where, **self.running, "progress": self.display.begin(WHOLE)}
-            model = tuned(model, self.images, self.place, epochs=tune_epochs, recipe=self.as_given, **how)
+            how: dict[str, Any] = {**self.where, "recipe": self.as_given, "epochs": tune_epochs}
+            if minutes is not None and tune_epochs is None:
+                how["epochs"] = self._epochs_of_whole(model, how, minutes)
+            display = self.display.begin(WHOLE)
+            model = tuned(model, self.images, self.place, how=how, progress=display, **self.running)
         self.make = partial(model.supernet, smaller=smaller, sort=sort, data=self.images)
+
+    def _epochs_of_whole(self, model: Model, how: dict[str, Any], minutes: float) -> int:
+        """Of the whole network's training: the usual number where the minutes allow it; those it began with."""
+        begun = self.place / TUNED_IN / "run.json"
+        if begun.exists():
+            return read_json(begun)["settings"]["epochs"]
+        training = tuning_of(model, self.images, **how)
+        pace = pace_of(training, self.images)
+        return max(1, min(training.recipe.epochs, int(TUNE_SHARE * 60 * minutes / pace.epoch)))
 
     def planned(self, known: Mapping[str, Any], epochs: int | None, minutes: float | None, spent: float) -> Search:
         """The search, as long as that of the run that goes on, as the minutes allow, as asked for, or by default.

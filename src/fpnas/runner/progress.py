@@ -95,10 +95,10 @@ class LineProgress(Progress):
     Args:
         console: where it is shown.
         stage: what the run is called where it is a part of something longer.
-        after: seconds that the rest of that will take.
+        after: seconds that the rest of that will take; None where nobody knows yet.
     """
 
-    def __init__(self, console: Console, stage: str = "", after: float = 0.0) -> None:
+    def __init__(self, console: Console, stage: str = "", after: float | None = 0.0) -> None:
         self._console, self._stage, self._after = console, stage, after
         self._screen: Screen | None = None
         self._job: Job[object] | None = None
@@ -126,7 +126,9 @@ class LineProgress(Progress):
 
     def _note(self, left: float) -> str:
         """Which stage it is, and what is left of all."""
-        return f"{self._stage}, {duration(round(left + self._after))} left in all" if self._stage else ""
+        if self._after is None or not self._stage:
+            return self._stage
+        return f"{self._stage}, {duration(round(left + self._after))} left in all"
 
     def already_ended(self, job: Job[object], path: Path) -> None:
         """Says so."""

@@ -6,6 +6,7 @@ Which channels matter, and what a narrow network is worth, shows in weights that
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,7 @@ BATCH_SIZE = 64
 
 
 def tuned(
-    model: Model,
-    data: ImageData,
-    folder: str | Path,
-    *,
-    epochs: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    precision: str = "fp32",
-    recipe: dict[str, Any] | None = None,
-    **running: Any,
+    model: Model, data: ImageData, folder: str | Path, *, how: Mapping[str, Any] | None = None, **running: Any
 ) -> Model:
     """The network with a head for the data's classes, all of its weights trained for a few epochs.
 
@@ -46,11 +38,7 @@ def tuned(
         model: the network, see `spaces.model`.
         data: the images.
         folder: of the search; the training is the run in its folder whole/, where it goes on.
-        epochs: by default as many as make 200 steps, at most 6.
-        seed: of the head, the split and the order of the images.
-        device: "cpu" or "cuda".
-        precision: "fp32" or "bf16".
-        recipe: fields of it, such as `crop`; those that aren't given suit the data.
+        how: what `tuning_of` takes.
         running: what `run` takes.
 
     Raises:
@@ -62,6 +50,33 @@ def tuned(
         >>> supernet = tuned(lcnet, images, "runs/small").supernet(images.num_classes, data=images)
     """
     refuse_before(Path(folder), FOLDER)
+    training = tuning_of(model, data, **(how or {}))
+    begun_with = {"weights": weights_digest(model.module)}
+    run(training, Path(folder) / FOLDER, settings=begun_with, **running)
+    return replace(model, module=training.trained.cpu().eval())
+
+
+def tuning_of(
+    model: Model,
+    data: ImageData,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "fp32",
+    recipe: Mapping[str, Any] | None = None,
+) -> Training:
+    """The training that `tuned` runs.
+
+    Args:
+        model: the network.
+        data: the images.
+        epochs: by default as many as make 200 steps, at most 6.
+        seed: of the head, the split and the order of the images.
+        device: "cpu" or "cuda".
+        precision: "fp32" or "bf16".
+        recipe: fields of it, such as `crop`; those that aren't given suit the data.
+    """
     shape = data.input_shape
     module = with_classes(with_channels(model.module, shape[0]), data.num_classes, shape, seed, model.name)
     part, _ = stratified_split(data.train.labels, HELD_BACK, seed, data.train.groups)
@@ -72,7 +87,4 @@ def tuned(
     fields: dict[str, Any] = {**(recipe or {}), "epochs": epochs, "batch_size": BATCH_SIZE}
     chosen = recipe_for(learnt, **fields).recipe.for_pretrained()
     where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
-    training = Training(module, learnt, recipe=chosen, inherit=True, **where)
-    begun_with = {"weights": weights_digest(model.module)}
-    run(training, Path(folder) / FOLDER, settings=begun_with, **running)
-    return replace(model, module=training.trained.cpu().eval())
+    return Training(module, learnt, recipe=chosen, inherit=True, **where)
