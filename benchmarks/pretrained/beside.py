@@ -6,14 +6,15 @@ of Lite0's multiply-adds are trained as long by the same recipe:
 * found: as `fpnas search --from` does it: channels sorted by what the loss would be without them, short trainings
   as the judge.
 * uniform: all widths narrowed alike; the channels of the largest norms are kept, or, "uniform, taylor", those that
-  the search would keep. "uniform, ImageNet's weights" is narrowed before the network has seen any of the photographs.
+  the search would keep. "uniform, ImageNet's weights" is narrowed before the network has seen any of the photographs;
+  the one that is trained "longer" gets twice the epochs, which is about the time that the others' whole network took.
 * Torch-Pruning: its BasePruner by group magnitude; of each layer the same share ("layers alike", its default), or in
   steps the smallest of all layers ("global"). The head stays, as its readme says.
 * FastNAS: nvidia-modelopt's `prune(mode="fastnas")`, by the accuracy on held-back training photographs.
 * whole: the network itself.
 * tiny and fbnetv2-f, from scratch: a random network of 95 to 100 % of the cost, at the rate for fresh weights.
 
-All but the last two and the one with ImageNet's weights begin with one network: Lite0 after `runner.tuned`, which is
+All but the last two and those with ImageNet's weights begin with one network: Lite0 after `runner.tuned`, which is
 what a search starts from.
 
 A line for each trained network is kept in benchmarks/pretrained/beside.jsonl with the photographs that it got right.
@@ -209,13 +210,15 @@ class Fold:
         )
         return pruned
 
-    def recipe(self, fresh: bool) -> fpnas.Recipe:
+    def recipe(self, fresh: bool, longer: bool) -> fpnas.Recipe:
         lr = FRESH_LR if fresh else 0.08
-        return fpnas.Recipe(epochs=self.asked.epochs, batch_size=64, lr=lr, crop="pad", flip=True)
+        return fpnas.Recipe(
+            epochs=self.asked.epochs * (2 if longer else 1), batch_size=64, lr=lr, crop="pad", flip=True
+        )
 
-    def trained(self, network: nn.Module, fresh: bool = False) -> nn.Module:
+    def trained(self, network: nn.Module, fresh: bool, longer: bool) -> nn.Module:
         """`network`, by the recipe."""
-        training = fpnas.Training(network, self.images, recipe=self.recipe(fresh), seed=self.number)
+        training = fpnas.Training(network, self.images, recipe=self.recipe(fresh, longer), seed=self.number)
         while training.steps_done < training.steps_total:
             training.step()
         return training.trained
@@ -226,6 +229,7 @@ ARMS: dict[str, Callable[[Fold], nn.Module]] = {
     "uniform": lambda fold: fold.uniform("l2"),
     "uniform, taylor": lambda fold: fold.uniform("taylor"),
     "uniform, ImageNet's weights": lambda fold: fold.uniform("l2", given=True),
+    "uniform, taylor, ImageNet's weights, longer": lambda fold: fold.uniform("taylor", given=True),
     "Torch-Pruning, layers alike": lambda fold: fold.pruned(alike=True),
     "Torch-Pruning, global": lambda fold: fold.pruned(alike=False),
     "FastNAS": lambda fold: fold.fastnas(),
@@ -256,7 +260,7 @@ def one(fold: Fold, name: str) -> Row:
     began = time.process_time()
     network = ARMS[name](fold)
     made = time.process_time()
-    trained = fold.trained(network, fresh="scratch" in name)
+    trained = fold.trained(network, fresh="scratch" in name, longer="longer" in name)
     ended = time.process_time()
     held = fold.images.heldout
     found = fpnas.train.accuracy(trained, fold.images)
