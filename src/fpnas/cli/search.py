@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
+from fpnas.cli.latency import LatencyBatch, LatencyFile, LatencyRuntime, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Stage, ranks, set_up
@@ -73,6 +73,7 @@ def search(
     ] = None,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
+    runtime: LatencyRuntime = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -150,7 +151,7 @@ def search(
     if len(given) > 1:
         raise InputError("one kind of target", " and ".join(given), "leave out all but one")
     if target_ms is None:
-        warn_without_use(latency_batch, latency_file, "--target-ms")
+        warn_without_use(latency_batch, latency_file, "--target-ms", runtime)
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
     wanted = reading.record(data, size, reading.fit)
@@ -182,7 +183,13 @@ def search(
                 table: LatencyTable | None = None
                 if parallel.rank() == 0:  # one rank's clock for all
                     table = table_for(
-                        supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device
+                        supernet,
+                        shape,
+                        file=latency_file,
+                        folder=out,
+                        batch_size=latency_batch,
+                        device=device,
+                        runtime=runtime,
                     )
                 cost = Latency(supernet, shape, cast("LatencyTable", parallel.broadcast(table)))
                 keep = {RUN_TABLE: cost.used.to_json()}

@@ -53,6 +53,7 @@ def find(
     metric: Metric = "accuracy",
     search_batch_size: int = 64,
     latency: LatencyTable | None = None,
+    runtime: str | None = None,
     seed: int = 0,
     device: str = "cpu",
     precision: str = "fp32",
@@ -90,6 +91,8 @@ def find(
         metric: that networks are compared by, see `ProxyEvaluator`; of the default method.
         search_batch_size: images a step of the search.
         latency: another device's table, for `target_ms`.
+        runtime: where milliseconds are measured, see `latency_table`; on the CPU by default "onnxruntime", where the
+            extra `onnx` is installed.
         seed: of everything random.
         device: "cpu" or "cuda".
         precision: "fp32" or "bf16".
@@ -130,6 +133,7 @@ def find(
         make=make,
         target=_one({"flops": target_flops, "params": target_params, "ms": target_ms}),
         latency=latency,
+        runtime=runtime,
         method=method,
         options=dict(method_options or {}),
         batch_size=search_batch_size,
