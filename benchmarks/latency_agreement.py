@@ -6,7 +6,8 @@ the two agree: Spearman's rank correlation, mean error in percent, and how far t
 measuring the table took, and pricing 10,000 architectures. For a space of many widths, in torch: what interpolation
 adds.
 
-    python benchmarks/latency_agreement.py [--runtime torch|onnxruntime|onnxruntime-int8] [--threads 1] [--spaces tiny:28:1 fbnetv2-f:128:3] [--archs 50] [--rounds 30] [--batch 1]
+    python benchmarks/latency_agreement.py [--runtime torch|onnxruntime|onnxruntime-int8] [--threads 1 2]
+        [--spaces tiny:28:1 fbnetv2-f:128:3] [--archs 50] [--rounds 30] [--batch 1]
         [--wide fpnas-l0:224:3] [--interpolated 5] [--device cpu] [--clock wall] [--cache FOLDER] [--json]
         [--results FILE.md]
 
@@ -282,7 +283,8 @@ def main() -> int:
         *busy,
         "Summed: with the factor and the constant that eight other random networks gave the table",
         "Error: summed / end to end - 1; its mean size, and its mean (the offset)",
-        machine=f"{device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), threads {', '.join(map(str, arguments.threads))}",
+        machine=f"{device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), threads"
+        f" {', '.join(map(str, arguments.threads))}",
     )
     results_file.write(arguments.results, [*head, *lines])
     return 0

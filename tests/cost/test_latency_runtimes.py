@@ -292,7 +292,7 @@ def test_the_networks_of_a_fit_are_timed_whole(net: Supernet, tmp_path: Path) ->
             return 3 * sums[at] / 1000 + 0.5
 
     clock, before, shell_spread = Known(), 0, False
-    original = shell._spread
+    original = shell.spread
 
     def spread(latency: Latency, count: int) -> tuple[list[Arch], list[float]]:
         nonlocal before, shell_spread
@@ -305,7 +305,7 @@ def test_the_networks_of_a_fit_are_timed_whole(net: Supernet, tmp_path: Path) ->
         return archs, found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shell, "_spread", spread)
+        patch.setattr(shell, "spread", spread)
         table = latency_table(net, SHAPE, cache=tmp_path, timer=clock)
     (fit,) = table.fits.values()
     assert (fit.factor, fit.constant) == (pytest.approx(3.0), pytest.approx(500.0))

@@ -123,7 +123,7 @@ def latency_table(
                     if writable:
                         _write(file, known)
                 if lacking():
-                    archs, sums = _spread(Latency(supernet, input_shape, replace(known, fits={})), whole)
+                    archs, sums = spread(Latency(supernet, input_shape, replace(known, fits={})), whole)
                     runnables = [place.network(supernet, each, (batch_size, *input_shape), count) for each in archs]
                     fit = fitted(sums, measure_whole(runnables, timer or _clock(device)))
                     known = replace(known, fits={**known.fits, key: fit})
@@ -132,7 +132,7 @@ def latency_table(
     return known.only(operations)
 
 
-def _spread(latency: Latency, count: int) -> tuple[list[Arch], list[float]]:
+def spread(latency: Latency, count: int) -> tuple[list[Arch], list[float]]:
     """Random architectures, evenly spread in their sums, and these."""
     space = latency.space
     random = torch.Generator().manual_seed(0)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from fpnas.shipping.int8 import EIGHT, prepared, quantised
-from fpnas.shipping.onnx import needed
-from fpnas.shipping.onnx_graph import Called, OnnxGraph, Unwritten, exported
+from fpnas.shipping.onnx import OPSET, needed
+from fpnas.shipping.onnx_graph import IR_VERSION, Called, OnnxGraph, Unwritten, exported
 
 Runnable = tuple[Callable[..., Any], tuple[Any, ...]]
 """What to call, and with what."""
@@ -87,15 +87,28 @@ class Pieces:
             model.graph.input[0].name = "images"
         return (self._quantised(model) if self.int8 else model).SerializeToString()
 
+    def alone(self, part: Runnable) -> bytes | None:
+        """A part as a file of its own, with images as they are on both sides; None where it does nothing."""
+        graph = OnnxGraph()
+        function, arguments = part
+        inputs = {f"x{at}": tensor.shape for at, tensor in enumerate(_tensors(arguments))}
+        output = _written(graph, function, arguments, list(inputs))
+        if not graph.nodes:
+            return None
+        model = graph.model(list(inputs.items()), [output])
+        return (self._quantised(model) if self.int8 else model).SerializeToString()
+
     def idle(self) -> Runnable:
         """A session that does nothing, to be subtracted from the others."""
+        return self._bound(self.onnx.load_from_string(self.idle_file()), {"x": np.zeros(1, dtype=np.float32)}, ["y"])
+
+    def idle_file(self) -> bytes:
+        """The file of that session."""
         make, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
-        node = make.make_node("Identity", ["x"], ["y"])
         ends = [[make.make_tensor_value_info(name, kind, [1])] for name in ("x", "y")]
-        model = make.make_model(
-            make.make_graph([node], "idle", *ends), opset_imports=[make.make_opsetid("", 18)], ir_version=10
-        )
-        return self._bound(model, {"x": np.zeros(1, dtype=np.float32)}, ["y"])
+        graph = make.make_graph([make.make_node("Identity", ["x"], ["y"])], "idle", *ends)
+        opset = make.make_opsetid("", OPSET)
+        return make.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION).SerializeToString()
 
     def session(self, content: bytes, *, as_it_is: bool = False, kept: Path | None = None) -> Any:
         """A session of a file; `as_it_is`: not rewritten again; `kept`: where to write what it was rewritten to."""
