@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from calling import SEARCH, call, refused, small_tiny
 
 import fpnas
 from fpnas.cost.latency import distinct_operations, operation_sites
 from fpnas.runner import read_latency_table
+from fpnas.runner.latency_pack import Pack
 from fpnas.spaces import SPACES
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -88,8 +90,6 @@ def test_files_compute_what_their_operations_do(tmp_path: Path) -> None:
     pack = json.loads((tmp_path / "pack" / "pack.json").read_text())
     net = small_tiny(in_channels=1)
     operations = distinct_operations(net, operation_sites(net, SHAPE))
-    import torch
-
     for name, file in pack["operations"].items():
         if file is None:
             assert name.startswith(("Identity", "call of"))
@@ -141,8 +141,6 @@ def test_what_comes_back_is_checked(tmp_path: Path) -> None:
         shutil.copytree(good, folder)
         (folder / "pack.json").write_text(json.dumps({**pack, **of_pack}))
         if "pack" in of_times and of_times["pack"] is None:
-            from fpnas.runner.latency_pack import Pack
-
             changed = {key: value for key, value in {**pack, **of_pack}.items() if key != "digest"}
             of_times = {"pack": Pack(**changed).digest}
         timed(folder, **{"pack": pack["digest"], **of_times})
