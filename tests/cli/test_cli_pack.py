@@ -132,6 +132,7 @@ def test_what_comes_back_is_checked(tmp_path: Path) -> None:
         ({}, {"ms": 3}, "ms"),
         ({"space": 3}, {}, "space"),
         ({"shape": [1, 16]}, {}, "shape"),
+        ({"shape": [1, 10**9, 10**9]}, {}, "shape.1"),
         ({"space": "none-such"}, {"pack": None}, "none-such"),
         ({"operations": {}}, {"pack": None}, "without"),
         ({"networks": {next(iter(pack["networks"])): {"a": 1}}}, {"pack": None}, "networks of tiny"),

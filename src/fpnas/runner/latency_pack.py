@@ -32,6 +32,8 @@ from fpnas.train import from_scratch
 
 PACK, TIMES, IDLE = "pack.json", "times.json", "idle.onnx"
 Name = Annotated[StrictStr, Field(max_length=200)]
+Channels = Annotated[StrictInt, Field(ge=1, le=1024)]
+Pixels = Annotated[StrictInt, Field(ge=1, le=4096)]
 Ms = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -50,7 +52,7 @@ class Pack:
 
     space: Name
     num_classes: Annotated[StrictInt, Field(ge=1, le=100_000)]
-    shape: tuple[StrictInt, StrictInt, StrictInt]
+    shape: tuple[Channels, Pixels, Pixels]
     runtime: Name
     operations: Mapping[StrictStr, Name | None]
     networks: Mapping[Name, Mapping[Name, Option]]
