@@ -3,12 +3,16 @@
 For each space: random architectures, spread evenly over the range of latencies that the table gives to many; the time
 of each, a median over rounds in which every network runs once, so that drift of the machine hits all alike; and how
 the two agree: Spearman's rank correlation, mean error in percent, and how far the sum is off on average. Also how long
-measuring the table took, and pricing 10,000 architectures. For a space of many widths: what interpolation adds. One
-thread.
+measuring the table took, and pricing 10,000 architectures. For a space of many widths, in torch: what interpolation
+adds.
 
-    python benchmarks/latency_agreement.py [--spaces tiny:28:1 fbnetv2-f:128:3] [--archs 50] [--rounds 30] [--batch 1]
+    python benchmarks/latency_agreement.py [--runtime torch|onnxruntime|onnxruntime-int8] [--threads 1 2]
+        [--spaces tiny:28:1 fbnetv2-f:128:3] [--archs 50] [--rounds 30] [--batch 1]
         [--wide fpnas-l0:224:3] [--interpolated 5] [--device cpu] [--clock wall] [--cache FOLDER] [--json]
         [--results FILE.md]
+
+In onnxruntime the networks are ONNX graphs with the nodes that torch's exporter writes (a test compares them), which
+would take ten seconds a network.
 
 On a machine that others use, `--clock cpu` counts the processor time of the thread in both: what the others take then
 doesn't count, though what they leave in the caches still does.
@@ -17,6 +21,7 @@ doesn't count, though what they leave in the caches still does.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -33,8 +38,11 @@ import results_file
 import torch
 
 import fpnas
+from fpnas import parallel
 from fpnas.cost.latency import Operation, OperationSite, distinct_operations, measure, operation_sites
+from fpnas.cost.latency.standalone import Runnable
 from fpnas.runner.latency_cache import device_name
+from fpnas.runner.latency_runtimes import RUNTIMES, Runtime
 from fpnas.space import Option
 
 CANDIDATES = 4000
@@ -57,19 +65,17 @@ def spread(latency: fpnas.Latency, count: int, seed: int) -> list[fpnas.Arch]:
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.thread_time}
 
 
-def run_times(
-    networks: list[torch.nn.Module], images: torch.Tensor, rounds: int, clock: Callable[[], float]
-) -> np.ndarray:
+def run_times(networks: list[Runnable], rounds: int, clock: Callable[[], float]) -> np.ndarray:
     """Milliseconds of each network, the median over rounds; two rounds to warm up."""
     times: list[list[float]] = [[] for _ in networks]
-    wait = torch.cuda.synchronize if images.is_cuda else lambda: None
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     with torch.no_grad():
         for number in range(-2, rounds):
-            for network, row in zip(networks, times, strict=True):
-                network(images)  # not timed: one network serves many images, and the one before it was another
+            for (network, inputs), row in zip(networks, times, strict=True):
+                network(*inputs)  # not timed: one network serves many images, and the one before it was another
                 wait()
                 started = clock()
-                network(images)
+                network(*inputs)
                 wait()
                 if number >= 0:
                     row.append(1e3 * (clock() - started))
@@ -81,7 +87,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first.argsort().argsort(), second.argsort().argsort())[0, 1])
 
 
-def agreement(name: str, size: int, channels: int, arguments: argparse.Namespace) -> dict[str, float]:
+def agreement(name: str, size: int, channels: int, threads: int, arguments: argparse.Namespace) -> dict[str, float]:
     """The figures of one space."""
     shape = (channels, size, size)
     with torch.device("meta"):
@@ -92,20 +98,18 @@ def agreement(name: str, size: int, channels: int, arguments: argparse.Namespace
         shape,
         batch_size=arguments.batch,
         device=arguments.device,
+        threads=threads,
+        runtime=arguments.runtime,
         cache=arguments.cache,
         timer=_timer("cpu") if arguments.clock == "cpu" else None,
     )
     measuring = time.perf_counter() - started
     latency = fpnas.Latency(supernet, shape, table)
     archs = spread(latency, arguments.archs, arguments.seed)
-    networks: list[torch.nn.Module] = [
-        fpnas.from_scratch(supernet, arch).eval().to(arguments.device).to(memory_format=torch.channels_last)
-        for arch in archs
-    ]
-    images = torch.randn(arguments.batch, *shape, generator=torch.Generator().manual_seed(0)).to(arguments.device)
-    real = run_times(
-        networks, images.contiguous(memory_format=torch.channels_last), arguments.rounds, CLOCKS[arguments.clock]
-    )
+    place = Runtime(arguments.runtime, arguments.device)
+    with parallel.threads(threads):
+        networks = [place.network(supernet, arch, (arguments.batch, *shape), threads) for arch in archs]
+        real = run_times(networks, arguments.rounds, CLOCKS[arguments.clock])
     summed = np.array([latency.of(arch) for arch in archs])
     codes = torch.tensor([supernet.space.encode(arch) for arch in archs]).repeat(10_000 // len(archs) + 1, 1)[:10_000]
     pricing: list[float] = []
@@ -192,6 +196,8 @@ def _timer(name: str) -> Callable[[Callable[[], object]], float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spaces", nargs="+", default=["tiny:28:1", "fbnetv2-f:128:3"], help="name:pixels:channels")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="where operations and networks run")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of the CPU; several are measured in turn")
     parser.add_argument("--wide", default="fpnas-l0:224:3", help="the space whose interpolation is checked")
     parser.add_argument("--interpolated", type=int, default=5, help="networks of it; 0 leaves the check out")
     parser.add_argument("--archs", type=int, default=50)
@@ -204,24 +210,39 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one flat object and nothing else")
     parser.add_argument("--results", type=Path, default=None)
     arguments = parser.parse_args()
-    if arguments.clock == "cpu" and arguments.device == "cuda":
-        parser.error("--clock cpu says nothing of a GPU")
+    if arguments.clock == "cpu" and (arguments.device == "cuda" or max(arguments.threads) > 1):
+        parser.error("--clock cpu says nothing of a GPU or of several threads")
     torch.set_num_threads(1)
-    if hasattr(os, "sched_setaffinity") and arguments.device == "cpu":
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, so that nothing migrates
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if cores and max(arguments.threads) > len(cores):
+        parser.error(f"--threads {max(arguments.threads)} on {len(cores)} cores")
     figures: dict[str, float] = {}
-    head = ["space", "input", "operations", "measured in, s", "end to end, ms", "Spearman", "mean error", "mean offset"]
+    head = [
+        "space",
+        "input",
+        "threads",
+        "operations",
+        "measured in, s",
+        "end to end, ms",
+        "Spearman",
+        "mean error",
+        "mean offset",
+    ]
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as fresh:
         arguments.cache = arguments.cache or Path(fresh)
-        for text in arguments.spaces:
+        for text, threads in itertools.product(arguments.spaces, arguments.threads):
             name, size, channels = text.split(":")
-            found = agreement(name, int(size), int(channels), arguments)
-            figures |= {f"{name.replace('-', '_')}_{key}": value for key, value in found.items()}
+            if cores and arguments.device == "cpu":
+                os.sched_setaffinity(0, set(cores[-threads:]))  # a core a thread, so that nothing migrates
+            found = agreement(name, int(size), int(channels), threads, arguments)
+            several = f"threads{threads}_" if len(arguments.threads) > 1 else ""
+            figures |= {f"{name.replace('-', '_')}_{several}{key}": value for key, value in found.items()}
             rows.append(
                 [
                     name,
                     f"{channels} x {size} x {size}",
+                    f"{threads}",
                     f"{found['operations']:.0f}",
                     f"{found['measuring_seconds']:.0f}",
                     f"{found['least_ms']:.2f} to {found['greatest_ms']:.2f}",
@@ -234,7 +255,8 @@ def main() -> int:
             if not arguments.json:
                 print(*rows[-1], sep=" | ", flush=True)
     lines = results_file.table([*head, "10,000 architectures, ms"], rows)
-    if arguments.interpolated and arguments.device == "cpu":
+    if arguments.interpolated and arguments.device == "cpu" and arguments.runtime == "torch":
+        torch.set_num_threads(1)
         name, size, channels = arguments.wide.split(":")
         found = interpolation(name, int(size), int(channels), arguments)
         figures |= {f"{name.replace('-', '_')}_{key}": value for key, value in found.items()}
@@ -254,13 +276,15 @@ def main() -> int:
     busy = ["Other work ran beside it, so the errors are too large and the offset too low"] if load > 1.5 else []
     head = results_file.head(
         "Latency from tables against the time of extracted networks",
-        f"float32, channels_last, batch {arguments.batch}; load average at the end {load:.1f}; clock:"
+        f"runtime {arguments.runtime}, batch {arguments.batch}; load average at the end {load:.1f}; clock:"
         f" {arguments.clock}",
         f"{arguments.archs} architectures a space, evenly spread over the latencies of {CANDIDATES:,} random ones (seed"
         f" {arguments.seed}); end to end: median of {arguments.rounds} rounds over all of them",
         *busy,
+        "Summed: with the factor and the constant that eight other random networks gave the table",
         "Error: summed / end to end - 1; its mean size, and its mean (the offset)",
-        machine=f"{device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), one thread",
+        machine=f"{device_name(arguments.device)} ({platform.machine()}, {os.cpu_count()} cores), threads"
+        f" {', '.join(map(str, arguments.threads))}",
     )
     results_file.write(arguments.results, [*head, *lines])
     return 0

@@ -12,6 +12,7 @@ from calling import SEARCH, Found, call, refused, small_tiny
 
 import fpnas
 from fpnas.runner import latency_cache as shell
+from fpnas.runner import latency_runtimes
 from fpnas.spaces import SPACES
 
 SHAPE = (1, 16, 16)
@@ -34,6 +35,8 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     """In place of the real one, with a cache of its own and the small network that goes by the name of tiny."""
     clock = Clock()
     monkeypatch.setattr(shell, "_clock", lambda device: clock)
+    monkeypatch.setattr(shell, "NETWORKS", 0)
+    monkeypatch.setattr(latency_runtimes, "default_runtime", lambda device: "torch")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(SPACES, "tiny", small_tiny)
     return clock
@@ -120,9 +123,8 @@ def test_cost_measures_one_architecture(clock: Clock, small: Found, tmp_path: Pa
     assert (cost["latency"]["batch_size"], cost["latency"]["threads"]) == (3, 1)
     assert cost["latency"]["device"] == shell.device_name("cpu")
     plain = call("cost", small.folder, "--latency", "--latency-batch", "3", "--threads", "1")
-    assert (
-        plain.out.splitlines()[-1] == f"{cost['latency_ms']:.3g} ms on {shell.device_name('cpu')}, batch 3, threads 1"
-    )
+    where = f"in torch on {shell.device_name('cpu')}, batch 3, threads 1"
+    assert plain.out.splitlines()[-1] == f"{cost['latency_ms']:.3g} ms {where}"
     assert "latency_ms" not in json.loads(call("cost", small.folder, "--json").out)
 
 
@@ -169,3 +171,48 @@ def test_a_target_below_the_fastest_network_names_it(clock: Clock, tmp_path: Pat
     words = refused(place, *SEARCH, "--out", "run", "--target-ms", str(least / 2))
     assert f"a target of at least {least:.3g} ms" in words
     assert torch.get_num_threads() == 1
+
+
+def test_a_search_within_milliseconds_of_onnxruntime(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency_runtimes, "default_runtime", lambda device: "onnxruntime")
+    place = tmp_path / "place"
+    place.mkdir()
+    assert search(place / "run", "--target-ms", "2") == 0
+    table = json.loads((place / "run" / "latency.json").read_text())
+    assert (table["runtime"], table["threads"], table["dtype"]) == ("onnxruntime", 1, "float32")
+    # It goes on with what it has, without a word about the runtime or with the right one.
+    calls = clock.calls
+    assert search(place / "run", "--target-ms", "2", "--max-steps", "3") == 0
+    assert search(place / "run", "--target-ms", "2", "--max-steps", "4", "--runtime", "onnxruntime") == 0
+    assert clock.calls == calls
+    more = (*SEARCH, "--max-steps", "5", "--out", "run", "--target-ms", "2")
+    words = refused(place, *more, "--runtime", "torch")
+    assert "expected latencies in torch, got run/latency.json, of onnxruntime; leave --runtime out" in words
+    cost = json.loads(call("cost", place / "run", "--latency", "--json").out)
+    assert cost["latency"]["runtime"] == "onnxruntime"
+
+
+def test_fits_to_whole_networks_hold_in_a_search(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "NETWORKS", 3)
+    assert search(tmp_path / "run", "--target-ms", "0.2") == 0
+    table = fpnas.LatencyTable.from_json(json.loads((tmp_path / "run" / "latency.json").read_text()), "run")
+    (fit,) = table.fits.values()
+    assert fit.networks == 3
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    cost = json.loads(call("cost", tmp_path / "run", "--latency", "--json").out)
+    assert cost["latency_ms"] == pytest.approx(result["cost"], abs=1e-12)
+
+
+def test_runtimes_that_are_refused(clock: Clock, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    table = {"format": "fpnas-latency-1", "batch_size": 1, "operations": {"a": 1.0}}
+    (place / "torch.json").write_text(json.dumps(table))
+    ms = (*SEARCH, "--out", "run", "--target-ms", "0.2")
+    assert "a known runtime, got 'tflite'" in refused(place, *ms, "--runtime", "tflite")
+    words = refused(place, *ms, "--runtime", "onnxruntime", "--latency-table", "torch.json")
+    assert "latencies in onnxruntime, got torch.json, of torch" in words
+    find = ("find", "--data", "digits", "--out", "found", "--target-ms", "1", "--latency-table", "torch.json")
+    assert "latencies in onnxruntime-int8" in refused(place, *find, "--runtime", "onnxruntime-int8")

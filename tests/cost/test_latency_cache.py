@@ -27,6 +27,12 @@ from fpnas.runner import read_latency_table
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def no_whole_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations alone are timed; test_latency_runtimes.py times whole networks."""
+    monkeypatch.setattr(shell, "NETWORKS", 0)
+
+
 @pytest.fixture
 def net() -> Supernet:
     return small_supernet()

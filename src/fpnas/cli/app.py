@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fpnas.cli import bench, cost, evaluate, export, find, predict, report, search, spaces, train, watch
+from fpnas.cli import bench, cost, evaluate, export, find, pack, predict, report, search, spaces, train, watch
 from fpnas.cli.flags import spread
 from fpnas.errors import FpnasError
 
@@ -39,6 +39,8 @@ for command in (
     bench.bench,
 ):
     app.command()(spread(command))
+
+app.add_typer(pack.latency)
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
+from fpnas.cli.latency import LatencyBatch, LatencyFile, LatencyRuntime, table_for, warn_without_use
 from fpnas.cli.options import ImageSize, Json, Machine, set_up
 from fpnas.cli.output import print_json, print_table
 from fpnas.errors import InputError
@@ -25,6 +25,7 @@ def cost(
     ] = False,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
+    runtime: LatencyRuntime = None,
     as_json: Json = False,
     *,
     machine: Machine,
@@ -52,6 +53,7 @@ def cost(
             folder=arch,
             batch_size=latency_batch,
             device=device,
+            runtime=runtime,
             arch=record.arch,
         )
         operations: list[dict[str, Any]] = [
@@ -61,7 +63,7 @@ def cost(
         ms = sum(operation["ms"] for operation in operations)
         found |= {"latency_ms": ms, "latency": {**table.conditions, "operations": operations}}
     else:
-        warn_without_use(latency_batch, latency_file, "--latency")
+        warn_without_use(latency_batch, latency_file, "--latency", runtime)
     if as_json:
         print_json(found)
         return
@@ -84,4 +86,5 @@ def cost(
     if latency:
         used = found["latency"]
         threads = "" if used["threads"] is None else f", threads {used['threads']}"
-        print(f"{found['latency_ms']:.3g} ms on {used['device']}, batch {used['batch_size']}{threads}")
+        runtime = used["runtime"]
+        print(f"{found['latency_ms']:.3g} ms in {runtime} on {used['device']}, batch {used['batch_size']}{threads}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from fpnas.cli.flags import Given
-from fpnas.cli.latency import warn_without_use
+from fpnas.cli.latency import LatencyRuntime, read_table, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
@@ -42,6 +42,7 @@ def find(
     latency_file: Annotated[
         Path | None, typer.Option("--latency-table", help="Of --target-ms, a table of another device.")
     ] = None,
+    runtime: LatencyRuntime = None,
     minutes: Annotated[
         float | None,
         typer.Option("--minutes", help="For search and training together, about; --compare comes on top."),
@@ -83,7 +84,6 @@ def find(
     """
     from fpnas import parallel
     from fpnas.finder import find as find_network
-    from fpnas.runner import read_latency_table
 
     device, precision = set_up(running.threads, running.device, running.precision)
     given = targets.by_kind()
@@ -91,10 +91,10 @@ def find(
         raise InputError("one target of a kind", "several", "take fpnas search for a network for each")
     options = arguments(method, method_flags)  # what is wrong with flags is said before images are read
     weights = None if class_weights is None else read_class_weights(class_weights)
-    table = None if latency_file is None else read_latency_table(latency_file)
+    table = None if latency_file is None else read_table(latency_file, runtime)
     Recipe().with_fields(recipe)
     if targets.target_ms is None:
-        warn_without_use(None, latency_file, "--target-ms")
+        warn_without_use(None, latency_file, "--target-ms", runtime)
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
     wanted = reading.record(data, size, reading.fit)
@@ -107,6 +107,7 @@ def find(
             **{f"target_{kind}": value for kind, (value,) in given.items()},
             memory_precision=targets.memory,
             latency=table,
+            runtime=runtime,
             space=space_flags.space or "auto" if source is None else source,
             smaller=None if source is None else space_flags.smaller,
             sort=space_flags.importance,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fpnas.cli.latency import LatencyBatch, LatencyFile, table_for, warn_without_use
+from fpnas.cli.latency import LatencyBatch, LatencyFile, LatencyRuntime, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
 from fpnas.cli.options import BY_DATA, Data, Images, Json, Stage, ranks, set_up
@@ -60,6 +60,7 @@ def search(
     ] = None,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
+    runtime: LatencyRuntime = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -135,7 +136,7 @@ def search(
     if several and method != SEVERAL:
         raise InputError(f"one target, or --method {SEVERAL}", f"several with {method}", "give it one target")
     if targets.target_ms is None:
-        warn_without_use(latency_batch, latency_file, "--target-ms")
+        warn_without_use(latency_batch, latency_file, "--target-ms", runtime)
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
     wanted = reading.record(data, size, reading.fit)
@@ -147,7 +148,8 @@ def search(
         def table() -> LatencyTable:
             own: LatencyTable | None = None
             if parallel.rank() == 0:  # one rank's clock for all
-                own = table_for(supernet, shape, file=latency_file, folder=out, batch_size=latency_batch, device=device)
+                given_by: dict[str, Any] = {"file": latency_file, "folder": out, "batch_size": latency_batch}
+                own = table_for(supernet, shape, **given_by, device=device, runtime=runtime)
             return cast("LatencyTable", parallel.broadcast(own))
 
         if several:

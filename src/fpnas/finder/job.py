@@ -56,6 +56,7 @@ def find(
     metric: Metric = "accuracy",
     search_batch_size: int = 64,
     latency: LatencyTable | None = None,
+    runtime: str | None = None,
     seed: int = 0,
     device: str = "cpu",
     precision: str = "fp32",
@@ -96,6 +97,8 @@ def find(
         metric: that networks are compared by, see `ProxyEvaluator`; of the default method.
         search_batch_size: images a step of the search.
         latency: another device's table, for `target_ms`.
+        runtime: where milliseconds are measured, see `latency_table`; on the CPU by default "onnxruntime", where the
+            extra `onnx` is installed.
         seed: of everything random.
         device: "cpu" or "cuda".
         precision: "fp32" or "bf16".
@@ -144,6 +147,7 @@ def find(
         targets={kind: most for kind, most in targets.items() if most is not None},
         memory=memory_precision,
         latency=latency,
+        runtime=runtime,
         method=method,
         options=dict(method_options or {}),
         batch_size=search_batch_size,

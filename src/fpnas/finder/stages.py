@@ -27,6 +27,7 @@ from fpnas.finder.rows import Row, written
 from fpnas.runner import ArchRecord, forecast, latency_table, read_arch, read_latency_table, run
 from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.latency_cache import RUN_TABLE
+from fpnas.runner.latency_runtimes import default_runtime
 from fpnas.runner.of_run import begins_with_weights, network_of
 from fpnas.runner.suited import length_in_words, length_of_search, seen_as
 from fpnas.runner.tuning import FOLDER as TUNED_IN
@@ -82,6 +83,7 @@ class Stages:
     targets: Mapping[str, float]
     memory: Precision
     latency: LatencyTable | None
+    runtime: str | None
     method: str
     options: dict[str, Any]
     batch_size: int
@@ -116,10 +118,15 @@ class Stages:
         return cast("LatencyTable", parallel.broadcast(own))
 
     def _own_table(self) -> LatencyTable:
-        kept = self.place / RUN_TABLE
+        kept, device = self.place / RUN_TABLE, self.where["device"]
         if self.latency is None and kept.is_file():
-            return read_latency_table(kept)
-        return self.latency or latency_table(self.supernet, self.images.input_shape, device=self.where["device"])
+            table = read_latency_table(kept)
+            if self.runtime not in (None, table.runtime):
+                got = f"{kept}, of {table.runtime}"
+                raise InputError(f"latencies in {self.runtime}", got, "leave the runtime out")
+            return table
+        runtime = self.runtime or default_runtime(device)
+        return self.latency or latency_table(self.supernet, self.images.input_shape, device=device, runtime=runtime)
 
     def search_inside(
         self,

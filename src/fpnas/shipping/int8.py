@@ -25,7 +25,7 @@ from fpnas.shipping.check import Shipped
 from fpnas.shipping.onnx import INPUT, needed, onnx_run, with_metadata
 
 _BATCH = 8
-_SEVEN, _EIGHT = "7-bit weights", "8-bit weights"
+SEVEN, EIGHT = "7-bit weights", "8-bit weights"
 
 
 def to_int8(
@@ -44,29 +44,34 @@ def to_int8(
         InputError: no calibration images, the result can't be run, or a package of the extra `onnx` is missing.
     """
     needed("onnx", "onnxruntime")
-    utilities = needed("onnxruntime.quantization.quant_utils")
-    shapes = needed("onnxruntime.quantization.shape_inference")
     images, others = halves(calibration)
-    with TemporaryDirectory(prefix="fpnas-int8-") as folder:
-        source, prepared = (Path(folder) / name for name in ("float.onnx", "prepared.onnx"))
-        source.write_bytes(content)
-        shapes.quant_pre_process(source, prepared)
-        model = utilities.load_model_with_shape_infer(prepared)
+    model = prepared(content)
     seen = _seen(model, images)
     told = {**(facts or {}), **spec.to_json()}
 
     def made(method: str, bits: str) -> Shipped:
-        quantised = with_metadata(_quantised(model, seen.bounds(method), bits), told)
-        run = onnx_run(quantised, spec)
+        file = with_metadata(quantised(model, seen.bounds(method), bits), told)
+        run = onnx_run(file, spec)
         check_int8(run, spec)
-        return Shipped(quantised, run, None)
+        return Shipped(file, run, None)
 
     exact = onnx_run(content, spec)
-    _, method, divergence = nearest(METHODS, lambda method: made(method, _SEVEN), exact, others)
-    file, bits, by_bits = nearest((_SEVEN, _EIGHT), lambda bits: made(method, bits), exact, others)
-    divergence |= {f"{method}, {_EIGHT}": by_bits[_EIGHT]}
+    _, method, divergence = nearest(METHODS, lambda method: made(method, SEVEN), exact, others)
+    file, bits, by_bits = nearest((SEVEN, EIGHT), lambda bits: made(method, bits), exact, others)
+    divergence |= {f"{method}, {EIGHT}": by_bits[EIGHT]}
     found = {"calibration": method, "weights": bits, "calibration_images": len(images), "divergence": divergence}
     return Quantised(file, found)
+
+
+def prepared(content: bytes) -> Any:
+    """The onnx.ModelProto of a float ONNX file, simplified and with all shapes, as `quantised` wants it."""
+    utilities = needed("onnxruntime.quantization.quant_utils")
+    shapes = needed("onnxruntime.quantization.shape_inference")
+    with TemporaryDirectory(prefix="fpnas-int8-") as folder:
+        source, simple = (Path(folder) / name for name in ("float.onnx", "prepared.onnx"))
+        source.write_bytes(content)
+        shapes.quant_pre_process(source, simple)
+        return utilities.load_model_with_shape_infer(simple)
 
 
 def _seen(model: Any, images: Tensor) -> Seen:
@@ -96,7 +101,7 @@ def _seen(model: Any, images: Tensor) -> Seen:
     return seen
 
 
-def _quantised(model: Any, bounds: Bounds, bits: str) -> Any:
+def quantised(model: Any, bounds: Bounds, bits: str) -> Any:
     """The model with QDQ nodes, as `quantize_static` would make it of these ranges."""
     quantization = needed("onnxruntime.quantization")
     calibrate, registry = needed("onnxruntime.quantization.calibrate"), needed("onnxruntime.quantization.registry")
@@ -106,7 +111,7 @@ def _quantised(model: Any, bounds: Bounds, bits: str) -> Any:
         made = quantiser.QDQQuantizer(
             copy.deepcopy(model),
             True,  # a scale for each channel
-            bits == _SEVEN,
+            bits == SEVEN,
             quantization.QuantType.QInt8,
             quantization.QuantType.QUInt8,
             calibrate.TensorsData(quantization.CalibrationMethod.MinMax, ranges),

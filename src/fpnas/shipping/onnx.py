@@ -48,7 +48,7 @@ def to_onnx(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None
     size = sum(tensor.numel() * tensor.element_size() for tensor in plain.state_dict().values())
     if size > 0.9 * LARGEST_FILE:
         raise InputError("weights of less than 2 GB, for one ONNX file", f"{size / 1e9:.1f} GB", "use another format")
-    with quiet(), _quiet_logs():
+    with quiet(), quiet_logs():
         exported = exported_program(plain, spec)
         try:
             program = torch.onnx.export(
@@ -161,7 +161,7 @@ def _session(content: bytes, threads: int = 1) -> Any:
 
 
 @contextmanager
-def _quiet_logs() -> Generator[None]:
+def quiet_logs() -> Generator[None]:
     """Within it, torch's exporter doesn't list the packages that it could also have served."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level

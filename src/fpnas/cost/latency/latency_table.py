@@ -1,7 +1,8 @@
 """`LatencyTable`: the ms of operations on a device, and its plain form in JSON, which is cache and interchange alike.
 
     {"format": "fpnas-latency-1", "device": "my phone", "batch_size": 1, "threads": 4, "dtype": "float32",
-     "torch": null, "operations": {"add on 16x14x14": 0.011, ...}}
+     "torch": null, "runtime": "onnxruntime", "version": "1.22.0", "operations": {"add on 16x14x14": 0.011, ...},
+     "fits": {}}
 
 "format", "batch_size" and "operations" are enough. The names are those of `operations`; files of unknown origin are
 checked.
@@ -9,8 +10,9 @@ checked.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StrictStr
@@ -29,6 +31,21 @@ def _refusal(flaw: ErrorDetails) -> InputError:
     return InputError("a latency table", got, "correct the table, see docs/budgets.md")
 
 
+@dataclass(frozen=True)
+class Fit:
+    """From the sum of a network's operations to what the whole network takes: factor * sum + constant, in ms.
+
+    Args:
+        factor: above 0.
+        constant: 0 or more, in ms.
+        networks: how many were timed whole.
+    """
+
+    factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    constant: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    networks: Annotated[StrictInt, Field(ge=0)] = 0
+
+
 @refuses(_refusal)
 @dataclass(frozen=True)
 class LatencyTable:
@@ -39,8 +56,11 @@ class LatencyTable:
         batch_size: inputs a forward pass.
         device: its name.
         threads: of the CPU.
-        dtype: of weights and inputs.
-        torch: the version of torch.
+        dtype: of weights and inputs, or "int8".
+        torch: the version of torch, where that ran them.
+        runtime: what ran them: "torch", "onnxruntime" or "onnxruntime-int8".
+        version: that of another runtime than torch.
+        fits: by `key` of a space's operations, how whole networks relate to their sums.
 
     Raises:
         InputError: a value of a wrong type or out of range.
@@ -52,11 +72,23 @@ class LatencyTable:
     threads: Annotated[StrictInt, Field(ge=1)] | None = None
     dtype: StrictStr = "float32"
     torch: StrictStr | None = None
+    runtime: Annotated[StrictStr, Field(max_length=100)] = "torch"
+    version: Annotated[StrictStr, Field(max_length=100)] | None = None
+    fits: Mapping[StrictStr, Fit] = field(default_factory=dict[str, Fit])
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """All but the operations."""
-        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        """Under which it was measured."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("operations", "fits")}
+
+    @staticmethod
+    def key(names: Iterable[str]) -> str:
+        """What a fit for these operations, all of a space, goes by."""
+        return hashlib.blake2b("\n".join(sorted(names)).encode(), digest_size=8).hexdigest()
+
+    def fit(self, names: Iterable[str]) -> Fit:
+        """The fit for a space with these operations; where there is none, whole networks take the sum."""
+        return self.fits.get(self.key(names), Fit())
 
     def only(self, names: Iterable[str]) -> LatencyTable:
         """The part of it with these operations; `InputError` where some are missing."""
@@ -70,7 +102,8 @@ class LatencyTable:
 
     def to_json(self) -> dict[str, Any]:
         """Its plain form."""
-        return {"format": FORMAT, **self.conditions, "operations": dict(self.operations)}
+        fits = {key: asdict(fit) for key, fit in self.fits.items()}
+        return {"format": FORMAT, **self.conditions, "operations": dict(self.operations), "fits": fits}
 
     @staticmethod
     def from_json(value: object, origin: str) -> LatencyTable:

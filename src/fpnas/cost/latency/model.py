@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fpnas.cost.latency.latency_table import LatencyTable
+from fpnas.cost.latency.latency_table import Fit, LatencyTable
 from fpnas.cost.latency.operations import OperationSite, distinct_operations, operation_sites
 from fpnas.cost.models import SummedCost
 from fpnas.cost.tables import AdditiveCost, sum_of_shares
@@ -51,14 +51,19 @@ class Latency(AdditiveLatency):
         self.used = table.only(distinct_operations(supernet, sites))
         """The part of the table that this model reads, which is enough to make it again."""
         ms = {site: site.repeats * _over_scope(site, self.used.operations) for site in dict.fromkeys(sites)}
-        shares = ((site.scope, ms[site], site.conditions) for site in sites)
-        super().__init__(supernet.space, sum_of_shares(supernet.space, shares), table.device)
+        self.fit = self.used.fit(self.used.operations)
+        factor, constant = self.fit.factor, self.fit.constant
+        shares = ((site.scope, factor * ms[site], site.conditions) for site in sites)
+        fitted = [((), constant, ())] if constant else []
+        super().__init__(supernet.space, sum_of_shares(supernet.space, [*shares, *fitted]), table.device)
 
     @property
     def digest(self) -> str:
         """Of the numbers: equal digests are equal models of one space and input."""
         lines = [f"batch {self.used.batch_size}"]
         lines += [f"{name}\t{ms.hex()}" for name, ms in sorted(self.used.operations.items())]
+        if self.fit != Fit():
+            lines.append(f"{self.fit.factor.hex()} * sum + {self.fit.constant.hex()}")
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
@@ -67,12 +72,14 @@ def arch_latency(
 ) -> list[tuple[str, int, float]]:
     """The operations of one architecture: name, how often it runs, and the ms of all its runs.
 
-    Interpolated where `Latency` would, if the table allows that; else the table must hold the operation itself.
+    Interpolated where `Latency` would, if the table allows that; else the table must hold the operation itself. Where
+    the table has a fit for the space, ms are times its factor, and its constant comes last.
 
     Raises:
         InputError: the table lacks one.
     """
-    sites = [site for site in operation_sites(supernet, input_shape) if site.runs(arch)]
+    everywhere = operation_sites(supernet, input_shape)
+    sites = [site for site in everywhere if site.runs(arch)]
     counts: dict[str, int] = {}
     ms = dict(table.operations)
     for site in sites:
@@ -82,7 +89,28 @@ def arch_latency(
             place = tuple(choice.index(arch[choice.name]) for choice in site.scope)
             ms[name] = float(_over_scope(site, table.operations)[place])
     replace(table, operations=ms).only(counts)
-    return [(name, count, count * ms[name]) for name, count in counts.items()]
+    fit = table.fit(distinct_operations(supernet, everywhere)) if table.fits else Fit()
+    rows = [(name, count, fit.factor * count * ms[name]) for name, count in counts.items()]
+    return rows + ([("the rest, fitted to whole networks", 1, fit.constant)] if fit.constant else [])
+
+
+def fitted(sums: Sequence[float], whole: Sequence[float]) -> Fit:
+    """The factor and the constant, of 0 or more, with the least squared relative error.
+
+    Args:
+        sums: ms of each network, summed.
+        whole: ms of each, measured.
+    """
+    summed, real = np.array(sums), np.array(whole)
+    if not len(sums) or not (summed > 0).all() or not (real > 0).all():
+        return Fit()
+    share = summed / real
+    ones = np.ones_like(share)
+    if np.ptp(summed) > 0.1 * summed.mean():
+        factor, constant = np.linalg.lstsq(np.stack([share, 1 / real], axis=1), ones, rcond=None)[0]
+        if factor > 0 and constant >= 0:
+            return Fit(float(factor), float(constant), len(sums))
+    return Fit(float(share.sum() / (share**2).sum()), 0.0, len(sums))
 
 
 def _over_scope(site: OperationSite, ms: Mapping[str, float]) -> NDArray[np.float64]:

@@ -36,6 +36,9 @@ Inputs = tuple[Shape | list[Shape | None] | None, ...]
 """Positional arguments: a tensor's shape, or a list of them; None for None."""
 
 
+CALL = "call of the network"
+"""The name of the operation that a network without a layer is."""
+
 Template = tuple[str, tuple[Dim, ...], Build]
 """Of an operation: its name with a place for the value of each `Dim`, these, and how it is made."""
 
@@ -66,7 +69,7 @@ def of_function(call: FunctionCall) -> Template:
 
 def of_empty_network() -> Template:
     """A network without a layer: what calling one costs by itself."""
-    return "call of the network", (), _empty_network
+    return CALL, (), _empty_network
 
 
 def flat(arguments: Sequence[Any]) -> Iterator[Any]:
