@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
-from fpnas.cost.liveness import BATCH_NORMS, Operation, Place, Stored
+from fpnas.cost.liveness import Operation, Place
 from fpnas.cost.models import LayerSum, once, site_params
 from fpnas.cost.schedule import Pass, passes
 from fpnas.cost.tables import MaxCost, Share, greatest_of_shares, grid
 from fpnas.cost.trace import LayerSite, own_parameters, trace_sites
+from fpnas.cost.written import BATCH_NORMS, Stored
 from fpnas.elastic import ElasticLayer, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.elastic.submodules import Condition

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from fpnas.cost.liveness import Event, Frame, Operation, Stored, scheduled
+from fpnas.cost.liveness import Operation, scheduled
+from fpnas.cost.written import Event, Frame, Stored, padded_numel, variants
 from fpnas.elastic import ElasticLayer, ElasticStructure, Supernet, Whole
 from fpnas.elastic.checks import does_not_run, evaluating
 from fpnas.elastic.dims import resolve
@@ -53,6 +54,9 @@ def passes(
         for value in (True, False) if _sums(part.module) is not None else ():
             condition = (_sums(part.module), frozenset({value}))
             with_sums.append(Part(f"{part.path} {value}", part.module, (*part.conditions, condition), part.above))
+        for dim, values in variants(part.module):
+            name = f"{part.path} {min(values)}"
+            with_sums.append(Part(name, part.module, (*part.conditions, (dim, values)), part.above))
     draws, space = generator(0, "schedules"), supernet.space
     random = [[int(torch.randint(n, (), generator=draws)) for n in space.cardinalities] for _ in range(RANDOM)]
     seen: set[str] = set()
@@ -147,7 +151,8 @@ class _Recorder(TorchFunctionMode):
             self._hand_on(reads, writes)
         for written in writes:
             self._stored[written].maker = self._stored[written].maker or module
-        self._note(Frame(module, part, self._call_of(part)), module, None, reads, writes)
+        padded = padded_numel(module, inputs[0]) if inputs else None
+        self._note(Frame(module, part, self._call_of(part)), module, None, reads, writes, padded)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -171,7 +176,15 @@ class _Recorder(TorchFunctionMode):
         self._calls[part.path] = number + 1
         return number
 
-    def _note(self, frame: Frame, layer: nn.Module | None, function: Any, reads: list[int], writes: list[int]) -> None:
+    def _note(
+        self,
+        frame: Frame,
+        layer: nn.Module | None,
+        function: Any,
+        reads: list[int],
+        writes: list[int],
+        padded: int | None = None,
+    ) -> None:
         owners = self._owners()
         if frame.part is None:  # within one that is taken whole
             frame = owners[-1]
@@ -180,7 +193,7 @@ class _Recorder(TorchFunctionMode):
             happens = _sums(own.module)
             if happens is not None:
                 conditions = (*conditions, (happens, frozenset({bool(resolve(happens, self._supernet.arch))})))
-        self._events.append(Event(frame, conditions, layer, function, reads, writes))
+        self._events.append(Event(frame, conditions, layer, function, reads, writes, padded))
 
     def _hand_on(self, reads: list[int], writes: list[int]) -> None:
         """What a function makes is as wide as what it reads, as a rule; other passes say where it isn't."""
