@@ -1,4 +1,4 @@
-"""Predicted against measured RAM: random networks as int8 LiteRT files, `fpnas.Ram` beside TensorFlow Lite Micro's arena.
+"""Predicted against measured RAM: random networks as int8 LiteRT files, `Ram` beside TensorFlow Lite Micro's arena.
 
     python benchmarks/arena.py [--networks 10] [--spaces tiny,tiny-int8] [--image-size 64] [--out FOLDER]
         [--results FILE.md]
@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import results_file
@@ -24,6 +25,7 @@ import torch
 import fpnas
 from fpnas.data import ImageSpec
 from fpnas.shipping import to_litert, to_litert_int8
+from fpnas.shipping.litert_packed import arena_of
 from fpnas.space import Arch
 
 COUNT = """
@@ -36,9 +38,13 @@ runtime.Interpreter.from_bytes(content, arena_size=16_000_000, intrepreter_confi
 """A process of its own: the runtime prints its counts from C++."""
 
 
+def supernet_of(space: str) -> fpnas.Supernet:
+    return fpnas.spaces.SPACES[space](num_classes=6)
+
+
 def networks(space: str, count: int) -> list[Arch]:
     """Random ones; of more the first are the same."""
-    sizes, draws = fpnas.spaces.SPACES[space](num_classes=6).space, random.Random(0)
+    sizes, draws = supernet_of(space).space, random.Random(0)
     return [sizes.decode([draws.randrange(size) for size in sizes.cardinalities]) for _ in range(count)]
 
 
@@ -46,11 +52,10 @@ def exported(space: str, number: int, arch: Arch, size: int, out: Path) -> Path:
     """The int8 file; memory hangs on no weight."""
     path = out / f"{space}-{size}-{number}.tflite"
     if not path.exists():
-        supernet, spec = fpnas.spaces.SPACES[space](num_classes=6), ImageSpec(size, 3, (0.5,) * 3, (0.25,) * 3, tuple("abcdef"))
-        exact = to_litert(fpnas.from_scratch(supernet, arch, number).eval(), spec)
+        spec = ImageSpec(size, 3, (0.5,) * 3, (0.25,) * 3, tuple("abcdef"))
+        exact = to_litert(fpnas.from_scratch(supernet_of(space), arch, number).eval(), spec)
         images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        content = to_litert_int8(exact.content, spec, images).shipped.content
-        path.write_bytes(content)
+        path.write_bytes(to_litert_int8(exact.content, spec, images).shipped.content)
     return path
 
 
@@ -66,15 +71,37 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=10, help="of each space")
     parser.add_argument("--spaces", default="tiny,tiny-int8")
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=Path("arena"))
+    parser.add_argument("--out", type=Path, default=results_file.ROOT / "runs" / "arena")
     parser.add_argument("--results", type=Path)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    for space in options.spaces.split(","):
-        for number, arch in enumerate(networks(space, options.networks)):
-            path = exported(space, number, arch, options.image_size, options.out)
-            print(path.name, *arena(path), flush=True)
+    rows: list[list[str]] = []
+    errors: list[float] = []
+    for space in asked.spaces.split(","):
+        ram = fpnas.Ram(supernet_of(space), (3, asked.image_size, asked.image_size))
+        for number, arch in enumerate(networks(space, asked.networks)):
+            path = exported(space, number, arch, asked.image_size, asked.out)
+            head, tail = arena(path)
+            predicted, planned = ram.of(arch), arena_of(path.read_bytes())
+            errors.append(100 * (predicted / (head + tail) - 1))
+            cells = [f"{n:,}" for n in (predicted, head + tail, head, planned, tail)]
+            rows.append([f"{space} {number}", *cells, f"{errors[-1]:+.2f}"])
+            print(*rows[-1], flush=True)
+    columns = ["network", "`Ram`", "arena", "its head", "plan in the file", "its tail", "`Ram` less arena, %"]
+    mean = statistics.fmean(map(abs, errors))
+    lines = [
+        *results_file.head(
+            "Predicted RAM against TensorFlow Lite Micro's arena",
+            f"{len(rows)} random networks, {asked.image_size} px, 6 classes, int8; bytes",
+            f"tflite-micro {version('tflite-micro')}, a 64-bit build: its tail is smaller on a 32-bit controller",
+        ),
+        *results_file.table(columns, rows),
+        "",
+        f"Mean error {mean:.2f} %, the greatest {max(map(abs, errors)):.2f} %.",
+    ]
+    print("\n".join(lines))
+    results_file.write(asked.results, lines)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from fpnas.cost.written import BATCH_NORMS, Event, Stored, activation_conditions, as_written, kernel_conditions
+from fpnas.cost.runtime import Kept, kept
+from fpnas.cost.written import BATCH_NORMS, Event, Place, Stored, activation_conditions, as_written, kernel_conditions
 from fpnas.elastic.submodules import Condition
-
-Place = tuple[str, int, int]
-"""Of an operation: the path of the part that calls it, which call of that part it is in, and which of the call's."""
 
 
 @dataclass
@@ -39,17 +37,29 @@ class Operation:
     alive: list[Stored] = field(default_factory=list[Stored])
 
 
-def scheduled(
-    events: Sequence[Event], stored: dict[int, Stored]
-) -> tuple[list[Operation], list[tuple[nn.Module, nn.Module]]]:
-    """Operations with what is alive, those that write over their input left out; batch norms with what they follow.
+@dataclass
+class Schedule:
+    """A forward pass in order.
 
-    What is left out never needs more than the operation before it.
+    Attributes:
+        operations: those that need new memory, with what is alive. One that writes over its input never needs more
+            than the one before.
+        folded: batch norms with the layers that they follow.
+        records: what a runtime keeps a record of.
     """
+
+    operations: list[Operation]
+    folded: list[tuple[nn.Module, nn.Module]]
+    records: list[Kept]
+
+
+def scheduled(events: Sequence[Event], stored: dict[int, Stored]) -> Schedule:
+    """The events as operations."""
     steps = as_written(events, stored)
     last = {read: number for number, event in enumerate(steps) for read in event.reads}
     place: dict[int, int] = {}  # of what was written over: whose memory it has
     folded: list[tuple[nn.Module, nn.Module]] = []
+    records: list[Kept | None] = []
     left: list[tuple[int, Event, Place]] = []
     counts: dict[tuple[str, int], int] = {}
 
@@ -60,13 +70,17 @@ def scheduled(
         path = event.frame.part.path if event.frame.part else ""
         call = f"{path}.{event.step}" if event.step else path, event.frame.number
         counts[call] = counts.get(call, -1) + 1
+        where = (*call, counts[call])
         dying = [read for read in roots(event.reads) if last[read] == number]
         if event.step == "pad" and dying:
+            records.append(kept(event, where, False))
             continue
         size = stored[event.writes[0]].numel
         below = next((read for read in dying if stored[read].numel == size), None) if event.over else None
-        if below is None or len(event.writes) > 1:
-            left.append((number, event, (*call, counts[call])))
+        within = below is not None and len(event.writes) == 1
+        records.append(kept(event, where, within))
+        if below is None or not within:
+            left.append((number, event, where))
             continue
         (written,) = event.writes
         maker = stored[below].maker
@@ -84,8 +98,8 @@ def scheduled(
             made.setdefault(key, number)
         keys = [*dict.fromkeys((*reads, *writes, *(key for key in made if last.get(key, -1) > number)))]
         alive = [stored[key] for key in keys]
-        own = (*event.conditions, *kernel_conditions(event.layer), *activation_conditions(event.frame.module))
+        own = (*event.around, *kernel_conditions(event.layer), *activation_conditions(event.layer))
         conditions = tuple(dict.fromkeys((*own, *(each for held in alive for each in held.conditions))))
         ins, outs = [stored[key] for key in reads], [stored[key] for key in writes]
         operations.append(Operation(where, conditions, event.layer, ins, outs, alive))
-    return operations, folded
+    return Schedule(operations, folded, [each for each in records if each is not None])

@@ -6,7 +6,7 @@ and the product, at which the input is still there. What is added as a product i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -20,6 +20,9 @@ from fpnas.elastic.dims import Dim, resolve, values_of
 from fpnas.elastic.norm import BatchNorm
 from fpnas.elastic.submodules import Condition, Part
 from fpnas.space import Option
+
+Place = tuple[str, int, int]
+"""Of an operation: the path of the part that calls it, which call of that part it is in, and which of the call's."""
 
 BATCH_NORMS = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -94,6 +97,7 @@ class Event:
     Args:
         frame: the call in which it is.
         conditions: under which it runs.
+        around: these, and whether the structures around it make their sums.
         layer: None for a function.
         function: None for a layer.
         reads: its inputs, by their numbers.
@@ -105,6 +109,7 @@ class Event:
 
     frame: Frame
     conditions: tuple[Condition, ...]
+    around: tuple[Condition, ...]
     layer: nn.Module | None
     function: Any
     reads: list[int]
@@ -130,12 +135,12 @@ def as_written(events: Sequence[Event], stored: dict[int, Stored]) -> list[Event
             key = source, event.padded
             if key not in pads:
                 pads[key] = between(stored[source].like(event.padded, kernel_conditions(event.layer)))
-                written.append(replace(event, layer=None, writes=[pads[key]], step="pad"))
+                written.append(replace(event, writes=[pads[key]], step="pad"))
             written.append(replace(event, reads=[pads[key], *others]))
         elif _twice(event) and len(event.writes) == 1:
-            (source, *_), (target,) = event.reads, event.writes
+            source, *_ = event.reads
             gate = between(stored[source].like(stored[source].numel))
-            written.append(replace(event, layer=None, writes=[gate], step="gate"))
+            written.append(replace(event, writes=[gate], step="gate"))
             written.append(replace(event, reads=[source, gate], over=True))
         elif event.function is torch.addcmul and len(event.reads) == 3:
             total, one, other = event.reads
