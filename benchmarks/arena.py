@@ -1,6 +1,6 @@
 """Predicted against measured RAM: random networks as int8 LiteRT files, `Ram` beside TensorFlow Lite Micro's arena.
 
-    python benchmarks/arena.py [--networks 10] [--spaces tiny,tiny-int8] [--image-size 64] [--out FOLDER]
+    python benchmarks/arena.py [--networks tiny:10,tiny-int8:10,fbnetv2-f-int8:10] [--image-size 64] [--out FOLDER]
         [--results FILE.md]
 
 Run it with the Python of `make litert`'s environment, which has tflite-micro. The arena is what the runtime itself
@@ -68,8 +68,9 @@ def arena(path: Path) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=10, help="of each space")
-    parser.add_argument("--spaces", default="tiny,tiny-int8")
+    parser.add_argument(
+        "--networks", default="tiny:10,tiny-int8:10,fbnetv2-f-int8:10", help="spaces, and how many of each"
+    )
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--out", type=Path, default=results_file.ROOT / "runs" / "arena")
     parser.add_argument("--results", type=Path)
@@ -78,9 +79,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[list[str]] = []
     errors: list[float] = []
-    for space in asked.spaces.split(","):
+    for space, count in (each.split(":") for each in asked.networks.split(",")):
         ram = fpnas.Ram(supernet_of(space), (3, asked.image_size, asked.image_size))
-        for number, arch in enumerate(networks(space, asked.networks)):
+        for number, arch in enumerate(networks(space, int(count))):
             path = exported(space, number, arch, asked.image_size, asked.out)
             head, tail = arena(path)
             predicted, planned = ram.of(arch), arena_of(path.read_bytes())
