@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training"}
-ELEMENTWISE = {"relu", "relu_", "silu", "silu_", "sigmoid", "gelu", "hardtanh", "hardtanh_", "hardswish", *NORMS}
-ELEMENTWISE |= {"hardswish_", "hardsigmoid", "add", "mul", "sub"}
+ELEMENTWISE = {
+    *("relu", "relu_", "silu", "silu_", "sigmoid", "gelu", "hardtanh", "hardtanh_", "hardswish", "hardswish_"),
+    *("hardsigmoid", "add", "mul", "sub", *NORMS),
+}
 
 
 def padded(image: Tensor, weight: Tensor, strides: list[int], pads: list[int]) -> int:

@@ -135,7 +135,7 @@ def _orders(groups: list[_Group]) -> Iterator[list[_Group]]:
     yield [groups[number] for number in np.argsort(-sizes, kind="stable")]
     yield [groups[number] for number in np.argsort(-sizes * ages, kind="stable")]
     for _ in range(TRIES - 2):
-        weights = sizes * ages ** draws.uniform(0, 1) * draws.lognormal(0, 0.5, len(groups))
+        weights = sizes * ages ** draws.uniform(0, 1) * draws.lognormal(0, draws.uniform(0.2, 2), len(groups))
         yield [groups[number] for number in np.argsort(-weights, kind="stable")]
 
 
