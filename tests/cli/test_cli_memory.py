@@ -10,14 +10,14 @@ from calling import SEARCH, call, document, refused
 import fpnas
 from fpnas.text import short
 
-TARGETS = ("--target-flops", "0.6M", "--target-ram", "4k", "--target-flash", "60k")
+TARGETS = ("--target-flops", "0.6M", "--target-ram", "12k", "--target-flash", "60k")
 
 
 def test_a_search_meets_memory_and_flops(tmp_path: Path) -> None:
     run = tmp_path / "run"
     called = call(*SEARCH, *TARGETS, "--out", run)
     assert called.code == 0, called.err
-    targets = f"{short(0.6e6)} FLOPs and {short(4 * 1024)} bytes of RAM and {short(60 * 1024)} bytes of flash"
+    targets = f"{short(0.6e6)} FLOPs and {short(12 * 1024)} bytes of RAM and {short(60 * 1024)} bytes of flash"
     assert f"(target {targets})" in called.out
     assert "as int8 it takes" in called.out
     result, arch = json.loads((run / "result.json").read_text()), json.loads((run / "arch.json").read_text())
@@ -26,19 +26,19 @@ def test_a_search_meets_memory_and_flops(tmp_path: Path) -> None:
     ram, flash = fpnas.Ram(net, shape).of(arch["choices"]), fpnas.Flash(net, shape).of(arch["choices"])
     assert (result["ram"], result["flash"], result["memory_precision"]) == (ram, flash, "int8")
     assert result["flops"] <= 0.6e6
-    assert ram <= 4 * 1024
+    assert ram <= 12 * 1024
     assert flash <= 60 * 1024
-    assert [part["target"] for part in result["budgets"]] == [0.6e6, 4 * 1024, 60 * 1024]
+    assert [part["target"] for part in result["budgets"]] == [0.6e6, 12 * 1024, 60 * 1024]
     layers = document(call("cost", run, "--json"), "cost")
     assert layers["memory"]["int8"] == {"ram": ram, "flash": flash}
     assert call("report", run).code == 0
     page = (run / "report.html").read_text()
-    assert f"target {short(4 * 1024)}" in page
+    assert f"target {short(12 * 1024)}" in page
     assert "bytes of flash" in page
     # The same command goes on; one with another target doesn't.
     assert call(*SEARCH, *TARGETS, "--max-steps", "3", "--out", run).code == 0
-    other = (*SEARCH, *TARGETS, "--target-ram", "5k", "--max-steps", "4", "--out", run)
-    assert "5120 bytes of RAM" in refused(tmp_path, *other)
+    other = (*SEARCH, *TARGETS, "--target-ram", "13k", "--max-steps", "4", "--out", run)
+    assert "13312 bytes of RAM" in refused(tmp_path, *other)
     floats = (*SEARCH, *TARGETS[:2], "--target-ram", "40k", "--target-flash", "400k", "--memory-precision", "float32")
     assert "bytes of RAM (float32)" in refused(tmp_path, *floats, "--out", run)
 

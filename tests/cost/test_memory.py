@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fpnas import Choice, Flash, InputError, Ram, Supernet, spaces
 from fpnas.cost import MaxCost, used_memory
 from fpnas.cost.memory import Precision
-from fpnas.elastic import Conv2d, Linear, Switch, conv_norm, make_elastic
+from fpnas.elastic import Conv2d, DepthwiseConv2d, Linear, Switch, conv_norm, make_elastic
 from fpnas.errors import SupernetError
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "float32")
@@ -67,8 +67,11 @@ def test_a_network_by_hand() -> None:
             return self.head(self.conv(x).mean((2, 3)))
 
     net = Supernet(Net())
-    assert [Ram(net, (3, 8, 8)).of({"width": w}) for w in (4, 8)] == [192 + 256, 192 + 512]
-    assert [Ram(net, (3, 8, 8), "float32").of({"width": w}) for w in (4, 8)] == [4 * (192 + 256), 4 * (192 + 512)]
+    notes = 512 + 2 * 272 + 128  # of two layers and the mean
+    ram = [Ram(net, (3, 8, 8)).of({"width": w}) for w in (4, 8)]
+    assert ram == [192 + 256 + notes + 8 * (4 + 2), 192 + 512 + notes + 8 * (8 + 2)]
+    ram = [Ram(net, (3, 8, 8), "float32").of({"width": w}) for w in (4, 8)]
+    assert ram == [4 * (192 + 256) + notes, 4 * (192 + 512) + notes]
     weights, biases = 3 * 4 * 9 + 4 * 2, 4 + 2
     assert Flash(net, (3, 8, 8)).of({"width": 4}) == weights + 4 * biases
     assert Flash(net, (3, 8, 8), "float32").of({"width": 4}) == 4 * (weights + biases)
@@ -87,8 +90,31 @@ def test_a_residual_input_is_alive_as_long_as_it_is_read() -> None:
             return x + self.second(self.first(x))
 
     net = Supernet(nn.Sequential(conv_norm(3, 16, act="relu"), Block()))
-    assert Ram(net, (3, 8, 8)).of({"inner": 16}) == 3 * 16 * 64
-    assert Ram(net, (3, 8, 8)).of({"inner": 8}) == 3 * 16 * 64  # the sum: both and its result
+    notes = 512 + 3 * 272 + 128
+    for inner in (8, 16):  # the sum is written over the input
+        channels = 16 + inner + 16
+        assert Ram(net, (3, 8, 8)).of({"inner": inner}) == (16 + inner + 16) * 64 + notes + 8 * channels
+
+
+@pytest.mark.parametrize(
+    ("act", "maps", "operators"), [("relu", 1, 0), ("hardswish", 1, 1), ("gelu", 1, 1), ("swish", 2, 2)]
+)
+def test_swish_needs_its_input_beside_the_gate(act: str, maps: int, operators: int) -> None:
+    """Maps of 64 x 8 x 8 beside the image of 3 x 8 x 8, which is gone when the gate is made."""
+    net = Supernet(nn.Sequential(conv_norm(3, Choice("width", (32, 64)), act=act)))
+    image, size = 3 * 64, 64 * 64
+    notes = 512 + 272 + 8 * 64 + 128 * operators
+    assert Ram(net, (3, 8, 8)).of({"width": 64}) == max(image + size, maps * size) + notes
+
+
+def test_a_strided_convolution_may_need_its_pads() -> None:
+    """Of 8 x 8 positions "SAME" pads one side, so both are an operator's, 10 x 10; of 9 x 9 it pads both."""
+    kernel = Choice("kernel", (3, 5))
+    net = Supernet(nn.Sequential(DepthwiseConv2d(16, kernel, 2, bias=False)))
+    notes = 512 + 272 + 8 * 16
+    padded = [Ram(net, (16, 8, 8)).of({"kernel": k}) for k in (3, 5)]
+    assert padded == [16 * (100 + 16) + notes + 128, 16 * (144 + 16) + notes + 128]
+    assert [Ram(net, (16, 9, 9)).of({"kernel": k}) for k in (3, 5)] == [16 * (81 + 25) + notes] * 2
 
 
 class Plain(nn.Module):
@@ -124,7 +150,7 @@ def test_a_network_of_ones_own_made_elastic() -> None:
 
 
 def test_what_cannot_be_tabled_is_refused() -> None:
-    """The sum reads two tensors, or the same one twice, as a choice elsewhere has it."""
+    """The greater is that of two tensors, or of the same one twice, as a choice elsewhere has it."""
     kind = Choice("kind", ("same", "conv"))
 
     class Net(nn.Module):
@@ -133,7 +159,7 @@ def test_what_cannot_be_tabled_is_refused() -> None:
             self.switch = Switch(kind, {"same": nn.Identity(), "conv": Conv2d(3, 3, 3)})
 
         def forward(self, x: Tensor) -> Tensor:
-            return (x + self.switch(x)).mean((2, 3))
+            return torch.maximum(x, self.switch(x)).mean((2, 3))
 
     with pytest.raises(SupernetError, match="operations whose memory hangs on the choices around them") as caught:
         Ram(Supernet(Net()), (3, 8, 8))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import fpnas
 from fpnas import shipping
 from fpnas.data import ImageSpec
 from fpnas.shipping.litert import litert_run, operators
+from fpnas.shipping.litert_packed import PLAN, arena_of
 
 pytestmark = [pytest.mark.litert, pytest.mark.timeout(900)]
 
@@ -26,13 +28,18 @@ SPEC = ImageSpec(32, 3, (0.5,) * 3, (0.25,) * 3, tuple("abcdef"))
 SPLITS = (0, 1, 2, 4)
 
 
-def network(space: str, splits: tuple[int, ...], act: str, seed: int = 0) -> torch.nn.Module:
+def architecture(space: str, splits: tuple[int, ...], act: str) -> tuple[fpnas.Supernet, fpnas.Arch]:
     """The smallest of a space but for these splits, a group each, and this activation."""
     net = fpnas.spaces.by_name(space)(num_classes=6)
     arch = {choice.name: choice.options[0] for choice in net.space.choices}
     for number, split in enumerate(splits, start=1):
         arch |= {f"group{number}.kernel": 3, f"group{number}.splits": split, f"group{number}.act": act}
-    return fpnas.from_scratch(net, fpnas.Arch(arch), seed).eval()
+    return net, fpnas.Arch(arch)
+
+
+def network(space: str, splits: tuple[int, ...], act: str, seed: int = 0) -> torch.nn.Module:
+    net, arch = architecture(space, splits, act)
+    return fpnas.from_scratch(net, arch, seed).eval()
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +141,49 @@ def test_what_is_no_litert_file_is_refused(exact: shipping.Shipped) -> None:
     for content, spec in ((b"no network at all", SPEC), (exact.content[:999], SPEC), (exact.content, other)):
         with pytest.raises(fpnas.InputError, match="export it anew"):
             litert_run(content, spec)
+
+
+COUNT = """
+import sys
+from tflite_micro.python.tflite_micro import runtime
+recording = runtime.InterpreterConfig.kAllocationRecording
+content = open(sys.argv[1], "rb").read()
+runtime.Interpreter.from_bytes(content, arena_size=4_000_000, intrepreter_config=recording).print_allocations()
+"""
+
+
+@pytest.mark.parametrize("space", ["tiny", "tiny-int8"])
+def test_ram_is_what_tensorflow_lite_micro_takes(space: str, tmp_path: Path) -> None:
+    """Activations to the byte, as the file's plan has them; with the runtime's records within 2 %."""
+    act = "swish" if space == "tiny" else "hardswish"
+    splits = SPLITS if space == "tiny" else (0, 1, 1, 0)
+    net, arch = architecture(space, splits, act)
+    images = torch.randn(2, *SPEC.shape, generator=torch.Generator().manual_seed(0))
+    exact = shipping.to_litert(fpnas.from_scratch(net, arch, 0).eval(), SPEC)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(shipping.to_litert_int8(exact.content, SPEC, images).shipped.content)
+    done = subprocess.run([sys.executable, "-c", COUNT, str(path)], capture_output=True, text=True, check=True)
+    found = {k: int(v) for k, v in re.findall(r"Arena allocation (\w+) (\d+) bytes", done.stdout + done.stderr)}
+    assert found["head"] == arena_of(path.read_bytes())
+    predicted = fpnas.Ram(net, SPEC.shape).of(arch)
+    assert predicted == pytest.approx(found["head"] + found["tail"], rel=0.02)
+
+
+def test_the_plan_changes_no_answer(small: shipping.Quantised) -> None:
+    """The same file without its plan, where each operator has an output of its own."""
+    from ai_edge_litert.tools import flatbuffer_utils
+    from tflite_micro.python.tflite_micro import runtime
+
+    model = flatbuffer_utils.read_model_from_bytearray(small.shipped.content)
+    assert [each.name for each in model.metadata] == [PLAN]
+    model.metadata = []
+    bare = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    both = [runtime.Interpreter.from_bytes(each, arena_size=4_000_000) for each in (small.shipped.content, bare)]
+    for image in np.random.default_rng(0).integers(-128, 128, (4, 1, 32, 32, 3)).astype(np.int8):
+        for micro in both:
+            micro.set_input(image, 0)
+            micro.invoke()
+        np.testing.assert_array_equal(both[0].get_output(0), both[1].get_output(0))
 
 
 def test_tensorflow_lite_micro_runs_it(small: shipping.Quantised) -> None:

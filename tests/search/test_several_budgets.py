@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -28,12 +29,19 @@ SCOPES = ((0, 1, 2), (2, 3, 5), (2, 4), (5, 6, 7, 8), (8,))
 SHAPE = (1, 8, 8)
 
 
+def greatest_and_sum(space: SearchSpace, factors: list[Factor], constant: float) -> MaxCost:
+    """The greatest, and beside it a sum that falls where the greatest rises."""
+    return MaxCost(
+        space, factors, constant, AdditiveCost(space, [Factor(f.scope, 41.0 - f.table) for f in factors], 3.0)
+    )
+
+
 class Cost:
     """A chain of factors, as networks have, joined by a sum or by the greatest."""
 
     space = SPACE
 
-    def __init__(self, seed: int, kind: type[AdditiveCost | MaxCost] = AdditiveCost) -> None:
+    def __init__(self, seed: int, kind: Callable[..., AdditiveCost | MaxCost] = AdditiveCost) -> None:
         rng = np.random.default_rng(seed)
         tables = [rng.integers(1, 40, [SPACE.cardinalities[v] for v in scope]).astype(float) for scope in SCOPES]
         self.name = f"{'sum' if kind is AdditiveCost else 'greatest'} {seed}"
@@ -65,10 +73,14 @@ def targets_of(costs: list[torch.Tensor], share: float) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "kinds", [(AdditiveCost,) * 2, (AdditiveCost,) * 3, (AdditiveCost, MaxCost), (MaxCost, MaxCost)]
+    "kinds",
+    [
+        *((AdditiveCost,) * 2, (AdditiveCost,) * 3, (AdditiveCost, MaxCost), (MaxCost, MaxCost)),
+        *((greatest_and_sum,), (AdditiveCost, greatest_and_sum), (greatest_and_sum, greatest_and_sum, MaxCost)),
+    ],
 )
 @pytest.mark.parametrize("partition", [singletons(SPACE), groups(SPACE), ((0, 3, 6), (1, 2), (4, 5, 7, 8))])
-def test_equals_trying_everything(partition: Any, kinds: tuple[type[AdditiveCost | MaxCost], ...]) -> None:
+def test_equals_trying_everything(partition: Any, kinds: tuple[Callable[..., AdditiveCost | MaxCost], ...]) -> None:
     for seed, scale in itertools.product(range(3), (0.0, 0.3, 3.0)):
         costs = [Cost(10 * seed + number, kind) for number, kind in enumerate(kinds)]
         every = [cost(EVERY) for cost in costs]
@@ -100,8 +112,9 @@ def test_memory_flash_and_flops_of_networks_equal_trying_everything() -> None:
         assert answer.log_prob == pytest.approx(float(found.log_prob(every).detach()[meets].max()), abs=1e-9)
 
 
-def test_the_greatest_of_tables_alone_is_exact() -> None:
-    cost = Cost(4, MaxCost)
+@pytest.mark.parametrize("kind", [MaxCost, greatest_and_sum])
+def test_the_greatest_of_tables_alone_is_exact(kind: Callable[..., MaxCost]) -> None:
+    cost = Cost(4, kind)
     costs = cost(EVERY)
     assert cost.bounds() == (float(costs.min()), float(costs.max()))
     for sign, wanted in ((1, costs.min()), (-1, costs.max())):

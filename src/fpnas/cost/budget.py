@@ -138,10 +138,15 @@ def limits_of(cost: CostModel, target: float) -> list[Limit] | None:
 def _refuse_unmet(parts: Sequence[Budget], share: LargestShare) -> None:
     space, draws = share.space, generator(0, "budgets")
     codes = torch.stack([torch.randint(n, (DRAWS,), generator=draws) for n in space.cardinalities], dim=1)
-    if len(parts) < 2 or bool((share(codes) <= 1).any()) or limits_of(share, 1.0) is None:
+    limits, cells = limits_of(share, 1.0), [(v,) for v in range(len(space))]
+    if len(parts) < 2 or bool((share(codes) <= 1).any()) or limits is None:
         return
     raises: list[tuple[float, str]] = []
-    cells = [(v,) for v in range(len(space))]
+    try:
+        if cheapest(space, cells, [], limits) is not None:
+            return
+    except TooManyLabels:
+        return
     for part in parts:
         table = part.cost.table if isinstance(part.cost, Tabled) else None
         others = limits_of(LargestShare([other for other in parts if other is not part]), 1.0)
@@ -153,8 +158,6 @@ def _refuse_unmet(parts: Sequence[Budget], share: LargestShare) -> None:
             continue
         if found is not None:
             needs = float(part.cost(torch.tensor([found])))
-            if needs <= part.target:
-                return
             raises.append((needs / part.target, f"{_figure(needs)} {part.cost.name}"))
     got = " and ".join(f"{_figure(part.target)} {part.cost.name}" for part in parts)
     fix = f"raise one, to {min(raises)[1]} at least" if raises else "raise one"

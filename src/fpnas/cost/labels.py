@@ -3,7 +3,8 @@
 Cells of choices are decided one after another. Of all labels that look alike to the undecided rest only those stay that
 no other beats in the price and in each sum. A label also goes when the rest must exceed a limit, or when it can't come
 below the best price that is known: by a bound of Lagrange, prices plus multiples of the sums, which is exact for the
-rest by dynamic programming. What must not exceed a limit at any place, such as memory, is an infinite price there.
+rest by dynamic programming. What must not exceed a limit at any place, such as memory, is an infinite price there;
+where a sum comes on top of the greatest, a label carries both.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fpnas.cost.elimination import Factor, joined, least
+from fpnas.cost.elimination import Factor, Join, joined, least
 from fpnas.cost.tables import AdditiveCost, MaxCost
 from fpnas.space import SearchSpace
 
@@ -70,13 +71,13 @@ def cheapest(
     Raises:
         TooManyLabels: exactness would take too much memory.
     """
-    masks = [limit for limit in limits if isinstance(limit.table, MaxCost)]
-    if any(mask.table.constant > mask.target for mask in masks):
-        return None
     prices = [*price]
-    for mask in masks:
-        above = [(factor.scope, factor.table > mask.target) for factor in mask.table.factors]
-        prices += [Factor(scope, np.where(table, np.inf, 0.0)) for scope, table in above if table.any()]
+    for limit in limits:
+        if isinstance(limit.table, MaxCost):
+            most = limit.target - (0.0 if limit.table.beside is None else limit.table.beside.extreme(1)[0])
+            if limit.table.constant > most:
+                return None
+            prices += limit.table.above(most)
     race = _Race(space, cells, prices, limits, known)
     if race.settled():
         return race.best
@@ -98,6 +99,13 @@ class _Race:
     ) -> None:
         self.space, self.cells, self.price, self.limits = space, cells, price, limits
         self.sums = [(each.table, each.target) for each in limits if isinstance(each.table, AdditiveCost)]
+        self.peaks: list[tuple[MaxCost, int, float]] = []
+        """With sums on top: of each the number of its sum, and the target of both together."""
+        for each in limits:
+            if isinstance(each.table, MaxCost) and each.table.beside is not None:
+                self.peaks.append((each.table, len(self.sums), each.target))
+                low = least(space, each.table.factors, np.maximum, each.table.constant)[0]
+                self.sums.append((each.table.beside, each.target - low))
         self.best: Codes | None = None
         self.best_price = math.inf
         self.multiples = np.zeros(len(self.sums))
@@ -157,14 +165,16 @@ class _Race:
         price = _Plan(space, cells, self.price)
         bound = _Plan(space, cells, self._penalised(self.multiples))
         plans = [_Plan(space, cells, table.factors) for table, _ in self.sums]
+        peak_plans = [_Plan(space, cells, table.factors, np.maximum) for table, _, _ in self.peaks]
         targets = np.array([target for _, target in self.sums])
         slack = 1e-9 * np.maximum(1.0, np.abs(targets))
         codes = np.zeros((1, len(space)), dtype=np.int64)
         prices, costs = np.zeros(1), np.array([[table.constant for table, _ in self.sums]])
+        peaks = np.array([[table.constant for table, _, _ in self.peaks]])
         for number, cell in enumerate(cells):
             options = np.array(list(np.ndindex(*(space.cardinalities[v] for v in cell))))
             limit = self.best_price - _slack(self.best_price)
-            kept: list[tuple[NDArray[np.int64], Floats, Floats, Floats]] = []
+            kept: list[tuple[NDArray[np.int64], Floats, Floats, Floats, Floats]] = []
             share = max(1, _CHUNK // len(options))
             for start in range(0, len(codes), share):
                 part = slice(start, start + share)
@@ -172,24 +182,33 @@ class _Race:
                 rows[:, list(cell)] = np.tile(options, (len(codes[part]), 1))
                 row_prices = price.added(number, rows, np.repeat(prices[part], len(options)))
                 row_costs = np.repeat(costs[part], len(options), axis=0)
+                row_peaks = np.repeat(peaks[part], len(options), axis=0)
                 stays = np.ones(len(rows), dtype=bool)
                 for index, plan in enumerate(plans):
                     row_costs[:, index] = plan.added(number, rows, row_costs[:, index])
                     stays &= row_costs[:, index] + plan.rest(number, rows) <= targets[index] + slack[index]
+                for index, (plan, (_, own, target)) in enumerate(zip(peak_plans, self.peaks, strict=True)):
+                    greatest = plan.added(number, rows, row_peaks[:, index])
+                    row_peaks[:, index] = np.maximum(greatest, plan.rest(number, rows))  # what it comes to at least
+                    both = row_peaks[:, index] + row_costs[:, own] + plans[own].rest(number, rows)
+                    stays &= both <= target + slack[own]
                 lows = row_prices + bound.rest(number, rows) + (row_costs / targets - 1.0) @ self.multiples
                 stays &= lows < limit
-                kept.append((rows[stays], row_prices[stays], row_costs[stays], lows[stays]))
+                kept.append((rows[stays], row_prices[stays], row_costs[stays], row_peaks[stays], lows[stays]))
                 if beam is None and sum(len(each[0]) for each in kept) > MAX_LABELS:
                     raise TooManyLabels
             if not any(len(each[0]) for each in kept):
                 return
             codes = np.concatenate([each[0] for each in kept])
-            prices, costs, lows = (np.concatenate(each) for each in zip(*(each[1:] for each in kept), strict=True))
-            frontier = sorted(set(price.frontiers[number]).union(*(plan.frontiers[number] for plan in plans)))
-            left = _undominated(codes[:, frontier], prices, costs)
+            prices, costs, peaks, lows = (
+                np.concatenate(each) for each in zip(*(each[1:] for each in kept), strict=True)
+            )
+            every = (*plans, *peak_plans)
+            frontier = sorted(set(price.frontiers[number]).union(*(plan.frontiers[number] for plan in every)))
+            left = _undominated(codes[:, frontier], prices, np.concatenate([costs, peaks], axis=1))
             if beam is not None and len(left) > beam:
                 left = left[np.argsort(lows[left], kind="stable")[:beam]]
-            codes, prices, costs = codes[left], prices[left], costs[left]
+            codes, prices, costs, peaks = codes[left], prices[left], costs[left], peaks[left]
         self._offer(codes, prices)
 
 
@@ -200,7 +219,10 @@ def _slack(value: float) -> float:
 class _Plan:
     """For each cell, in order: factors it completes, choices that later factors still read, the least of these."""
 
-    def __init__(self, space: SearchSpace, cells: Sequence[tuple[int, ...]], factors: Sequence[Factor]) -> None:
+    def __init__(
+        self, space: SearchSpace, cells: Sequence[tuple[int, ...]], factors: Sequence[Factor], join: Join = np.add
+    ) -> None:
+        self._join = join
         cell_of = {v: number for number, cell in enumerate(cells) for v in cell}
         last = [max(cell_of[v] for v in factor.scope) for factor in factors]
         self._completed = [[f for f, at in zip(factors, last, strict=True) if at == n] for n in range(len(cells))]
@@ -216,13 +238,13 @@ class _Plan:
             before = self.frontiers[number - 1]
             inner = tuple(sorted({v for scope, _ in parts for v in scope} - set(before)))
             scope = (*before, *inner)
-            total = np.broadcast_to(joined(parts, scope, np.add), [space.cardinalities[v] for v in scope])
+            total = np.broadcast_to(joined(parts, scope, join), [space.cardinalities[v] for v in scope])
             self._rests[number - 1] = total.min(axis=tuple(range(len(before), len(scope)))) if inner else total
 
     def added(self, number: int, codes: NDArray[np.int64], sums: Floats) -> Floats:
         """The sums with what a cell completes."""
         for factor in self._completed[number]:
-            sums = sums + factor.table[tuple(codes[:, v] for v in factor.scope)]
+            sums = self._join(sums, factor.table[tuple(codes[:, v] for v in factor.scope)])
         return sums
 
     def rest(self, number: int, codes: NDArray[np.int64]) -> Floats:

@@ -1,73 +1,19 @@
 """Which tensors are alive at each operation of a forward pass, in the order of the exported graph.
 
-A tensor is alive from the operation that makes it to the last that reads it. Views and what writes over its input make
-none: a batch norm, an activation or a dropout whose input nothing else reads is part of the operation before it.
+A tensor is alive from the operation that makes it to the last that reads it. Views make none, nor do operations that
+work number by number, such as activations and sums, where nobody else reads the input: they write over it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from fpnas.elastic import Activation
-from fpnas.elastic.dims import Dim, resolve
-from fpnas.elastic.norm import BatchNorm
-from fpnas.elastic.submodules import Condition, Part
-from fpnas.space import Option
-
-BATCH_NORMS = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-_IN_PLACE_LAYERS = (
-    *(*BATCH_NORMS, Activation, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Hardsigmoid, nn.Hardswish, nn.Tanh),
-    *(nn.ELU, nn.LeakyReLU, nn.PReLU, nn.Mish),
-)
-_IN_PLACE_FUNCTIONS = frozenset[Any](
-    {
-        *(F.relu, F.relu6, F.silu, F.gelu, F.sigmoid, F.hardsigmoid, F.hardswish, F.tanh, F.elu, F.leaky_relu, F.mish),
-        *(torch.relu, torch.sigmoid, torch.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh, F.hardtanh, F.batch_norm),
-    }
-)
-
-Place = tuple[str, int, int]
-"""Of an operation: the path of the part that calls it, which call of that part it is in, and which of the call's."""
-
-
-@dataclass(frozen=True)
-class Multiple:
-    """Of a width a tensor's elements are `times` as many, as the layers at these paths read or make it."""
-
-    times: Fraction
-    paths: tuple[str, ...]
-
-    def also(self, other: Multiple) -> Multiple:
-        """With what another tensor in the same memory says."""
-        return Multiple(self.times, tuple(dict.fromkeys((*self.paths, *other.paths))))
-
-
-@dataclass
-class Stored:
-    """A tensor of a pass: its elements, and the widths of which these are a constant multiple.
-
-    `maker` is the layer that made it.
-    """
-
-    numel: int
-    widths: dict[Dim, Multiple] = field(default_factory=dict[Dim, Multiple])
-    maker: nn.Module | None = None
-
-    def of_width(self, dim: Dim, arch: Mapping[str, Option], *paths: str) -> None:
-        """Its elements are a multiple of a width."""
-        self.adopt(dim, Multiple(Fraction(self.numel, int(resolve(dim, arch))), paths))
-
-    def adopt(self, dim: Dim, multiple: Multiple) -> None:
-        """As `of_width`, the multiple known."""
-        self.widths[dim] = self.widths[dim].also(multiple) if dim in self.widths else multiple
+from fpnas.cost.runtime import Kept, kept
+from fpnas.cost.written import BATCH_NORMS, Event, Place, Stored, activation_conditions, as_written, kernel_conditions
+from fpnas.elastic.submodules import Condition
 
 
 @dataclass
@@ -92,67 +38,68 @@ class Operation:
 
 
 @dataclass
-class Frame:
-    """A call of a module in progress; `part` is None of a module within one that is taken whole."""
+class Schedule:
+    """A forward pass in order.
 
-    module: nn.Module
-    part: Part | None
-    number: int
-    operations: int = 0
+    Attributes:
+        operations: those that need new memory, with what is alive. One that writes over its input never needs more
+            than the one before.
+        folded: batch norms with the layers that they follow.
+        records: what a runtime keeps a record of.
+    """
 
-
-@dataclass
-class Event:
-    frame: Frame
-    conditions: tuple[Condition, ...]
-    layer: nn.Module | None
-    function: Any
-    reads: list[int]
-    writes: list[int]
+    operations: list[Operation]
+    folded: list[tuple[nn.Module, nn.Module]]
+    records: list[Kept]
 
 
-def scheduled(
-    events: Sequence[Event], stored: Mapping[int, Stored]
-) -> tuple[list[Operation], list[tuple[nn.Module, nn.Module]]]:
-    """Operations with what is alive, those that write over their input left out; batch norms with what they follow."""
-    last = {read: number for number, event in enumerate(events) for read in event.reads}
+def scheduled(events: Sequence[Event], stored: dict[int, Stored]) -> Schedule:
+    """The events as operations."""
+    steps = as_written(events, stored)
+    last = {read: number for number, event in enumerate(steps) for read in event.reads}
     place: dict[int, int] = {}  # of what was written over: whose memory it has
     folded: list[tuple[nn.Module, nn.Module]] = []
-    left: list[tuple[int, Event]] = []
+    records: list[Kept | None] = []
+    left: list[tuple[int, Event, Place]] = []
+    counts: dict[tuple[str, int], int] = {}
 
-    def root(key: int) -> int:
-        return place.get(key, key)
+    def roots(keys: Sequence[int]) -> list[int]:
+        return [*dict.fromkeys(place.get(key, key) for key in keys)]
 
-    for number, event in enumerate(events):
-        reads, writes = [*dict.fromkeys(map(root, event.reads))], event.writes
-        if _in_place(event) and len(reads) == len(writes) == 1 and last[reads[0]] == number:
-            (read,), (written,) = reads, writes
-            if isinstance(event.layer, BATCH_NORMS):
-                maker = stored[read].maker
-                if maker is not None:
-                    folded.append((event.layer, maker))
-            place[written] = read
-            last[read] = last.get(written, number)
-            for dim, multiple in stored[written].widths.items():
-                stored[read].adopt(dim, multiple)
-        else:
-            left.append((number, event))
+    for number, event in enumerate(steps):
+        path = event.frame.part.path if event.frame.part else ""
+        call = f"{path}.{event.step}" if event.step else path, event.frame.number
+        counts[call] = counts.get(call, -1) + 1
+        where = (*call, counts[call])
+        dying = [read for read in roots(event.reads) if last[read] == number]
+        if event.step == "pad" and dying:
+            records.append(kept(event, where, False))
+            continue
+        size = stored[event.writes[0]].numel
+        below = next((read for read in dying if stored[read].numel == size), None) if event.over else None
+        within = below is not None and len(event.writes) == 1
+        records.append(kept(event, where, within))
+        if below is None or not within:
+            left.append((number, event, where))
+            continue
+        (written,) = event.writes
+        maker = stored[below].maker
+        if isinstance(event.layer, BATCH_NORMS) and maker is not None:
+            folded.append((event.layer, maker))
+        place[written] = below
+        last[below] = last.get(written, number)
+        for dim, multiple in stored[written].widths.items():
+            stored[below].adopt(dim, multiple)
     made: dict[int, int] = {}
     operations: list[Operation] = []
-    counts: dict[tuple[str, int], int] = {}
-    for number, event in left:
-        reads, writes = [*dict.fromkeys(map(root, event.reads))], [*dict.fromkeys(map(root, event.writes))]
+    for number, event, where in left:
+        reads, writes = roots(event.reads), roots(event.writes)
         for key in (*reads, *writes):
             made.setdefault(key, number)
-        alive = [*dict.fromkeys((*reads, *writes, *(key for key in made if last.get(key, -1) > number)))]
-        path = event.frame.part.path if event.frame.part else ""
-        within = counts.get((path, event.frame.number), 0)
-        counts[path, event.frame.number] = within + 1
-        own, outs = [stored[key] for key in reads], [stored[key] for key in writes]
-        where = (path, event.frame.number, within)
-        operations.append(Operation(where, event.conditions, event.layer, own, outs, [stored[key] for key in alive]))
-    return operations, folded
-
-
-def _in_place(event: Event) -> bool:
-    return isinstance(event.layer, _IN_PLACE_LAYERS) or event.function in _IN_PLACE_FUNCTIONS
+        keys = [*dict.fromkeys((*reads, *writes, *(key for key in made if last.get(key, -1) > number)))]
+        alive = [stored[key] for key in keys]
+        own = (*event.around, *kernel_conditions(event.layer), *activation_conditions(event.layer))
+        conditions = tuple(dict.fromkeys((*own, *(each for held in alive for each in held.conditions))))
+        ins, outs = [stored[key] for key in reads], [stored[key] for key in writes]
+        operations.append(Operation(where, conditions, event.layer, ins, outs, alive))
+    return Schedule(operations, folded, [each for each in records if each is not None])

@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
-from fpnas.cost.liveness import BATCH_NORMS, Operation, Place, Stored
+from fpnas.cost.liveness import Operation
 from fpnas.cost.models import LayerSum, once, site_params
+from fpnas.cost.runtime import kept_bytes, kept_shares
 from fpnas.cost.schedule import Pass, passes
-from fpnas.cost.tables import MaxCost, Share, greatest_of_shares, grid
+from fpnas.cost.tables import MaxCost, Share, greatest_of_shares, grid, sum_of_shares
 from fpnas.cost.trace import LayerSite, own_parameters, trace_sites
+from fpnas.cost.written import BATCH_NORMS, Place, Stored
 from fpnas.elastic import ElasticLayer, Supernet
 from fpnas.elastic.dims import Dim, choices_in, resolve
 from fpnas.elastic.submodules import Condition
@@ -34,14 +36,15 @@ UNSEEN = 4
 
 
 class Ram:
-    """The most bytes of activations that are alive at once, for one image, in the order of the exported graph.
+    """The most bytes that TensorFlow Lite Micro needs for one image, in the order of the exported LiteRT file.
 
     At an operation its inputs, its output and what later operations read are alive, such as the input of a residual
-    block. Convolutions include the batch norm and the activation behind them; poolings, sums, the products of
-    squeeze-excite and linear layers are operations of their own. Weights and what a kernel needs for itself don't
-    count; each tensor takes a whole multiple of 16 bytes.
+    block. Convolutions include the batch norm and the relu behind them. Operations that work number by number, such as
+    sums and other activations, write over an input that nobody reads again; swish needs a second map for its sigmoid.
+    A strided convolution's pads widen its input where "SAME" padding doesn't do. Each tensor takes a whole multiple of
+    16 bytes. On top come the records that the runtime keeps of operators and channels (`fpnas.cost.runtime`).
 
-    It is the greatest of tables over few choices (`MaxCost`), exactly that of the extracted network.
+    It is the greatest of tables over few choices and a sum of such (`MaxCost`), exactly that of the extracted network.
 
     Args:
         supernet: the supernet.
@@ -58,7 +61,7 @@ class Ram:
         >>> from fpnas import Ram, spaces
         >>> ram = Ram(spaces.tiny(in_channels=1), (1, 28, 28))
         >>> ram.bounds()
-        (4320.0, 66880.0)
+        (9488.0, 225424.0)
     """
 
     def __init__(
@@ -72,9 +75,10 @@ class Ram:
         self.name = _named("bytes of RAM", precision)
         width = width_of(precision)
         seen = list(passes(supernet, input_shape, input_dtype))
-        self.table: MaxCost = greatest_of_shares(self.space, _shares(seen[:-UNSEEN], width))
+        records = sum_of_shares(self.space, kept_shares((run.schedule.records for run in seen[:-UNSEEN]), width))
+        self.table: MaxCost = greatest_of_shares(self.space, _shares(seen[:-UNSEEN], width), records)
         codes = torch.tensor([self.space.encode(run.arch) for run in seen])
-        wanted = [max(_bytes_alive(op, width) for op in run.operations) for run in seen]
+        wanted = [_needed(run, width) for run in seen]
         if self(codes).tolist() != wanted:
             raise _untabled("the whole network")
 
@@ -110,11 +114,16 @@ def _bytes_alive(operation: Operation, width: int) -> float:
     return float(sum(_aligned(held.numel, width) for held in operation.alive))
 
 
+def _needed(run: Pass, width: int) -> float:
+    alive = max(_bytes_alive(operation, width) for operation in run.schedule.operations)
+    return alive + kept_bytes(run.schedule.records, run.arch, width)
+
+
 def _shares(seen: Sequence[Pass], width: int) -> Iterator[Share]:
     """Each operation's bytes, as a table over the choices on which the tensors hang that are alive at it."""
     variants: dict[tuple[Place, tuple[Condition, ...]], list[Operation]] = {}
     for run in seen:
-        for operation in run.operations:
+        for operation in run.schedule.operations:
             variants.setdefault((operation.place, operation.conditions), []).append(operation)
     done: set[object] = set()
     for (place, conditions), found in variants.items():
@@ -205,7 +214,7 @@ class Flash(LayerSum):
 
 def _folded(seen: Iterable[Pass]) -> dict[int, nn.Module]:
     """Batch norm, by its id -> the layer that takes it in."""
-    return {id(norm): into for run in seen for norm, into in run.folded}
+    return {id(norm): into for run in seen for norm, into in run.schedule.folded}
 
 
 def _site_bytes(site: LayerSite, values: Mapping[str, Any], *, width: int, folded: Mapping[int, nn.Module]) -> Any:
@@ -249,6 +258,5 @@ def used_memory(
     for precision in get_args(Precision):
         width = width_of(precision)
         flash = sum(_site_bytes(s, v, width=width, folded=known) for s, v in zip(sites, values, strict=True))
-        ram = max(_bytes_alive(operation, width) for operation in run.operations)
-        found[precision] = {"ram": round(ram), "flash": round(float(flash))}
+        found[precision] = {"ram": round(_needed(run, width)), "flash": round(float(flash))}
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from fpnas.cost.liveness import Event, Frame, Operation, Stored, scheduled
+from fpnas.cost.liveness import Schedule, scheduled
+from fpnas.cost.written import Event, Frame, Stored, padded_numel, variants
 from fpnas.elastic import ElasticLayer, ElasticStructure, Supernet, Whole
 from fpnas.elastic.checks import does_not_run, evaluating
 from fpnas.elastic.dims import resolve
-from fpnas.elastic.submodules import Part, parts_of, showing
+from fpnas.elastic.submodules import Condition, Part, parts_of, showing
 from fpnas.errors import SupernetError
 from fpnas.space import Option
 from fpnas.streams import generator
@@ -27,11 +29,10 @@ RANDOM = 8
 
 @dataclass(frozen=True)
 class Pass:
-    """A forward pass of one architecture: its operations in order, and the batch norms folded into what is before."""
+    """A forward pass of one architecture."""
 
     arch: Mapping[str, Option]
-    operations: list[Operation]
-    folded: list[tuple[nn.Module, nn.Module]]
+    schedule: Schedule
 
 
 def passes(
@@ -48,11 +49,7 @@ def passes(
         SupernetError: calls of a shared layer can't be told apart.
     """
     parts = list(parts_of(supernet.module))
-    with_sums = [*parts]
-    for part in parts:
-        for value in (True, False) if _sums(part.module) is not None else ():
-            condition = (_sums(part.module), frozenset({value}))
-            with_sums.append(Part(f"{part.path} {value}", part.module, (*part.conditions, condition), part.above))
+    with_sums = [*parts, *_settings(parts)]
     draws, space = generator(0, "schedules"), supernet.space
     random = [[int(torch.randint(n, (), generator=draws)) for n in space.cardinalities] for _ in range(RANDOM)]
     seen: set[str] = set()
@@ -68,6 +65,25 @@ def passes(
             seen |= {part.path for part in with_sums if part.runs(supernet.arch)}
         for codes in random:
             yield recorder.run(space.decode(codes), example)
+
+
+def _settings(parts: Sequence[Part]) -> Iterator[Part]:
+    """Parts under each setting of which operations or what is alive at them hang: with and without the sums of a
+    structure; and other operators, with and without the sums of the structures around them."""
+    sums = {id(part.module): dim for part in parts if (dim := _sums(part.module)) is not None}
+    both = (frozenset({True}), frozenset({False}))
+    for part in parts:
+        around = [sums[key] for key in part.above if key in sums]
+        for own in variants(part.module):
+            for values in itertools.product(both, repeat=len(around)):
+                yield _under(part, (own, *zip(around, values, strict=True)))
+        if id(part.module) in sums:
+            yield from (_under(part, ((sums[id(part.module)], value),)) for value in both)
+
+
+def _under(part: Part, more: Sequence[Condition]) -> Part:
+    name = " ".join([part.path, *(str(min(values)) for _, values in more)])
+    return Part(name, part.module, (*part.conditions, *more), part.above)
 
 
 def _sums(module: nn.Module) -> Any:
@@ -107,9 +123,9 @@ class _Recorder(TorchFunctionMode):
                 raise
             except Exception as error:  # whatever a user's forward raises
                 raise does_not_run(self._supernet.module, error, arch, tuple(example.shape[1:]), False) from error
-        operations, folded = scheduled(self._events, self._stored)
+        schedule = scheduled(self._events, self._stored)
         self._kept = []
-        return Pass(self._supernet.arch, operations, folded)
+        return Pass(self._supernet.arch, schedule)
 
     def _begins(self, module: nn.Module, arguments: Any, options: Any) -> None:
         del arguments, options
@@ -147,7 +163,8 @@ class _Recorder(TorchFunctionMode):
             self._hand_on(reads, writes)
         for written in writes:
             self._stored[written].maker = self._stored[written].maker or module
-        self._note(Frame(module, part, self._call_of(part)), module, None, reads, writes)
+        padded = padded_numel(module, inputs[0]) if inputs else None
+        self._note(Frame(module, part, self._call_of(part)), module, None, reads, writes, padded)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -171,16 +188,26 @@ class _Recorder(TorchFunctionMode):
         self._calls[part.path] = number + 1
         return number
 
-    def _note(self, frame: Frame, layer: nn.Module | None, function: Any, reads: list[int], writes: list[int]) -> None:
+    def _note(
+        self,
+        frame: Frame,
+        layer: nn.Module | None,
+        function: Any,
+        reads: list[int],
+        writes: list[int],
+        padded: int | None = None,
+    ) -> None:
         owners = self._owners()
         if frame.part is None:  # within one that is taken whole
             frame = owners[-1]
-        conditions = frame.part.conditions if frame.part else ()
+        around = itself = frame.part.conditions if frame.part else ()
         for own in owners:
             happens = _sums(own.module)
             if happens is not None:
-                conditions = (*conditions, (happens, frozenset({bool(resolve(happens, self._supernet.arch))})))
-        self._events.append(Event(frame, conditions, layer, function, reads, writes))
+                condition = (happens, frozenset({bool(resolve(happens, self._supernet.arch))}))
+                around = (*around, condition)
+                itself = (*itself, condition) if own is frame else itself
+        self._events.append(Event(frame, itself, around, layer, function, reads, writes, padded))
 
     def _hand_on(self, reads: list[int], writes: list[int]) -> None:
         """What a function makes is as wide as what it reads, as a rule; other passes say where it isn't."""

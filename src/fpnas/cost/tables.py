@@ -85,24 +85,45 @@ class AdditiveCost(_Tables):
 class MaxCost(_Tables):
     """The greatest of a constant and of factors over the choices of a space; vectorised over architectures.
 
-    What an architecture needs at its worst moment, such as the memory of its largest operation.
+    What an architecture needs at its worst moment, such as the memory of its largest operation. `beside`, where there
+    is one, is needed all the time and comes on top.
     """
 
-    def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        factors: Sequence[Factor],
+        constant: float = 0.0,
+        beside: AdditiveCost | None = None,
+    ) -> None:
         super().__init__(space, factors, np.maximum, constant)
+        self.beside = beside
 
     def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """The cost of each architecture."""
+        greatest = self.greatest(codes)
+        return greatest if self.beside is None else greatest + self.beside(codes)
+
+    def greatest(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
+        """The greatest alone."""
         if not self.factors:
             return torch.full((len(codes),), self.constant, dtype=torch.float64)
         return self.entries(codes).amax(dim=1).clamp_min(self.constant)
+
+    def above(self, most: float) -> list[Factor]:
+        """Prices that are infinite where a factor exceeds `most`, and 0 elsewhere."""
+        tables = [(factor.scope, factor.table > most) for factor in self.factors]
+        return [Factor(scope, np.where(table, np.inf, 0.0)) for scope, table in tables if table.any()]
 
     def extreme(self, sign: int) -> tuple[float, tuple[int, ...]]:
         """The least (sign 1) or the greatest (-1) cost of the whole space and the codes of an architecture that has it.
 
         Exact. The least is found as that of a sum is, with the greater in place of the sum. The greatest is the
-        greatest entry of all: whatever a factor reads can be set so, the other choices being free.
+        greatest entry of all: whatever a factor reads can be set so, the other choices being free. With a sum beside
+        it, that sum is least or greatest for each of the entries in question.
         """
+        if self.beside is not None:
+            return self._least_with(self.beside) if sign > 0 else self._greatest_with(self.beside)
         if sign > 0:
             return least(self.space, self.factors, np.maximum, self.constant)
         codes, most = [0] * len(self.space), self.constant
@@ -113,6 +134,29 @@ class MaxCost(_Tables):
                 for variable, code in zip(factor.scope, place, strict=True):
                     codes[variable] = int(code)
         return most, tuple(codes)
+
+    def _least_with(self, beside: AdditiveCost) -> tuple[float, tuple[int, ...]]:
+        """The sum is least without a limit, and grows as the greatest must stay below what it was before."""
+        low = least(self.space, self.factors, np.maximum, self.constant)[0]
+        found, limit = (np.inf, tuple([0] * len(self.space))), np.inf
+        while limit > low:
+            below = float(np.nextafter(limit, -np.inf)) if np.isfinite(limit) else limit
+            total, codes = least(self.space, [*beside.factors, *self.above(below)], np.add, beside.constant)
+            if low + total >= found[0]:
+                break
+            row = torch.tensor([codes])
+            found = min(found, (float(self(row)), codes))
+            limit = float(self.greatest(row))
+        return found
+
+    def _greatest_with(self, beside: AdditiveCost) -> tuple[float, tuple[int, ...]]:
+        """Of the sums of one factor and what is beside: what is greatest in one of them is greatest in all."""
+        parts = [*([factor] for factor in self.factors), []]
+        found = [
+            least(self.space, [Factor(f.scope, -f.table) for f in (*part, *beside.factors)], np.add)[1]
+            for part in parts
+        ]
+        return max((float(self(torch.tensor([codes]))), codes) for codes in found)
 
 
 def _merged(factors: Sequence[Factor], join: Join) -> list[Factor]:
@@ -137,14 +181,14 @@ def sum_of_shares(space: SearchSpace, shares: Iterable[Share]) -> AdditiveCost:
     return AdditiveCost(space, factors, sum(constants, 0.0))
 
 
-def greatest_of_shares(space: SearchSpace, shares: Iterable[Share]) -> MaxCost:
-    """The cost of an architecture as the greatest, at least 0, of what runs in it."""
+def greatest_of_shares(space: SearchSpace, shares: Iterable[Share], beside: AdditiveCost | None = None) -> MaxCost:
+    """The cost of an architecture as the greatest, at least 0, of what runs in it, and `beside` on top."""
     merged: dict[tuple[int, ...], Factor] = {}
     factors, constants = _factors(space, shares)
     for factor in factors:
         same = merged.get(factor.scope, factor)
         merged[factor.scope] = Factor(factor.scope, np.maximum(same.table, factor.table))
-    return MaxCost(space, [*merged.values()], max(constants, default=0.0))
+    return MaxCost(space, [*merged.values()], max(constants, default=0.0), beside)
 
 
 def _factors(space: SearchSpace, shares: Iterable[Share]) -> tuple[list[Factor], list[float]]:

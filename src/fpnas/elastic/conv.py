@@ -61,11 +61,12 @@ class _Convolution(ElasticLayer):
     def _groups(self, weight: Tensor) -> int:
         return len(weight) // self.group_width if self.group_width else 1
 
-    def _padding(self, kernel_size: int) -> int:
+    def padding_of(self, kernel_size: int) -> int:
+        """Of each side."""
         return kernel_size // 2 if self.padding is None else self.padding
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        stride, padding = self.stride, self._padding(weight.shape[-1])
+        stride, padding = self.stride, self.padding_of(weight.shape[-1])
         groups = self._groups(weight)
         if self.axes == 1:
             return F.conv1d(x, weight, bias, stride, padding, 1, groups)
@@ -100,7 +101,7 @@ class _Convolution(ElasticLayer):
         outs, ins, k = slices["weight"].shape[:3]
         kind, groups = nn.Conv1d if self.axes == 1 else nn.Conv2d, self._groups(slices["weight"])
         options = {"groups": groups, "bias": "bias" in slices}
-        return plain_layer(kind, slices, ins * groups, outs, k, self.stride, self._padding(k), **options)
+        return plain_layer(kind, slices, ins * groups, outs, k, self.stride, self.padding_of(k), **options)
 
     def num_params(self, values: Values) -> int:
         return self.flops(values, 1) + (0 if self.bias is None else self._channels(values)[0])

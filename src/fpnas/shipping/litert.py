@@ -19,7 +19,8 @@ from fpnas.errors import InputError, reason
 from fpnas.shipping.calibration import METHODS, Quantised, Seen, check_int8, halves, nearest
 from fpnas.shipping.check import Run, Shipped, check, example, plain_copy
 from fpnas.shipping.formats import quiet
-from fpnas.shipping.litert_file import channels_last_kept, mute, needed, repacked, suited
+from fpnas.shipping.litert_file import channels_last_kept, mute, needed, suited
+from fpnas.shipping.litert_packed import repacked
 
 
 def to_litert(network: nn.Module, spec: ImageSpec) -> Shipped:

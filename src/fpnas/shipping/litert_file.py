@@ -1,4 +1,4 @@
-"""What surrounds litert-torch: its packages, a graph that suits LiteRT, and a file that suits microcontrollers."""
+"""What surrounds litert-torch: its packages, and a graph that suits LiteRT."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx
 
 from fpnas.errors import missing_extra
 
 _aten = torch.ops.aten
-_ALIGNED = 16
-"""Bytes: TensorFlow Lite Micro reads weights where they lie."""
 
 
 def needed(*packages: str, otherwise: str = "") -> Any:
@@ -108,42 +105,3 @@ def channels_last_kept(config: Any) -> Generator[None]:
         yield
     finally:
         config.layout_optimize_partitioner = before
-
-
-def repacked(content: bytes) -> bytes:
-    """The same network with short names, and its weights within the structure, aligned, where any reader finds them."""
-    utilities = needed("ai_edge_litert.tools.flatbuffer_utils")
-    model = utilities.read_model_from_bytearray(content)
-    (graph,) = model.subgraphs
-    graph.name, model.description, model.metadata = None, None, []
-    for signature in model.signatureDefs:
-        signature.inputs[0].name, signature.outputs[0].name = "images", "logits"
-    for number, tensor in enumerate(graph.tensors):
-        tensor.name = str(number)
-        if tensor.quantization is not None and tensor.quantization.zeroPoint is not None:
-            tensor.quantization.zeroPoint = np.array(tensor.quantization.zeroPoint, dtype=np.int64)
-    for buffer in model.buffers:
-        if buffer.data is not None:
-            buffer.data = np.frombuffer(bytes(buffer.data), dtype=np.uint8)
-    return _packed(model)
-
-
-def _packed(model: Any) -> bytes:
-    """A flatbuffer that holds equal arrays once (each channel has a zero point, all of which are 0), bytes aligned."""
-    flatbuffers = needed("flatbuffers")
-    written: dict[tuple[str, bytes], int] = {}
-
-    class Builder(flatbuffers.Builder):
-        def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> int:
-            key = x.dtype.str, x.tobytes()
-            if key not in written:
-                size = x.dtype.itemsize
-                self.StartVector(size, len(x), _ALIGNED if size == 1 else size)
-                self.head -= x.nbytes
-                self.Bytes[self.head : self.head + x.nbytes] = key[1]
-                written[key] = self.EndVector()
-            return written[key]
-
-    builder = Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
