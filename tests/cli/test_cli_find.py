@@ -69,7 +69,7 @@ def test_stopped_it_says_how_it_goes_on(
     ("flags", "says"),
     [
         (("--max-steps", "2"), "No such option"),
-        (("--target-params", "100k"), "one target"),
+        (("--target-params", "100"), "a target of at least"),
         (("--minutes", "3"), "minutes, or lengths of search and training"),
         (("--space", "timy"), "a known space"),
         (("--join-at", "0.3"), "--join-at"),

@@ -92,7 +92,7 @@ def test_what_is_given_stays(pets: Path) -> None:
 
 
 def test_short_trainings_that_see_each_image_once_do_not_augment(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fpnas.runner.suited.SHORT_STEPS", 0)
+    monkeypatch.setattr("fpnas.evaluators.proxy.STEPS", 0)
     chosen = document(call(*SEARCH, "--dry-run", "--json", "--out", "run"), "search")["chosen"]
     assert "no augmentation, as short trainings see each less than 4 times; " in chosen
     assert (

@@ -70,12 +70,12 @@ def _read(path: Path, home: Path, images: Iterable[str]) -> dict[str, str]:
     return known
 
 
-def _shown(file: str, home: Path) -> str:
+def _shown(file: str | Path, home: Path) -> str:
     """As a row names it: relative to the data's folder, but for a file on another drive of Windows."""
     try:
         return os.path.relpath(file, home)
     except ValueError:
-        return file
+        return str(file)
 
 
 def _key(file: str | Path) -> str:
