@@ -274,7 +274,7 @@ def one(fold: Fold, name: str) -> Row:
 
 def results(asked: Asked) -> list[str]:
     """The results file, of all arms; differences over photographs of the folds that both have."""
-    rows = {(row.arm, row.fold): row for row in kept() if same(row, asked)}
+    rows = {(row.arm, row.fold): row for row in kept() if same(row, asked) and row.code == code()}
     arms = [arm for arm in ARMS if any(name == arm for name, _ in rows)]
     cells: list[list[str]] = []
     for arm in arms:
@@ -300,7 +300,7 @@ def results(asked: Asked) -> list[str]:
     return [
         *results_file.head(
             f"{asked.share:.0%} of EfficientNet-Lite0 on photographs of waste",
-            f"trashnet at {asked.size} px in five folds; {asked.epochs} epochs of SGD, batches of 64, rate 0.08"
+            f"trashnet at {asked.size} px, {len({fold for _, fold in rows})} of five folds; {asked.epochs} epochs of SGD, batches of 64, rate 0.08"
             f" ({FRESH_LR:g} for fresh weights), shifted by up to an eighth, half of them mirrored",
             f"search: {asked.looks} looks, short trainings of {asked.steps} steps; seconds of one processor",
         ),
@@ -326,7 +326,8 @@ def main(given: Sequence[str] | None = None) -> None:
     for number in given_now.folds:
         fold = Fold(number, asked, given_now.out)
         for arm in given_now.arms:
-            if any((row.arm, row.fold) == (arm, number) and same(row, asked) for row in kept()):
+            done = (row for row in kept() if row.code == code() and same(row, asked))
+            if any((row.arm, row.fold) == (arm, number) for row in done):
                 continue
             row = one(fold, arm)
             with KEPT_AT.open("a") as file:
