@@ -275,6 +275,7 @@ def one(fold: Fold, name: str) -> Row:
 def results(asked: Asked) -> list[str]:
     """The results file, of all arms; differences over photographs of the folds that both have."""
     rows = {(row.arm, row.fold): row for row in kept() if same(row, asked) and row.code == code()}
+    folds = len({fold for _, fold in rows})
     arms = [arm for arm in ARMS if any(name == arm for name, _ in rows)]
     cells: list[list[str]] = []
     for arm in arms:
@@ -300,7 +301,7 @@ def results(asked: Asked) -> list[str]:
     return [
         *results_file.head(
             f"{asked.share:.0%} of EfficientNet-Lite0 on photographs of waste",
-            f"trashnet at {asked.size} px, {len({fold for _, fold in rows})} of five folds; {asked.epochs} epochs of SGD, batches of 64, rate 0.08"
+            f"trashnet at {asked.size} px, {folds} of five folds; {asked.epochs} epochs of SGD, batches of 64, rate 0.08"
             f" ({FRESH_LR:g} for fresh weights), shifted by up to an eighth, half of them mirrored",
             f"search: {asked.looks} looks, short trainings of {asked.steps} steps; seconds of one processor",
         ),
