@@ -301,8 +301,8 @@ def results(asked: Asked) -> list[str]:
     return [
         *results_file.head(
             f"{asked.share:.0%} of EfficientNet-Lite0 on photographs of waste",
-            f"trashnet at {asked.size} px, {folds} of five folds; {asked.epochs} epochs of SGD, batches of 64, rate 0.08"
-            f" ({FRESH_LR:g} for fresh weights), shifted by up to an eighth, half of them mirrored",
+            f"trashnet at {asked.size} px, {folds} of five folds; {asked.epochs} epochs of SGD, batches of 64, rate"
+            f" 0.08 ({FRESH_LR:g} for fresh weights), shifted by up to an eighth, half of them mirrored",
             f"search: {asked.looks} looks, short trainings of {asked.steps} steps; seconds of one processor",
         ),
         *results_file.table([*columns, "trained in, s"], cells),
