@@ -172,8 +172,7 @@ def test_pieces_are_what_the_whole_network_runs(runtime: str, monkeypatch: pytes
         assert sum(missing.values()) + sum(further.values()) <= 4, (missing, further)
 
 
-@pytest.mark.parametrize("runtime", EXPORTED)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("runtime", "threads"), list(zip(EXPORTED, (1, 2), strict=True)))
 def test_a_table_of_a_runtime(net: Supernet, tmp_path: Path, runtime: str, threads: int) -> None:
     clock = Clock()
     table = latency_table(net, SHAPE, runtime=runtime, threads=threads, cache=tmp_path, timer=clock)

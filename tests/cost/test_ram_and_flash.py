@@ -24,12 +24,13 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("count", [8, pytest.param(30, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("make", "shape"), CASES)
-def test_equals_an_independent_count(make: Callable[..., Supernet], shape: tuple[int, ...]) -> None:
+def test_equals_an_independent_count(make: Callable[..., Supernet], shape: tuple[int, ...], count: int) -> None:
     net = make(num_classes=10)
     ram = [Ram(net, shape, name) for name in PRECISIONS]
     flash = [Flash(net, shape, name) for name in PRECISIONS]
-    for arch in some_archs(net, 30, seed=3):
+    for arch in some_archs(net, count, seed=3):
         network = net.extract(arch)
         assert (ram[0].of(arch), ram[1].of(arch)) == peak_bytes(network, shape)
         assert [each.of(arch) for each in flash] == [weight_bytes(network, 1), weight_bytes(network, 4)]
