@@ -148,6 +148,11 @@ def test_killed_in_a_stage_and_called_again_it_ends_in_the_same_files(
     assert without_times(cut) == without_times(whole)
 
 
+def test_a_space_of_this_package_is_known_as_a_function_too(images: ImageData) -> None:
+    named = {space: job._space(space, images, None)[0] for space in ("tiny", fpnas.spaces.tiny, small)}  # pyright: ignore[reportPrivateUsage]
+    assert named == {"tiny": "tiny", fpnas.spaces.tiny: "tiny", small: None}
+
+
 def plain_net() -> nn.Module:
     """A network with weights: 20 k multiply-adds and more, four classes."""
     layers: list[nn.Module] = [nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()]
@@ -266,7 +271,7 @@ def test_a_training_that_fits_many_times_ends_before_its_minutes(
 ) -> None:
     monkeypatch.setattr(stages, "pace_of", lambda *_: Pace(step=1e-3, judging=0.0, steps=4))
     monkeypatch.setattr(pace, "MOST_EPOCHS", 2)
-    monkeypatch.setattr(stages, "MOST_EPOCHS", 2)
+    monkeypatch.setattr(pace, "MOST_EPOCHS", 2)
     found(images, tmp_path, minutes=1.0, search_epochs=None, epochs=None)
     assert h.read(tmp_path / "train" / "run.json")["settings"]["epochs"] == 2
     line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("training: 2 epochs"))

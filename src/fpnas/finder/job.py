@@ -20,13 +20,13 @@ from fpnas.errors import InputError, RunFolderError
 from fpnas.evaluators.proxy import Metric
 from fpnas.finder.choice import space_for
 from fpnas.finder.progress import Display
-from fpnas.finder.rows import format_here
-from fpnas.finder.stages import COMPARED, FOUND, WHOLE, Found, Make, Stages
+from fpnas.finder.rows import Found, format_here
+from fpnas.finder.stages import COMPARED, FOUND, WHOLE, Make, Stages
 from fpnas.runner import Callback, read_arch
 from fpnas.runner.data_record import DataRecord
 from fpnas.runner.folder import read_json
 from fpnas.search import methods
-from fpnas.spaces import Model, Smaller, by_name
+from fpnas.spaces import SPACES, Model, Smaller, by_name
 from fpnas.train import ClassWeights, Recipe, Suited, recipe_for
 
 
@@ -212,6 +212,6 @@ def _space(
     if isinstance(space, Model):
         return None, space.supernet, None  # until it is tuned
     if not isinstance(space, str):
-        return None, space, None
+        return next((name for name, known in SPACES.items() if known is space), None), space, None
     name, why = space_for(images, target_flops) if space == "auto" else (space, None)
     return name, by_name(name), why

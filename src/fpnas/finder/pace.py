@@ -101,6 +101,18 @@ def training_within(seconds: float, pace: Pace) -> int:
     return min(max(1, int((seconds * (1 - REST_SHARE) - REST_SECONDS) / pace.epoch)), MOST_EPOCHS)
 
 
+def tuning_within(minutes: float, pace: Pace, most: int) -> int:
+    """Epochs of the whole network that fit into its share of the minutes; one at least."""
+    return max(1, min(most, int(TUNE_SHARE * 60 * minutes / pace.epoch)))
+
+
+def unused(seconds: float, epochs: int) -> str:
+    """What a training of the most epochs leaves of the time, in words."""
+    if epochs < MOST_EPOCHS:
+        return ""
+    return f", the most that a training gets: the job ends about {duration(round(seconds))} before its time"
+
+
 def _too_few(minutes: float, least: float, spent: float) -> InputError:
     needed = (least + spent) / SEARCH_SHARE / 60
     expected = f"at least {needed:.2g} minutes, for a search of {duration(least)} and a training"

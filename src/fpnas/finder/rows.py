@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from fpnas.runner import export
 from fpnas.runner.evaluation import EVALUATION
 from fpnas.runner.folder import read_json
 from fpnas.runner.ship import FORMATS
-from fpnas.shipping import litert_file
-from fpnas.shipping.onnx import needed
-
-ONNX = ("onnx", "onnxscript", "onnxruntime")
-"""What the extra of that name installs."""
+from fpnas.shipping import litert_file, onnx
+from fpnas.space import Arch
+from fpnas.train import Accuracy
 
 
 @dataclass(frozen=True)
@@ -53,21 +50,41 @@ class Row:
         return {**asdict(self), "file": str(self.file)}
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a job found.
+
+    Args:
+        arch: the architecture.
+        accuracy: of its trained network on the held-out images.
+        rows: the table: the network found, then what it was compared with.
+        file: the exported network.
+        card: its model card.
+        report: the page.
+    """
+
+    arch: Arch
+    accuracy: Accuracy
+    rows: tuple[Row, ...]
+    file: Path
+    card: Path
+    report: Path
+
+
 def format_here(asked: str | None) -> str:
     """The format asked for; else ONNX where its packages are installed, else safetensors.
 
     Raises:
         InputError: it is none, or its packages are missing.
     """
-    missing = [name for name in ONNX if find_spec(name) is None]
     if asked is None:
-        return "safetensors" if missing else "onnx"
+        return "onnx" if onnx.installed() else "safetensors"
     if asked not in FORMATS or asked == "c":
         raise unknown_name("format", asked, [name for name in FORMATS if name != "c"])
     if asked == "litert":
         litert_file.needed("litert_torch", otherwise=", or take --to onnx")
-    if asked == "onnx" and missing:
-        needed(*ONNX, otherwise=", or take --to safetensors or pt2")
+    if asked == "onnx" and not onnx.installed():
+        onnx.needed(*onnx.PACKAGES, otherwise=", or take --to safetensors or pt2")
     return asked
 
 

@@ -20,26 +20,31 @@ from fpnas.errors import InputError
 from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
 from fpnas.evaluators.proxy import Metric
 from fpnas.finder.choice import hint
-from fpnas.finder.pace import SEARCH_SHARE, TUNE_SHARE, Pace, pace_of, search_within, seconds_left, training_within
+from fpnas.finder.pace import (
+    SEARCH_SHARE,
+    Pace,
+    pace_of,
+    search_within,
+    seconds_left,
+    training_within,
+    tuning_within,
+    unused,
+)
 from fpnas.finder.progress import Display
 from fpnas.finder.rivals import random_one, ready_made
-from fpnas.finder.rows import Row, written
-from fpnas.runner import ArchRecord, forecast, latency_table, read_arch, read_latency_table, run
+from fpnas.finder.rows import Found, Row, written
+from fpnas.runner import ArchRecord, forecast, latency_table, read_arch, read_latency_table, run, tuning
 from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.runner.latency_runtimes import default_runtime
 from fpnas.runner.of_run import begins_with_weights, network_of
 from fpnas.runner.suited import length_in_words, length_of_search, seen_as
-from fpnas.runner.tuning import FOLDER as TUNED_IN
-from fpnas.runner.tuning import tuned, tuning_of
 from fpnas.search import Search, methods
 from fpnas.search.within import Within
-from fpnas.space import Arch
 from fpnas.spaces import Model, Smaller
 from fpnas.streams import generator
-from fpnas.text import counted, duration
+from fpnas.text import counted
 from fpnas.train import Accuracy, ClassWeights, Recipe, Suited, Training, from_scratch
-from fpnas.train.suited import MOST_EPOCHS
 
 Make = Callable[..., Supernet]
 FOUND, RANDOM, READY_MADE = "network found", "random network", "ready-made network"
@@ -49,27 +54,6 @@ FOLDERS = {FOUND: "train", RANDOM: "compare/random", READY_MADE: "compare/ready-
 """Of the trainings, in that of the job."""
 TABLE = "find.json"
 """What is left of the table, in the job's folder."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a job found.
-
-    Args:
-        arch: the architecture.
-        accuracy: of its trained network on the held-out images.
-        rows: the table: the network found, then what it was compared with.
-        file: the exported network.
-        card: its model card.
-        report: the page.
-    """
-
-    arch: Arch
-    accuracy: Accuracy
-    rows: tuple[Row, ...]
-    file: Path
-    card: Path
-    report: Path
 
 
 @dataclass
@@ -103,10 +87,9 @@ class Stages:
     @cached_property
     def supernet(self) -> Supernet:
         """The space, for these images."""
-        images = self.images
-        size = images.image_size
-        seed = self.where["seed"]
-        return self.make(num_classes=images.num_classes, in_channels=images.in_channels, image_size=size, seed=seed)
+        images, seed = self.images, self.where["seed"]
+        shape: dict[str, int] = {"in_channels": images.in_channels, "image_size": images.image_size}
+        return self.make(num_classes=images.num_classes, **shape, seed=seed)
 
     @cached_property
     def budget(self) -> Budget | None:
@@ -145,17 +128,16 @@ class Stages:
             if minutes is not None and tune_epochs is None:
                 how["epochs"] = self._epochs_of_whole(model, how, minutes)
             display = self.display.begin(WHOLE)
-            model = tuned(model, self.images, self.place, how=how, progress=display, **self.running)
+            model = tuning.tuned(model, self.images, self.place, how=how, progress=display, **self.running)
         self.make = partial(model.supernet, smaller=smaller, sort=sort, data=self.images)
 
     def _epochs_of_whole(self, model: Model, how: dict[str, Any], minutes: float) -> int:
         """Of the whole network's training: the usual number where the minutes allow it; those it began with."""
-        begun = self.place / TUNED_IN / "run.json"
+        begun = self.place / tuning.FOLDER / "run.json"
         if begun.exists():
             return read_json(begun)["settings"]["epochs"]
-        training = tuning_of(model, self.images, **how)
-        pace = pace_of(training, self.images)
-        return max(1, min(training.recipe.epochs, int(TUNE_SHARE * 60 * minutes / pace.epoch)))
+        training = tuning.tuning_of(model, self.images, **how)
+        return tuning_within(minutes, pace_of(training, self.images), training.recipe.epochs)
 
     def planned(self, known: Mapping[str, Any], epochs: int | None, minutes: float | None, spent: float) -> Search:
         """The search, as long as that of the run that goes on, as the minutes allow, as asked for, or by default.
@@ -253,7 +235,7 @@ class Stages:
             left, pace = seconds_left(minutes, spent), self._pace(self._network(record))
             epochs = training_within(left, pace)
             self.display.expect(epochs * pace.epoch)
-            self.display.say(f"training: {counted(epochs, 'epoch')}{_unused(left - epochs * pace.epoch, epochs)}")
+            self.display.say(f"training: {counted(epochs, 'epoch')}{unused(left - epochs * pace.epoch, epochs)}")
         reason = f"{self.suited.reason}; {counted(epochs, 'epoch')}"
         self.suited = Suited(replace(self.suited.recipe, epochs=epochs), reason)
 
@@ -303,10 +285,3 @@ class Stages:
         page = write_report([self.place])
         file = rows[0].file
         return Found(record.arch, accuracy, tuple(rows), file, file.with_name(file.name + ".md"), page)
-
-
-def _unused(seconds: float, epochs: int) -> str:
-    """What a training of the most epochs leaves of the time, in words."""
-    if epochs < MOST_EPOCHS:
-        return ""
-    return f", the most that a training gets: the job ends about {duration(round(seconds))} before its time"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from fpnas.cost.latency import Operation, Prepare, Prepared
 from fpnas.cost.latency.standalone import CALL
 from fpnas.elastic import Supernet
 from fpnas.errors import InputError, missing_extra, unknown_name
+from fpnas.shipping import onnx
 from fpnas.space import Option
 from fpnas.streams import generator
 from fpnas.train import from_scratch
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from fpnas.shipping.onnx_pieces import Pieces
 
 RUNTIMES = ("torch", "onnxruntime", "onnxruntime-int8")
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def default_runtime(device: str) -> str:
     """onnxruntime on the CPU where the extra `onnx` is installed, else torch."""
-    return "onnxruntime" if device == "cpu" and all(map(find_spec, _PACKAGES)) else "torch"
+    return "onnxruntime" if device == "cpu" and onnx.installed() else "torch"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Runtime:
             return
         if self.device != "cpu":
             raise InputError("the CPU, for milliseconds in onnxruntime", self.device, "add --runtime torch")
-        if not all(map(find_spec, _PACKAGES)):
+        if not onnx.installed():
             raise missing_extra("the packages that ONNX files need", "onnx", otherwise=", or take --runtime torch")
 
     def conditions(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`tuned`: a network that exists, trained on the data for a few epochs before a search narrows it.
 
-Which channels matter, and what a narrow network is worth, shows in weights that know the data (docs/pretrained.md).
+So that channels are sorted, and short trainings begin, with weights that know the data. What that gives, and where it
+doesn't pay: docs/pretrained.md.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALIGNMENT = 16
-"""Bytes of which each tensor's place is a whole multiple."""
+from fpnas.cost.memory import ALIGNMENT
 
 TRIES = 300
 """Orders in which the tensors are placed, until a plan needs no more than what is alive at once."""

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -26,9 +27,17 @@ from fpnas.shipping.formats import BATCH, exported_program, quiet
 OPSET = 18
 """torch's exporter writes it without a conversion, and runtimes since 2023 read it."""
 
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""Of the extra `onnx`."""
+
 INPUT, OUTPUT = "images", "logits"
 LARGEST_FILE = 2**31 - 1
 """Bytes; protobuf's own limit."""
+
+
+def installed() -> bool:
+    """Whether all packages that ONNX files need are there."""
+    return all(find_spec(name) is not None for name in PACKAGES)
 
 
 def to_onnx(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None = None) -> Shipped:
@@ -43,7 +52,7 @@ def to_onnx(network: nn.Module, spec: ImageSpec, facts: Mapping[str, Any] | None
         InputError: onnxruntime's logits differ from torch's by more than 1e-4, the file would exceed 2 GB, the
             packages of the extra `onnx` are missing, or torch's exporter fails (that of torch 2.6 always does).
     """
-    needed("onnx", "onnxscript", "onnxruntime", otherwise=", or export --to safetensors or pt2")
+    needed(*PACKAGES, otherwise=", or export --to safetensors or pt2")
     plain = plain_copy(network)
     size = sum(tensor.numel() * tensor.element_size() for tensor in plain.state_dict().values())
     if size > 0.9 * LARGEST_FILE:

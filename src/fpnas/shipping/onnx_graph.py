@@ -223,20 +223,18 @@ def _swish(graph: OnnxGraph, x: str) -> str:
     return graph.node("Mul", x, graph.node("Sigmoid", x))
 
 
-def _relu(graph: OnnxGraph, x: str, inplace: bool = False) -> str:
-    del inplace
-    return graph.node("Relu", x)
-
-
 def _gelu(graph: OnnxGraph, x: str) -> str:
     half, root = graph.weight(np.float32(0.5)), graph.weight(np.float32(2**0.5))
     erf = graph.node("Erf", graph.node("Div", x, root))
     return graph.node("Mul", half, graph.node("Mul", x, graph.node("Add", erf, graph.weight(np.float32(1)))))
 
 
-def _hardsigmoid(graph: OnnxGraph, x: str, inplace: bool = False) -> str:
-    del inplace
-    return graph.node("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+def _unary(kind: str, **attributes: Any) -> Callable[..., str]:
+    def write(graph: OnnxGraph, x: str, inplace: bool = False) -> str:
+        del inplace
+        return graph.node(kind, x, **attributes)
+
+    return write
 
 
 def _binary(kind: str) -> Callable[..., str]:
@@ -271,20 +269,15 @@ def _addcmul(graph: OnnxGraph, x: str, first: str, second: str) -> str:
     return graph.node("Add", x, graph.node("Mul", first, second))
 
 
-def _softmax(graph: OnnxGraph, x: str, dim: int) -> str:
-    return graph.node("Softmax", x, axis=dim)
-
-
-def _sigmoid(graph: OnnxGraph, x: str) -> str:
-    return graph.node("Sigmoid", x)
-
+_relu, _sigmoid = _unary("Relu"), _unary("Sigmoid")
+_hardsigmoid = _unary("HardSigmoid", alpha=1 / 6, beta=0.5)
 
 _LAYERS: dict[type[nn.Module], Callable[[OnnxGraph, str], str]] = {
     nn.ReLU: _relu,
     nn.SiLU: _swish,
     nn.GELU: _gelu,
     nn.Sigmoid: _sigmoid,
-    nn.Hardswish: lambda graph, x: graph.node("HardSwish", x),
+    nn.Hardswish: _unary("HardSwish"),
     nn.Hardsigmoid: _hardsigmoid,
 }
 
@@ -300,5 +293,5 @@ _WRITERS: dict[Any, Callable[..., str]] = {
     F.hardsigmoid: _hardsigmoid,
     "mean": _mean,
     "sigmoid": _sigmoid,
-    "softmax": _softmax,
+    "softmax": lambda graph, x, dim: graph.node("Softmax", x, axis=dim),
 }

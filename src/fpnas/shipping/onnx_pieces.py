@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fpnas.shipping.int8 import EIGHT, prepared, quantised
-from fpnas.shipping.onnx import OPSET, needed
+from fpnas.shipping.onnx import OPSET, PACKAGES, needed
 from fpnas.shipping.onnx_graph import IR_VERSION, Called, OnnxGraph, Unwritten, exported
 
 Runnable = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -54,7 +54,7 @@ class Pieces:
     """
 
     def __init__(self, threads: int, int8: bool) -> None:
-        self.runtime, self.onnx = needed("onnxruntime", "onnx", "onnxscript"), needed("onnx")
+        self.runtime, self.onnx = needed("onnxruntime", *PACKAGES), needed("onnx")
         self.threads, self.int8 = threads, int8
         self.copies = 1 if threads == 1 else 4
         """How often a session runs its part at a time: several share the waking of threads, as a network's parts do."""
