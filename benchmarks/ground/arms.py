@@ -97,6 +97,7 @@ def default_steps(pool: ground.Pool) -> int:
     return EPOCHS * ProxyEvaluator(ground.supernet(pool), data).steps_per_look
 
 
+@ground.torchs_gradients()
 def seconds_a_step(pool: ground.Pool, arm: str, tried: int = 12, most: float = 40.0) -> float:
     """Mean processor seconds of a step of an arm: warm-up and later steps are timed apart, and weighed by their share.
 
@@ -117,6 +118,7 @@ def seconds_a_step(pool: ground.Pool, arm: str, tried: int = 12, most: float = 4
     return search.warmup * parts[0] + (1 - search.warmup) * parts[1]
 
 
+@ground.torchs_gradients()
 def searched(pool: ground.Pool, arm: str, seed: int, steps: int) -> Found:
     """Runs a search to its end."""
     torch.set_num_threads(1)

@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ def kept(arm: str, pool: str) -> list[list[str]]:
 
 def courses(pool_name: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Of the checkout whose modules are on the path: each arm's digest, and that of what a few steps of it came to."""
+    import ground
+
+    with getattr(ground, "torchs_gradients", nullcontext)():  # older checkouts know no others
+        return _courses(pool_name, names)
+
+
+def _courses(pool_name: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
     import arms
     import compare
     import ground

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fpnas.elastic.base import ElasticLayer, Values, plain_layer
 from fpnas.elastic.dims import Dim, largest, values_of
 from fpnas.elastic.soft import Mixture
+from fpnas.elastic.weight_gradients import conv2d
 
 NARROW = 16
 """Input channels below which a strided 1x1 convolution on a CPU takes its input already strided.
@@ -79,7 +80,7 @@ class _Convolution(ElasticLayer):
             and x.is_cpu
         ):
             x, stride = x[:, :, ::stride, ::stride], 1
-        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+        return conv2d(x, weight, bias, stride, padding, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._convolved(x, **self._slices()) if self.mixture is None else self._mixed(x, self.mixture)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from fpnas import parallel
 from fpnas.data import Data, EpochOrder, stratified_split
 from fpnas.elastic import Supernet, initialise
+from fpnas.elastic.weight_gradients import quicken
 from fpnas.errors import InputError, unknown_name
 from fpnas.evaluators.base import Learned
 from fpnas.evaluators.fit import check_classes
@@ -87,12 +88,10 @@ class ProxyEvaluator(OfSupernet):
         lr: the greatest rate of SGD with Nesterov momentum 0.9: a linear rise over a tenth of the steps, then a cosine.
             By default 0.4 for batches of 64 (0.08 for inherited weights), in proportion to them (Goyal et al. 2017).
         weight_decay: of SGD.
-        label_smoothing: of the training's loss.
-        clip: the gradient's greatest norm.
+        label_smoothing, clip: of the training's loss; the gradient's greatest norm.
         held_back: the share of the training images to judge by.
         seed: of the cut, the networks' weights and the batches' order.
-        device: where networks run.
-        precision: "fp32", or "bf16" by autocast.
+        device, precision: where networks run, and whether in "fp32", or in "bf16" by autocast.
 
     Raises:
         InputError: the supernet and the data don't fit each other, or a number is out of range.
@@ -199,6 +198,7 @@ class ProxyEvaluator(OfSupernet):
         if not self.inherit:
             initialise(network, generator(self.seed, "network"))
         network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        quicken(network)
         rule = torch.optim.SGD(network.parameters(), self.lr, 0.9, weight_decay=self.weight_decay, nesterov=True)
         return _Run(code, network, rule)
 
@@ -224,7 +224,7 @@ class ProxyEvaluator(OfSupernet):
             loss.backward()
             parameters = [p for p in run.network.parameters() if p.grad is not None]
             sum_over_ranks(parameters)
-            # One that diverges stays so and has a likelihood of 0: nothing need wait for the device to ask.
+            # One that diverges stays so, with a likelihood of 0: nothing need wait for the device.
             torch.nn.utils.clip_grad_norm_(parameters, self.clip)
             run.optimizer.step()
             losses.append(loss.detach())

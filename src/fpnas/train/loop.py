@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fpnas import parallel
 from fpnas.allocator import keep_memory
 from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
+from fpnas.elastic.weight_gradients import quicken
 from fpnas.errors import InputError
 from fpnas.evaluators.loss import Loss, loss_name, mean_loss
 from fpnas.job import Skips, Step
@@ -80,6 +81,7 @@ class Training:
         keep_memory()
         self.recipe = for_loss(loss, (recipe or Recipe()).with_fields(fields), class_weights)
         self.network = _placed(network, device)
+        quicken(self.network)
         self.data = data = data.normalized_by(getattr(network, "meta", {}).get("normalization"))
         self.device, self.precision = device, precision
         check_outputs(self.network, data)
