@@ -18,7 +18,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -57,7 +57,7 @@ TRAINS = ("train", "elastic", "spaces", "data", "streams.py")
 
 
 @contextmanager
-def torchs_gradients() -> Iterator[None]:
+def torchs_gradients() -> Generator[None]:
     """As pools and kept runs were made: what is added to them is the same bit for bit, and its seconds compare."""
     own, weight_gradients.ELEMENTS = weight_gradients.ELEMENTS, sys.maxsize
     try:
