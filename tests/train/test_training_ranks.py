@@ -144,7 +144,7 @@ def assert_same_course(folder: Path, job: fpnas.Training, statistics: bool = Fal
     losses, network = course(folder)
     assert losses == pytest.approx([job.step().metrics["train_loss"] for _ in range(job.steps_total)], rel=1e-4)
     for name, value in job.network.state_dict().items():
-        if statistics or "running" not in name and "num_batches" not in name:
+        if statistics or ("running" not in name and "num_batches" not in name):
             torch.testing.assert_close(network[name], value, rtol=1e-3, atol=1e-5, msg=name)
 
 

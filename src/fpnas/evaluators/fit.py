@@ -90,4 +90,6 @@ def check_parts(order: EpochOrder, accumulate: int, by_data: bool = True) -> Non
     if least < 2 * ranks * accumulate:
         each = "each rank" if accumulate == 1 else "each part of them"
         fixes = ["raise the batch size", *["start fewer ranks"] * (ranks > 1), *["lower accumulate"] * (accumulate > 1)]
-        raise InputError(f"batches of at least {2 * ranks * accumulate} images, two for {each}", str(least), " or ".join(fixes))
+        raise InputError(
+            f"batches of at least {2 * ranks * accumulate} images, two for {each}", str(least), " or ".join(fixes)
+        )

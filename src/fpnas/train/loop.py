@@ -295,4 +295,3 @@ class Training:
         check_parts(self._order, self.recipe.accumulate)
         if self.recipe.sync_batch_norm and parallel.world_size() == 1:
             warnings.warn("sync_batch_norm has no effect on one process", stacklevel=3)
-
