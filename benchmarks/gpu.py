@@ -213,15 +213,17 @@ def main() -> int:
         log.append(text)
         return figures
 
-    parts = [memory_figures, speed_figures, *([whole_figures] if options.search_epochs else [])]
-    for part in parts:
+    parts = {"memory": memory_figures, "speed": speed_figures}
+    if options.search_epochs:
+        parts["whole"] = whole_figures
+    for name, part in parts.items():
         begun = time.perf_counter()
         try:
             measured |= part(options)
         except Exception:  # what else there is to measure may still be measured
             traceback.print_exc()
-            measured[f"{part.__name__}_failed"] = traceback.format_exc().splitlines()[-1]
-        measured[f"{part.__name__}_took"] = round(time.perf_counter() - begun, 1)
+            measured[f"{name}_failed"] = traceback.format_exc().splitlines()[-1]
+        measured[f"{name}_part_took"] = round(time.perf_counter() - begun, 1)
         print(measured, file=sys.stderr, flush=True)
         if options.out:
             options.out.write_text(json.dumps(measured))

@@ -131,7 +131,6 @@ def test_mean_k_is_that_of_the_papers_table(expected: Any) -> None:
         14 * 54.3 / 150, rel=0.01
     )
     assert expected.mean_k(expected.Arm("a", "darts"), 56.25) == 1.0
-    assert expected.reduce_seconds(10**6, 64, 1e9) == pytest.approx(4e6 * 2 * 63 / 64 / 1e9)
 
 
 def test_expected_counts_what_a_backward_pass_keeps(expected: Any) -> None:

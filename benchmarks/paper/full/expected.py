@@ -4,7 +4,7 @@
 
 * A search takes samples x images x (3 + 1) forward passes: each sampled network learns from a batch (forward and
   backward, as three) and is scored on another. Networks have the mean of uniformly drawn ones at the start and the
-  target at the end; half of both is taken. A mixture runs all candidates, and those of alpha's batch backward too: 3 + 2.
+  target at the end; half of both is taken. A mixture runs all candidates, on alpha's batch backward too: 3 + 2.
 * Of adaptive K the mean over a search is the share of K0 that the paper's table of theta has: 54.3 of 150 thousand.
 * A training takes epochs x images x 3 forward passes of the target.
 * Memory of a GPU: weights with gradient and two moments, and what the backward pass keeps of the largest network (or of
@@ -26,13 +26,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-for folder in (".", "..", "../..", "../../ground"):
-    sys.path.insert(0, str(Path(__file__).parent / folder))
+sys.path.insert(0, str(Path(__file__).parents[2] / "ground"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import results_file
 import torch
 from command import Plan
 from protocol import Arm, supernet
+from scaling_page import ring_seconds
 from torch import Tensor
 
 import fpnas
@@ -121,11 +123,6 @@ def speed_of_the_paper(uniform: float, target: float) -> float:
     return K14_SAMPLES * K14_BATCH * 4 * (uniform + target) / 2 / (K14_DAYS * 86_400)
 
 
-def reduce_seconds(weights: int, ranks: int, link: float) -> float:
-    """A ring's all-reduce of float32 at `link` bytes a second."""
-    return 4 * weights * 2 * (ranks - 1) / ranks / link
-
-
 def row(arm: Arm, size: Size, speed: float, link: float, asked: Plan) -> list[str]:
     """An arm's line of the table."""
     target = arm.target[1]
@@ -134,9 +131,9 @@ def row(arm: Arm, size: Size, speed: float, link: float, asked: Plan) -> list[st
     forward = size.mixture if mixes else (size.uniform + target) / 2
     steps = asked.epochs * HALF / asked.batch_size
     compute = k * asked.batch_size * (5 if mixes else 4) * forward / speed / SEARCHERS
-    searching = compute / (compute + reduce_seconds(size.weights, SEARCHERS, link))
+    searching = compute / (compute + ring_seconds(size.weights, SEARCHERS, link))
     learning = asked.train_batch_size * 3 * target / speed / TRAINERS
-    training = learning / (learning + reduce_seconds(int(0.3 * size.weights), TRAINERS, link))
+    training = learning / (learning + ring_seconds(int(0.3 * size.weights), TRAINERS, link))
     hours = steps * compute / searching / 3600
     train_hours = asked.train_epochs * TRAINED_ON / asked.train_batch_size * learning / training / 3600
     images = asked.batch_size / SEARCHERS / asked.accumulate
@@ -190,8 +187,9 @@ def main() -> int:
     if given.images_per_second is not None:
         speed, source = given.images_per_second * 3 * 100e6, "as given"
     facts = [
-        f"{speed / 3 / 100e6:,.0f} images a second of a network of 100 M multiply-adds, forward and backward, on a GPU: {source}",
-        f"links of {given.link_gbit:g} Gbit/s; {asked.batch_size:,} images a step of a search, {asked.train_batch_size:,} of a training",
+        f"A GPU: {speed / 3 / 100e6:,.0f} images a second of 100 M multiply-adds, forward and backward; {source}",
+        f"Links: {given.link_gbit:g} Gbit/s",
+        f"Images a step: {asked.batch_size:,} of a search, {asked.train_batch_size:,} of a training",
     ]
     lines = results_file.head("Expected hours and memory of the paper's tables", *facts)
     for name in given.tables or TABLES:
