@@ -135,7 +135,7 @@ def search(
     of_short = {"crop": crop, "flip": flip, "metric": metric}
     asked = {name: value for name, value in of_short.items() if value is not None}
     if accumulate is not None and method == SHORT:
-        raise InputError("--method with shared weights, for --accumulate", method, "leave --accumulate out")
+        raise InputError("a method with shared weights, for --accumulate", method, "leave --accumulate out")
     if asked and method != SHORT:
         flags = " and ".join(f"--{name}" for name in asked)
         raise InputError(f"--method {SHORT}, for {flags}", method, "leave out what belongs to short trainings")
