@@ -228,14 +228,12 @@ class SupernetEvaluator(OfSupernet):
         return losses
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
-        """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`.
+        """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`
+        for what it returns.
 
         Args:
             mixed: whether the search runs mixtures.
             room: bytes that are free, or None where that isn't known.
-
-        Returns:
-            Bytes that a step is expected to need beside the weights.
 
         Raises:
             InputError: the largest network doesn't fit into the memory.
