@@ -228,8 +228,7 @@ class SupernetEvaluator(OfSupernet):
         return losses
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
-        """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`
-        for what it returns.
+        """Runs the largest architecture by FLOPs, or the mixture of all, on the first batch; see `rehearsal.rehearse`.
 
         Args:
             mixed: whether the search runs mixtures.
