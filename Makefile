@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv run test check lint types floors soak bench matrix litert docs format clean
+.PHONY: help venv run test check lint types floors soak bench gpu gpupack matrix litert docs format clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,6 +66,13 @@ bench: $(STAMP) ## speed, memory and ranks against the floors that they have to 
 		$(BIN)/python benchmarks/$$what.py --results benchmarks/results/$${what}_cpu2_$$(date +%F).md $(ARGS) || exit 1; \
 	done
 	@$(BIN)/python benchmarks/paper/adaptive.py --results benchmarks/results/paper_adaptive_cpu2_$$(date +%F).md
+
+# Without the environment above: a machine that is lent for minutes has a torch of its own, and perhaps no network.
+gpu: ## on a machine with a GPU: speed, time in kernels, memory, a whole search and training, in 8 minutes; ARGS="..."
+	@PYTHON="$${PYTHON:-$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo python3)}" benchmarks/gpu.sh $(ARGS)
+
+gpupack: $(STAMP) ## what `make gpu` wants on a machine without network, in .gpu/: wheels, and CIFAR-10 where it is
+	@PYTHON=$(BIN)/python benchmarks/gpupack.sh
 
 matrix: $(STAMP) ## by hand: the wheel in environments with other versions of Python, torch and NumPy; ARGS="--python ..."
 	@$(BIN)/python benchmarks/matrix/matrix.py --results benchmarks/results/matrix_cpu2_$$(date +%F).md $(ARGS)

@@ -86,10 +86,17 @@ def images(options: Namespace, count: int = 2560) -> ImageData:
 
 
 def search_of(
-    warm: Warm, data: ImageData, batch_size: int, samples: int, temperature: Temperature = "mean", device: str = "cpu"
+    warm: Warm,
+    data: ImageData,
+    batch_size: int,
+    samples: int,
+    temperature: Temperature = "mean",
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> fpnas.Search:
     """FP-NAS with a fixed K and a FLOPs target that binds; alpha moves from the first step on."""
-    task = fpnas.SupernetEvaluator(warm.supernet, data, batch_size=batch_size, temperature=temperature, device=device)
+    where = {"device": device, "precision": precision}
+    task = fpnas.SupernetEvaluator(warm.supernet, data, batch_size=batch_size, temperature=temperature, **where)
     cost = fpnas.Flops(warm.supernet, data.input_shape)
     least, most = cost.bounds()
     budget = fpnas.Budget(cost, least + (most - least) / 4)

@@ -1,7 +1,6 @@
 """Against FBNetV2 and DARTS (the paper's S1 to S4 against F1 to F4): the same supernet, data and epochs.
 
-At full scale at 128, 160, 192 and 256 px, towards the multiply-adds that the paper prints of S1 to S4. Methods that mix
-all candidates run in one process, so this one is started without torchrun.
+At full scale at 128, 160, 192 and 256 px, towards the multiply-adds that the paper prints of S1 to S4.
 
     python benchmarks/paper/fbnetv2.py [--scale small|full] [--seeds 5] [--results FILE.md]
 """

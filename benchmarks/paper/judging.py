@@ -53,7 +53,7 @@ def perform(
     asked, begun = plan(script, about), time.monotonic()
     with parallel.ranks(asked.device):
         found = run(asked, arms(asked.scale))
-        if parallel.rank() == 0:
+        if parallel.rank() == 0 and asked.only is None:
             report(asked, script, title, lines(asked.scale, found), (time.monotonic() - begun) / 60)
 
 
@@ -154,7 +154,8 @@ def report(asked: Plan, script: str, title: str, lines: Sequence[str], minutes: 
     small = asked.scale == "small"
     if not small:
         command += f" --imagenet FOLDER --classes {asked.classes} --classes-seed {asked.classes_seed}"
-        command += f" --train-epochs {asked.train_epochs}"
+        command += f" --train-epochs {asked.train_epochs} --batch-size {asked.batch_size}"
+        command += f" --train-batch-size {asked.train_batch_size}"
         command += "" if asked.image_size is None else f" --image-size {asked.image_size}"
     if asked.device != "cpu" or not small:
         command += f" --device {asked.device}"

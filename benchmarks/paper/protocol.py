@@ -7,20 +7,20 @@ recipe of its pool and judged on the 10,000 test images. Arms and seeds run in t
 cores, one thread each; a finished one is kept in --out and not repeated. Seconds are of the process's own processor
 time, so that other programs add little to them.
 
-`--scale full` is the paper's protocol: 100 random classes of ImageNet by --classes-seed at 128 px, halves, 180 epochs;
-then training on all of ImageNet. It needs --imagenet, a folder of class folders, and is meant for torchrun, whose ranks
-run the arms one after another together; rank 0 alone writes. It has been run on a toy folder only. Batches of 256 are
-ours: the paper's 10.7 thousand steps would make them about 1,000 images.
+`--scale full` is the paper's protocol: 100 random classes of ImageNet by --classes-seed at 128 px, halves, 180 epochs
+in batches of 1,024, which gives the paper's number of steps; then training on all of ImageNet, 360 epochs in batches of
+4,096 at a rate of 0.1 for every 256 images (ours). It needs --imagenet, a folder of class folders, and is meant for
+torchrun, whose ranks run the arms one after another together; rank 0 alone writes. `--only search` leaves the training
+to a later call, which may have other ranks. `full/` has a line for each published table. `--scale rehearsal` goes the
+same way with two groups of `tiny` in place of the spaces, at 32 px, an epoch each.
 
 What is made of the outcomes is left to `judging`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -35,11 +35,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ground"))
 import ground
 import results_file
 import torch
-import torch.distributed as dist
+from command import Plan, plan
 
 import fpnas
 from fpnas import parallel
-from fpnas.cli.options import set_up
 from fpnas.data import ImageData
 from fpnas.errors import InputError
 from fpnas.runner.folder import read_json
@@ -47,18 +46,14 @@ from fpnas.spaces.fbnetv2 import TABLE_1
 from fpnas.spaces.macro import FBNETV2, FP_NAS, Micro, Row, macro_supernet
 from fpnas.spaces.tiny import ROWS as TINY
 
+__all__ = ["Plan", "plan"]
+
 GROUND = ground.POOLS["cifar10-tiny-3M"]
 """What a small run searches on, and how it trains what it finds."""
 
 
 WITHIN = (("cost_term", None), ("baseline", "mean"))
 """Eq. 7 with our additions: draws within the budget, as all other arms have them, and 1/K taken off."""
-
-MIXING = ("darts", "fbnetv2")
-"""Methods that ranks can't share."""
-
-ONLY_FULL = ("imagenet", "classes", "classes_seed", "image_size", "train_epochs")
-"""Options that a small run has no use for."""
 
 
 @dataclass(frozen=True)
@@ -103,76 +98,15 @@ class Outcome:
     accuracy: float
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The command line of an experiment."""
-
-    scale: str
-    seeds: int
-    epochs: int
-    out: Path
-    workers: int = 1
-    results: Path | None = None
-    device: str = "cpu"
-    precision: str = "fp32"
-    imagenet: Path | None = None
-    classes: int = 100
-    classes_seed: int = 0
-    image_size: int | None = None
-    train_epochs: int = 360
-
-
-def plan(script: str, about: str | None, epochs: int = 4) -> Plan:
-    """Reads the command line.
-
-    Args:
-        script: names the folder of finished runs.
-        about: what --help says.
-        epochs: of a small search.
-    """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=("small", "full"), default="small")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, help=f"of the search; {epochs} small, 180 full")
-    kept = "finished runs are kept here by name: take another folder with other settings"
-    parser.add_argument("--out", type=Path, default=Path("runs/paper") / script, help=kept)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes of a small run")
-    parser.add_argument("--results", type=Path, help="write the results here")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="cpu small, auto full; bf16 on a GPU")
-    full = parser.add_argument_group("with --scale full")
-    full.add_argument("--imagenet", type=Path, help="a folder of class folders")
-    full.add_argument("--classes", type=int, help="of the search; 100")
-    full.add_argument("--classes-seed", type=int, help="decides which; 0")
-    full.add_argument("--image-size", type=int, help="px, in place of the arms' own")
-    full.add_argument("--train-epochs", type=int, help="of the training; 360")
-    given = parser.parse_args()
-    small = given.scale == "small"
-    options = {name: getattr(given, name) for name in ONLY_FULL if getattr(given, name) is not None}
-    if small and options:
-        parser.error(f"--{min(options).replace('_', '-')} needs --scale full")
-    if small and dist.is_torchelastic_launched():
-        parser.error("--scale small is for one process: start it without torchrun")
-    if not small and given.imagenet is None:
-        parser.error("--scale full needs --imagenet FOLDER")
-    try:
-        device, precision = set_up(None, given.device or ("cpu" if small else "auto"))
-    except InputError as error:
-        parser.error(str(error))
-    # Runs of another device are other runs.
-    out = given.out / (given.scale if device == "cpu" else f"{given.scale}-{device}")
-    length = given.epochs or (epochs if small else 180)
-    return Plan(given.scale, given.seeds, length, out, given.workers, given.results, device, precision, **options)
-
-
 # ------------------------------------------------------------------------------------------------------------- one run
 
 
 def supernet(arm: Arm, scale: str, data: ImageData, seed: int) -> fpnas.Supernet:
-    """That of `tiny`'s rows, or of the paper's table 1."""
-    small = scale == "small"
+    """That of `tiny`'s rows, of the first two of them, or of the paper's table 1."""
+    small = scale != "full"
     return macro_supernet(
         f"paper-{scale}",
-        TINY if small else arm.rows,
+        {"small": TINY, "rehearsal": TINY[:2]}.get(scale, arm.rows),
         arm.micro or (FP_NAS if small else FBNETV2),
         stem=16,
         head=192 if small else 1984,
@@ -186,7 +120,7 @@ def supernet(arm: Arm, scale: str, data: ImageData, seed: int) -> fpnas.Supernet
 
 def load(asked: Plan, arm: Arm, searching: bool) -> ImageData:
     """The images that are searched on, or trained on."""
-    if asked.scale == "full":
+    if asked.scale != "small":
         assert asked.imagenet is not None
         some: dict[str, Any] = {"classes": asked.classes, "classes_seed": asked.classes_seed} if searching else {}
         return fpnas.data.load(asked.imagenet, image_size=asked.image_size or arm.image_size, **some)
@@ -194,56 +128,103 @@ def load(asked: Plan, arm: Arm, searching: bool) -> ImageData:
     return there.learnt if searching else there.test
 
 
-def one(asked: Plan, arm: Arm, seed: int) -> Outcome:
-    """Searches and trains, on all ranks together; what is finished is read from --out."""
+def one(asked: Plan, arm: Arm, seed: int) -> Outcome | None:
+    """Searches and trains, on all ranks together; what is finished is read from --out. None where training waits."""
     folder = asked.out / arm.name.replace(" ", "-").replace("/", "of").replace(",", "") / f"seed-{seed}"
     record = folder / "outcome.json"
-    # Rank 0 decides for all: it alone writes, and a rank that looks later may find what another doesn't.
     source = made_by(asked, arm)
-    finished = parallel.broadcast(_looked_up(record, source) if parallel.rank() == 0 else None)
-    if isinstance(finished, InputError):  # on all ranks: none waits for one that is gone
-        raise finished
-    if finished is not None:
+    if (finished := looked_up(record, source)) is not None:
         return Outcome(**finished)
-    if parallel.world_size() > 1 and arm.method in MIXING:  # said before ImageNet is read
-        got = f"{parallel.world_size()} ranks"
-        raise InputError(f"one process for {arm.method}, which mixes", got, "start this script without torchrun")
     small = asked.scale == "small"
     if small:
         torch.set_num_threads(1)
     where: dict[str, Any] = {"seed": seed, "device": asked.device, "precision": asked.precision}
-    data = load(asked, arm, searching=True)
-    net = supernet(arm, asked.scale, data, seed)
-    task = fpnas.SupernetEvaluator(net, data, batch_size=64 if small else 256, **where)
-    flops = fpnas.Flops(net, data.input_shape)
-    budget = fpnas.Budget(flops, arm.target[not small])
-    search = fpnas.methods.METHODS[arm.method](task, budget, epochs=asked.epochs, seed=seed, **dict(arm.options))
+    found = looked_up(folder / "found.json", source) or searched(asked, arm, folder, source, where)
+    if asked.only == "search":
+        return None
     start = time.process_time()
-    result = fpnas.run(search, folder / "search")
-    searched = time.process_time()
-    arch = search.answer().arch
     everything = load(asked, arm, searching=False)
-    network = fpnas.from_scratch(supernet(arm, asked.scale, everything, seed), arch, seed)
-    facts = {**task.describe(arch), "num_classes": everything.num_classes}
-    recipe = GROUND.recipe if small else fpnas.Recipe(epochs=asked.train_epochs, crop="resized")
-    trained = fpnas.run(fpnas.Training(network, everything, recipe=recipe, **where), folder / "train")
+    network = fpnas.from_scratch(supernet(arm, asked.scale, everything, seed), found.pop("choices"), seed)
+    job = fpnas.Training(network, everything, recipe=recipe_of(asked), **where)
+    trained = fpnas.run(job, folder / "train")
     done = None
     if parallel.rank() == 0:
         done = Outcome(
-            samples=result.num_samples_total,
-            steps=search.steps_done,
-            first_k=first_k(folder / "search" / "metrics.jsonl"),
-            entropy=result.entropy,
-            search_seconds=seconds(asked, searched - start, folder / "search"),
-            train_seconds=seconds(asked, time.process_time() - searched, folder / "train"),
-            flops=facts["flops"],
-            params=facts["params"],
+            **found,
+            train_seconds=seconds(asked, time.process_time() - start, folder / "train"),
+            flops=job.facts["flops"],
+            params=job.facts["params"],
             accuracy=trained.accuracy,
         )
         keep(record, asdict(done), source)
     outcome = parallel.broadcast(done)
     assert outcome is not None
     return outcome
+
+
+def searched(asked: Plan, arm: Arm, folder: Path, source: str, where: dict[str, Any]) -> dict[str, Any]:
+    """Runs the search, and keeps its part of an `Outcome` and the choices that it found."""
+    small = asked.scale == "small"
+    data = load(asked, arm, searching=True)
+    net = supernet(arm, asked.scale, data, where["seed"])
+    sizes = {"batch_size": 64 if small else asked.batch_size, "accumulate": asked.accumulate}
+    task = fpnas.SupernetEvaluator(net, data, **sizes, **where)
+    flops = fpnas.Flops(net, data.input_shape)
+    least, most = flops.bounds()
+    targets = {"small": arm.target[0], "full": arm.target[1], "rehearsal": least + (most - least) / 4}
+    budget = fpnas.Budget(flops, targets[asked.scale])
+    options = {"epochs": asked.epochs, "seed": where["seed"], **dict(arm.options)}
+    search = fpnas.methods.METHODS[arm.method](task, budget, **options)
+    start = time.process_time()
+    result = fpnas.run(search, folder / "search")
+    found: dict[str, Any] | None = None
+    if parallel.rank() == 0:
+        found = {
+            "samples": result.num_samples_total,
+            "steps": search.steps_done,
+            "first_k": first_k(folder / "search" / "metrics.jsonl"),
+            "entropy": result.entropy,
+            "search_seconds": seconds(asked, time.process_time() - start, folder / "search"),
+            "choices": dict(search.answer().arch),
+        }
+        keep(folder / "found.json", found, source)
+    found = parallel.broadcast(found)
+    assert found is not None
+    return found
+
+
+def recipe_of(asked: Plan) -> fpnas.Recipe:
+    """The pool's, or at full scale the linear rule of large batches (Goyal et al., 2017)."""
+    if asked.scale == "small":
+        return GROUND.recipe
+    size = asked.train_batch_size
+    sizes = {"batch_size": size, "accumulate": asked.accumulate, "lr": 0.1 * size / 256}
+    return fpnas.Recipe(epochs=asked.train_epochs, crop="resized", **sizes)
+
+
+def looked_up(record: Path, source: str) -> dict[str, Any] | None:
+    """What is kept, on all ranks; where there is nothing, a run begins.
+
+    Rank 0 decides for all: it alone writes, and a rank that looks later may find what another doesn't.
+
+    Raises:
+        InputError: see `kept`; on all ranks, so that none waits for one that is gone.
+    """
+    found = parallel.broadcast(_looked_up(record, source) if parallel.rank() == 0 else None)
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+def first_alike(asked: Plan, arm: Arm, arms: Sequence[Arm]) -> Arm:
+    """The arm; at a rehearsal the first that differs from it in numbers alone."""
+    if asked.scale != "rehearsal":
+        return arm
+
+    def kind(some: Arm) -> tuple[object, ...]:
+        return some.method, some.fine, some.micro, [name for name, _ in some.options]
+
+    return next(other for other in arms if kind(other) == kind(arm))
 
 
 def _looked_up(record: Path, source: str) -> dict[str, Any] | InputError | None:
@@ -259,7 +240,8 @@ def _looked_up(record: Path, source: str) -> dict[str, Any] | InputError | None:
 
 def made_by(asked: Plan, arm: Arm | str) -> str:
     """A digest of all that a run hangs on: the package, this script, the arm, its length and its recipe."""
-    recipe = (GROUND if asked.scale == "small" else asked.train_epochs, asked.epochs)
+    sizes = (asked.image_size, asked.classes, asked.batch_size, asked.accumulate)
+    recipe = (GROUND if asked.scale == "small" else (recipe_of(asked), sizes), asked.epochs)
     return results_file.source(beside=[Path(__file__), repr(arm), repr(recipe)])
 
 
@@ -314,14 +296,15 @@ def first_k(metrics: Path) -> int:
 
 def run(asked: Plan, arms: Sequence[Arm]) -> dict[str, list[Outcome]]:
     """All arms with all seeds, seeds in the outer loop: what is done first is whole for the first seeds."""
-    tasks = [(asked, arm, seed) for seed in range(asked.seeds) for arm in arms]
-    if asked.scale == "full" or asked.workers == 1:
+    tasks = [(asked, first_alike(asked, arm, arms), seed) for seed in range(asked.seeds) for arm in arms]
+    if asked.scale != "small" or asked.workers == 1:
         outcomes = [one(*task) for task in tasks]
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(asked.workers, mp_context=context) as pool:
             outcomes = list(pool.map(one, *zip(*tasks, strict=True)))
     found: dict[str, list[Outcome]] = {arm.name: [] for arm in arms}
-    for (_, arm, _), outcome in zip(tasks, outcomes, strict=True):
-        found[arm.name].append(outcome)
+    for number, outcome in enumerate(outcomes):
+        if outcome is not None:
+            found[arms[number % len(arms)].name].append(outcome)
     return found

@@ -29,6 +29,21 @@ DOCUMENTED = ["name", "choices", "size", "entropy", "k0", "alpha_joint", "alpha_
 DOCUMENTED += ["image_size", "blocks", "median_flops", "published"]
 
 
+# --------------------------------------------------------------------------------------------------------------- parts
+
+
+def test_a_search_and_a_training_in_parts(tmp_path: Path) -> None:
+    """Their settings have it, so that a run goes on with the same parts only."""
+    out = tmp_path / "run"
+    assert call(*SEARCH, "--target-flops", "1M", "--accumulate", "4", "--max-steps", "1", "--out", out).code == 0
+    assert h.read(out / "run.json")["settings"]["accumulate"] == 4
+    searching = (*SEARCH, "--target-flops", "1M", "--out", out)
+    assert "accumulate" in call(*searching).err
+    assert call(*TRAIN, out, "--accumulate", "2", "--max-steps", "1").code == 0
+    assert h.read(out / "train" / "run.json")["settings"]["accumulate"] == 2
+    assert "accumulate" in call(*TRAIN, out).err
+
+
 # -------------------------------------------------------------------------------------------------------------- spaces
 
 

@@ -79,6 +79,12 @@ SEARCHES: dict[str, tuple[tuple[str, ...], str]] = {
     "no time for ranks": (("--rank-timeout", "0", *OUT), "--rank-timeout"),
     "all time for ranks": (("--rank-timeout", "inf", *OUT), "604,800 seconds"),
     "no threads": (("--threads", "0", *OUT), "--threads"),
+    "no parts": (("--accumulate", "0", *OUT), "--accumulate"),
+    "more parts than a batch has": (("--accumulate", "99", *OUT), "at least 198 images, two for each part of them"),
+    "parts of short trainings": (
+        ("--method", "fpnas-thompson", "--accumulate", "2", *OUT),
+        "expected a method with shared weights, for --accumulate, got fpnas-thompson",
+    ),
     "negative workers": (("--workers", "-1", *OUT), "--workers"),
     "negative seed": (("--seed", "-1", *OUT), "--seed"),
     "negative lambda": (("--lam", "-1", *OUT), "--lam"),

@@ -19,7 +19,7 @@ from PIL import Image
 import fpnas
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "paper"
-OTHERS = ("judging", "protocol", "targets")
+OTHERS = ("command", "judging", "protocol", "targets")
 """What the scripts share; and one that is no experiment of the paper's and has no arms."""
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in OTHERS)
 RECORD = {"samples": 100, "steps": 9, "first_k": 4, "entropy": 1.0, "search_seconds": 8.0, "train_seconds": 1.0}
@@ -273,7 +273,7 @@ def test_two_ranks_run_an_experiment_together(toy: Path, tmp_path: Path) -> None
     assert {"outcome.new", "results.md"} <= set((tmp_path / "rank-0").read_text().split())
     assert not (tmp_path / "rank-1").exists()
     run = tmp_path / "full" / "toy" / "seed-0"
-    assert sorted(path.name for path in run.iterdir()) == ["outcome.json", "search", "source", "train"]
+    assert sorted(path.name for path in run.iterdir()) == ["found.json", "outcome.json", "search", "source", "train"]
     outcome = json.loads((run / "outcome.json").read_text())
     for job, classes in (("search", 2), ("train", 3)):
         assert json.loads((run / job / "arch.json").read_text())["num_classes"] == classes

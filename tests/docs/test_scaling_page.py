@@ -34,6 +34,18 @@ def test_seconds_of_more_ranks_follow_from_the_parts(made: Any) -> None:
     assert rows[1][5] == "4.0", "each rank sends a million numbers of 4 bytes once"
 
 
+def test_efficiency_is_what_links_and_numbers_leave_of_a_step(made: Any) -> None:
+    """A step of 8 s, 10 times as fast; the ring sends 2 * 63 / 64 times 4 MB, and nine numbers take six exchanges."""
+    parts = made.Parts(weights=10**6, samples=8, batch_size=64, step=8.0, reduce=0.1, number=0.001, input=0.5)
+    assert made.ring_seconds(10**6, 64, 1e6) == pytest.approx(4 * 2 * 63 / 64)
+    wanted = 0.8 / (0.8 + 9 * 6 * 0.001 + 4 * 2 * 63 / 64)
+    assert made.efficiency(parts, 64, 1e6, 10) == pytest.approx(wanted)
+    rows = [line.strip("| ").split(" | ") for line in made.efficiencies(parts).splitlines()[2:]]
+    assert [row[0] for row in rows] == ["as measured", "10 times as fast", "30 times as fast"]
+    assert [row[1] for row in rows] == ["8.000", "0.800", "0.267"]
+    assert rows[1][3] == f"{100 * made.efficiency(parts, 64, 12.5e9, 10):.0f} %"
+
+
 def test_the_page_has_a_place_for_each_table(made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = tmp_path / "scaling.md"
     page.write_text(made.PAGE.read_text())
@@ -44,4 +56,5 @@ def test_the_page_has_a_place_for_each_table(made: Any, monkeypatch: pytest.Monk
     text = page.read_text()
     assert text.count("| two rank ratio | 0.5 |") == 1
     assert made.derived(parts) in text
+    assert made.efficiencies(parts) in text
     assert "Not measured yet" not in text

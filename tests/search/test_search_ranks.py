@@ -6,9 +6,11 @@ weights agree between ranks bit for bit.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class PartsInTurn(fpnas.SupernetEvaluator):
     """One process, slow and plain: every draw on both parts of the batch, weights from the losses, then the sum."""
 
-    def _sums(self, codes: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def _of_codes(self, codes: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropies summed over the batch, (K,), each part with its own batch statistics."""
         found = []
         for row in codes.tolist():
@@ -56,7 +58,7 @@ class PartsInTurn(fpnas.SupernetEvaluator):
         images, labels = self._next_batch(progress)
         self.supernet.train()
         with batch_statistics(self.supernet):
-            losses = self._sums(codes, images, labels)
+            losses = self._of_codes(codes, images, labels)
         q = (-losses.detach() / self.temperature).softmax(0)
         loss = (q * losses).sum() / len(labels)
         gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
@@ -69,7 +71,26 @@ class PartsInTurn(fpnas.SupernetEvaluator):
     def score(self, codes: Tensor) -> Tensor:
         images, labels = self._batch(self._val, self._val_order, step=self._steps - 1)
         with batch_statistics(self.supernet):
-            return -self._sums(codes, images, labels)
+            return -self._of_codes(codes, images, labels)
+
+    def mixed_train_step(self, weights: Mapping[str, Tensor], progress: float) -> Learned:
+        loss = self._mixed({name: weight.detach() for name, weight in weights.items()}, *self._next_batch(progress))
+        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._weights.step()
+        return Learned(float(loss.detach()))
+
+    def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        return self._mixed(weights, *self._batch(self._val, self._val_order, step=max(0, self._steps - 1)))
+
+    def _mixed(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy of both parts' images under the mixture."""
+        self.supernet.train()
+        with batch_statistics(self.supernet):
+            network = self.supernet.mix(weights)
+            logits = torch.cat([network(x) for x in images.tensor_split(2)])
+        return F.cross_entropy(logits, labels)
 
 
 def outcome(folder: Path) -> tuple[list[Any], list[Any], dict[str, Tensor], Tensor]:
@@ -79,7 +100,7 @@ def outcome(folder: Path) -> tuple[list[Any], list[Any], dict[str, Tensor], Tens
     return metrics, epochs, state["evaluator"]["supernet"], state["strategy"]["logits"]
 
 
-def assert_same_course(found: Path, job: fpnas.Search) -> None:
+def assert_same_course(found: Path, job: fpnas.Search, joins: bool = True) -> None:
     metrics, epochs, weights, logits = outcome(found)
     for line in metrics:
         record = job.step()
@@ -93,8 +114,8 @@ def assert_same_course(found: Path, job: fpnas.Search) -> None:
             assert epoch["samples"]["codes"] == log["samples"]["codes"]
             for one, other in zip(epoch["logits"], log["logits"], strict=True):
                 assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
-    assert len(metrics) == job.steps_done == job.steps_total == 6
-    assert job.joined
+    assert len(metrics) == job.steps_done == job.steps_total >= 4
+    assert job.joined == joins
     torch.testing.assert_close(logits, job.distribution.logits.detach(), rtol=1e-5, atol=1e-6)
     for name, value in job.evaluator.supernet.state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6, msg=name)
@@ -106,6 +127,30 @@ def test_two_ranks_by_data_equal_one_process_that_runs_both_parts(folder: Path) 
 
 def test_two_ranks_by_architectures_equal_one_process(folder: Path) -> None:
     assert_same_course(folder / "architectures", two.search("architectures"))
+
+
+@pytest.mark.parametrize("method", two.MIXED)
+def test_two_ranks_of_a_mixture_equal_one_process_that_runs_both_parts(folder: Path, method: str) -> None:
+    assert_same_course(folder / method, two.mixing(method, PartsInTurn), joins=False)
+    assert_same_course(folder / method, two.mixing(method, accumulate=2), joins=False)
+
+
+def test_accumulated_parts_are_those_of_ranks(folder: Path) -> None:
+    """One process with two parts, and with the four that two ranks with two each make."""
+    assert_same_course(folder / "data", two.search("data", accumulate=2))
+    assert_same_course(folder / "data-in-parts", two.search("data", **{**two.PARTS, "accumulate": 4}))
+    assert_same_course(folder / "architectures-in-parts", two.search("architectures", **two.PARTS))
+
+
+def test_bf16_on_ranks_is_that_of_one_process(folder: Path) -> None:
+    """The first step's loss and the entropies, as bfloat16 rounds later ones apart."""
+    for kind, accumulate in (("data", 2), ("architectures", 1)):
+        job = two.search(kind, precision="bf16", accumulate=accumulate)
+        metrics = outcome(folder / f"{kind}-bf16")[0]
+        assert metrics[0]["train_loss"] == pytest.approx(job.step().metrics["train_loss"], rel=1e-3)
+        losses = [line["train_loss"] for line in metrics]
+        assert losses != [line["train_loss"] for line in outcome(folder / kind)[0]]
+        assert all(math.isfinite(loss) for loss in losses)
 
 
 def test_parts_have_statistics_of_their_own(folder: Path) -> None:

@@ -16,6 +16,8 @@ from fpnas.train import Recipe
 OTHER: dict[str, Any] = {
     "epochs": 4,
     "batch_size": 13,
+    "accumulate": 2,
+    "sync_batch_norm": True,
     "optimizer": "adamw",
     "lr": 0.3,
     "weight_decay": 0.1,

@@ -22,6 +22,7 @@ import two_ranks
 from safetensors.torch import load_file
 from torch import Tensor
 
+import fpnas
 from fpnas import parallel
 from fpnas.cli import main
 from fpnas.streams import as_global, generator
@@ -130,6 +131,64 @@ def test_class_weights_of_two_ranks_are_those_of_the_whole_batch(folder: Path, n
     stopped = torch.load(folder / f"{name}-first" / "checkpoint.pt", weights_only=True)["job"]["network"]
     for parameter, value in job.network.named_parameters():
         torch.testing.assert_close(stopped[parameter], value.detach(), rtol=1e-4, atol=1e-6)
+
+
+def course(folder: Path) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses, and the weights and statistics at the end."""
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["job"]
+    return [line["train_loss"] for line in h.json_lines(folder / "metrics.jsonl")], state["network"]
+
+
+def assert_same_course(folder: Path, job: fpnas.Training, statistics: bool = False) -> None:
+    """Losses and weights; running statistics, which are those of rank 0's images, where they should agree."""
+    losses, network = course(folder)
+    assert losses == pytest.approx([job.step().metrics["train_loss"] for _ in range(job.steps_total)], rel=1e-4)
+    for name, value in job.network.state_dict().items():
+        if statistics or ("running" not in name and "num_batches" not in name):
+            torch.testing.assert_close(network[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_parts_that_are_accumulated_are_those_of_ranks(folder: Path) -> None:
+    """Two ranks with two parts each, with class weights, and one process with four."""
+    assert_same_course(folder / "in-parts", two_ranks.plain(accumulate=4, class_weights=two_ranks.WEIGHTS))
+    losses, _ = course(folder / "in-parts")
+    whole = two_ranks.plain(class_weights=two_ranks.WEIGHTS)
+    assert abs(losses[0] - whole.step().metrics["train_loss"]) > 1e-3, "batch norms see the parts"
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_accumulated_gradients_are_those_of_the_parts_losses(accumulate: int) -> None:
+    """By torch's own loss of the whole batch's logits, each part with its own statistics."""
+    job, slow = two_ranks.plain(accumulate=accumulate), two_ranks.plain()
+    images, targets = slow._batch(slow._order.batch(0))
+    slow.network.train()
+    logits = torch.cat([slow.network(part) for part in images.tensor_split(accumulate)])
+    F.cross_entropy(logits, targets, label_smoothing=slow.recipe.label_smoothing).backward()
+    for group in slow._optimizer.param_groups:
+        group["lr"] = slow.recipe.rate(0, slow.steps_total)
+    slow._optimizer.step()
+    job.step()
+    for (name, value), wanted in zip(job.network.named_parameters(), slow.network.parameters(), strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_synchronised_batch_norms_are_those_of_the_whole_batch(folder: Path) -> None:
+    assert_same_course(folder / "synchronised", two_ranks.plain(), statistics=True)
+    weights = load_file(folder / "synchronised" / "model.safetensors")
+    assert set(weights) == set(two_ranks.plain().network.state_dict()), "named as without"
+
+
+def test_bf16_on_ranks_is_near_that_of_one_process(folder: Path) -> None:
+    losses, _ = course(folder / "bf16")
+    job = two_ranks.plain(precision="bf16", accumulate=2)
+    assert losses[0] == pytest.approx(job.step().metrics["train_loss"], rel=1e-3)
+    assert losses[0] != two_ranks.plain(accumulate=2).step().metrics["train_loss"]
+
+
+def test_one_process_says_that_it_has_nothing_to_synchronise() -> None:
+    with pytest.warns(UserWarning, match="sync_batch_norm has no effect on one process"):
+        job = two_ranks.plain(sync_batch_norm=True)
+    assert job.settings()["sync_batch_norm"] is True
 
 
 def test_two_ranks_differ_from_one(folder: Path) -> None:

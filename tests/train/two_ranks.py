@@ -53,6 +53,11 @@ def training(**fields: Any) -> fpnas.Training:
     return fpnas.Training(network, data(), **{**FIELDS, **fields})
 
 
+def plain(**fields: Any) -> fpnas.Training:
+    """Nothing is drawn, so that parts of one process are those of ranks; batches of 12 and 11 images."""
+    return training(**{"crop": "none", "flip": False, "mixup": 0.0, "drop_path": 0.0, "lr": 0.05, **fields})
+
+
 def check_words() -> None:
     rank = parallel.rank()
     assert (parallel.world_size(), rank in (0, 1)) == (2, True)
@@ -67,6 +72,8 @@ def check_words() -> None:
         assert parallel.world_size() == 2
     with pytest.raises(InputError, match="two for each rank"):
         training(batch_size=3)
+    with pytest.raises(InputError, match="at least 8 images, two for each part of them"):
+        training(batch_size=6, accumulate=2)
 
 
 def main() -> None:
@@ -78,6 +85,9 @@ def main() -> None:
         for name, make in (("weighted", weighted), ("weighted-mixed", lambda: training(class_weights=WEIGHTS))):
             fpnas.run(make(), folder / name, progress=Progress())
             fpnas.run(make(), folder / f"{name}-first", max_steps=1, progress=Progress())
+        fpnas.run(plain(accumulate=2, class_weights=WEIGHTS), folder / "in-parts", progress=Progress())
+        fpnas.run(plain(precision="bf16"), folder / "bf16", progress=Progress())
+        fpnas.run(plain(sync_batch_norm=True), folder / "synchronised", progress=Progress())
         for stop in (1, 3, None):
             found = fpnas.run(training(), folder / "stopped", max_steps=stop, checkpoint_every=2, progress=Progress())
         found = fpnas.run(training(), folder / "stopped", progress=Progress())  # has ended: nothing to do

@@ -95,6 +95,14 @@ def search(
             help="data or architectures: what torchrun's ranks split, a step's images (the default) or its networks.",
         ),
     ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(
+            "--accumulate",
+            min=1,
+            help="Run a step's images in so many parts, one after the other, to need less memory; of shared weights.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the expected time, memory and K0, and write nothing.")
     ] = False,
@@ -126,6 +134,8 @@ def search(
     options = arguments(method, method_flags)
     of_short = {"crop": crop, "flip": flip, "metric": metric}
     asked = {name: value for name, value in of_short.items() if value is not None}
+    if accumulate is not None and method == SHORT:
+        raise InputError("a method with shared weights, for --accumulate", method, "leave --accumulate out")
     if asked and method != SHORT:
         flags = " and ".join(f"--{name}" for name in asked)
         raise InputError(f"--method {SHORT}, for {flags}", method, "leave out what belongs to short trainings")
@@ -176,7 +186,8 @@ def search(
             chosen = f"{why}; "
         else:
             way = cast("Split", split or "data")
-            task = SupernetEvaluator(supernet, images, batch_size=batch_size, split=way, **where)
+            shared: dict[str, Any] = {"split": way, "accumulate": accumulate or 1}
+            task = SupernetEvaluator(supernet, images, batch_size=batch_size, **shared, **where)
             chosen = ""
         budget = budget_over(supernet)
         budgets = budget if isinstance(budget, list) else [] if budget is None else [*budget.parts]

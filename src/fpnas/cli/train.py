@@ -24,7 +24,11 @@ RECIPE: dict[str, Any] = {
     "epochs": typer.Option(
         min=1, show_default="30, or as many as make 2,000 steps", help="Length of the training; 300 at most by default."
     ),
-    "batch_size": typer.Option(min=2, help="Images a step."),
+    "batch_size": typer.Option(min=2, help="Images a step, of all ranks together."),
+    "accumulate": typer.Option(
+        min=1, help="Run a step's images in so many parts, one after the other, to need less memory."
+    ),
+    "sync_batch_norm": typer.Option(help="Batch norms see the images of all of torchrun's ranks, not of one."),
     "teacher_weight": typer.Option(help="The teacher's share of the loss, 0 to 1."),
     "teacher_temperature": typer.Option(
         help="Temperature of the distillation loss: divides the logits of both networks."

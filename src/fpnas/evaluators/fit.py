@@ -67,12 +67,29 @@ def check_classes(supernet: Supernet, data: Data, inputs: Tensor) -> None:
         raise InputError(expected, f"one of {outputs}", "give it num_classes")
 
 
-def check_ranks(split: Split, orders: Sequence[EpochOrder]) -> None:
-    """`InputError` where the ranks there are can't share a step."""
+def check_ranks(split: Split, orders: Sequence[EpochOrder], accumulate: int = 1) -> None:
+    """`InputError` where the ranks there are can't share a step, or its parts would be too small."""
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
-    count = parallel.world_size()
-    least = min(order.n // order.steps_per_epoch for order in orders)
-    if split == "data" and least < 2 * count:
-        expected = f"batches of at least {2 * count} images, two for each rank"
-        raise InputError(expected, str(least), "raise the batch size, start fewer ranks, or split architectures")
+    for order in orders:
+        check_parts(order, accumulate, split == "data")
+
+
+def check_parts(order: EpochOrder, accumulate: int, by_data: bool = True) -> None:
+    """`InputError` where a part of a batch would have fewer than the two images that batch norms need.
+
+    Args:
+        order: of the batches.
+        accumulate: parts that each rank runs one after the other.
+        by_data: whether ranks split the batch before that.
+    """
+    if accumulate < 1:
+        raise InputError("accumulate of 1 or more", str(accumulate), "leave it out")
+    ranks = parallel.world_size() if by_data else 1
+    least = order.n // order.steps_per_epoch
+    if least < 2 * ranks * accumulate:
+        each = "each rank" if accumulate == 1 else "each part of them"
+        fixes = ["raise the batch size", *["start fewer ranks"] * (ranks > 1), *["lower accumulate"] * (accumulate > 1)]
+        raise InputError(
+            f"batches of at least {2 * ranks * accumulate} images, two for {each}", str(least), " or ".join(fixes)
+        )

@@ -68,3 +68,7 @@ class OfSupernet:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _full(self, logits: Tensor) -> Tensor:
+        """In the precision that losses are taken in."""
+        return logits.float() if self.precision == "bf16" else logits

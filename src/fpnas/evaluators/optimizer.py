@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,6 +56,17 @@ class WeightsOptimizer:
 
     def zero_grad(self) -> None:
         self._optimizer.zero_grad()
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Within it, the parameters ask for no gradient."""
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self.parameters:
+                parameter.requires_grad_(True)
 
     def settings(self) -> dict[str, Any]:
         """What decides its course, plain JSON."""

@@ -4,12 +4,13 @@ By data, each rank runs all K architectures on its part of the batch, with that 
 weight needs the log-likelihood of the whole batch, so each sample costs an all-reduce of one number. By architectures,
 each rank runs its share of the K on the whole batch; the softmax over all of them is put together at the end, as an
 online softmax is. Either way the gradients travel once a step, in one flat all-reduce with what else is summed.
+A mixture of all architectures is split by data alone: the gradients of weights and of alpha are sums over the parts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -65,3 +66,30 @@ def sum_over_ranks(parameters: Sequence[nn.Parameter]) -> None:
     flat = parallel.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view(gradient.shape))
+
+
+def first_order(
+    weights: Mapping[str, Tensor], parts: Sequence[tuple[Tensor, Tensor]], loss_of: Callable[..., Tensor]
+) -> Tensor:
+    """The sum of the losses of all ranks' parts, differentiable once in a mixture's weights.
+
+    One part's graph is in memory at a time.
+
+    Args:
+        weights: of the mixture.
+        parts: this rank's images and labels.
+        loss_of: the loss of weights, images and labels.
+    """
+    leaves = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+    value = torch.zeros(1, dtype=torch.float64)
+    for images, labels in parts:
+        loss = loss_of(leaves, images, labels)
+        loss.backward()
+        value += loss.detach().cpu()
+    gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves.values()]
+    flat = parallel.all_reduce_sum(torch.cat([value, *(gradient.flatten().cpu() for gradient in gradients)]))
+    value, *slopes = flat.split([1, *(gradient.numel() for gradient in gradients)])
+    return value.squeeze() + sum(
+        ((weight - weight.detach()) * slope.to(weight).view_as(weight)).sum().cpu()
+        for weight, slope in zip(weights.values(), slopes, strict=True)
+    )

@@ -8,7 +8,8 @@ ranks share each step, see `ranks`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.optimizer import WeightsOptimizer
 from fpnas.evaluators.prefixes import Chain, Walk
-from fpnas.evaluators.ranks import Split, combine, own_rows
+from fpnas.evaluators.ranks import Split, combine, first_order, own_rows, sum_over_ranks
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.streams import generator
 
@@ -52,6 +53,8 @@ class SupernetEvaluator(OfSupernet):
         device: where the supernet runs.
         precision: "fp32", or "bf16" by autocast.
         split: what ranks split, where there are several: the "data" of a batch, or the "architectures" of a step.
+        accumulate: parts of a rank's images that run one after the other, for less memory, each with its own batch
+            statistics. Beyond 1 each network runs forward once more: its weight needs the losses of all parts.
         judged_on: images of the alpha half that `judge` looks at, at most.
 
     Raises:
@@ -74,6 +77,7 @@ class SupernetEvaluator(OfSupernet):
         device: str = "cpu",
         precision: str = "fp32",
         split: Split = "data",
+        accumulate: int = 1,
         judged_on: int = 1000,
     ) -> None:
         super().__init__(supernet, data, device, precision)
@@ -99,7 +103,8 @@ class SupernetEvaluator(OfSupernet):
         chosen = torch.randperm(len(second), generator=generator(seed, "data", "judged"))[:judged_on]
         self._judged = second[chosen.sort().values]
         self.split: Split = split
-        check_ranks(split, (self._train_order, self._val_order))
+        self.accumulate = accumulate
+        check_ranks(split, (self._train_order, self._val_order), accumulate)
         divisor(temperature, batch_size)
         check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
 
@@ -123,17 +128,23 @@ class SupernetEvaluator(OfSupernet):
         scale = whole / divisor(self.temperature, whole)
         rows, counts = codes.unique(dim=0, return_counts=True)
         own = self._own(rows)
+        parts = self._parts(inputs, labels)
+        known = (self._of_all(self._sums(rows[own], parts)) / whole).tolist() if self.accumulate > 1 else []
         self.supernet.train()
         with batch_statistics(self.supernet), self.supernet.gathering() as gathered:
-            walk, repeats = self._walk(rows[own], inputs, gathered), counts[own]
-            weights = OnlineWeights(self._parameters, self.negligible, walk.leaves)
-            for numbers, logits in walk:
-                loss = F.cross_entropy(self._full(logits), labels)
-                if len(labels) < whole:
-                    loss = loss * (len(labels) / whole)
-                weights.add(loss, -scale * self._of_batch(loss), int(repeats[list(numbers)].sum()))
-                # Of a sample left out they hold all activations, which the next one's would stand beside.
-                del loss, logits
+            weights, repeats = OnlineWeights(self._parameters, self.negligible), counts[own]
+            weights.lift(max((-scale * loss for loss in known if math.isfinite(loss)), default=-math.inf))
+            for images, right in parts:
+                walk = self._walk(rows[own], images, gathered)
+                weights.pending = walk.leaves
+                for numbers, logits in walk:
+                    loss = F.cross_entropy(self._full(logits), right)
+                    if len(right) * self.accumulate != whole:  # the parts' mean is the whole batch's
+                        loss = loss * (len(right) * self.accumulate / whole)
+                    mean = known[numbers[0]] if known else float(self._of_all(loss.detach().cpu().double()))
+                    weights.add(loss, -scale * mean, int(repeats[list(numbers)].sum()))
+                    # Of a sample left out they hold all activations, which the next one's would stand beside.
+                    del loss, logits
         combine(weights, self.split)
         loss_mean = weights.finish()
         moved = self._weights.step() and math.isfinite(loss_mean)
@@ -143,27 +154,32 @@ class SupernetEvaluator(OfSupernet):
         """One step on the next batch of the weights' half, under a mixture of all architectures."""
         inputs, labels = self._next_batch(progress)
         self._weights.zero_grad()
-        loss = self._soft_loss({name: weight.detach() for name, weight in weights.items()}, inputs, labels)
-        loss.backward()
+        fixed = {name: weight.detach() for name, weight in weights.items()}
+        losses: list[Tensor] = []
+        for images, right in self._parts(inputs, labels):
+            loss = self._soft_loss(fixed, images, right, len(self._train_order.batch(self._steps - 1)))
+            loss.backward()
+            losses.append(loss.detach())
+        sum_over_ranks(self._parameters)
         moved = self._weights.step()
-        return Learned(float(loss.detach()), skipped=not moved)
+        return Learned(float(parallel.all_reduce_sum(sum(losses[1:], losses[0]))), skipped=not moved)
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the alpha half's batch that goes with the last step; differentiable in `weights`."""
         inputs, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
-        for parameter in self._parameters:  # the graph is for alpha alone
-            parameter.requires_grad_(False)
-        try:
-            return self._soft_loss(weights, inputs, labels)
-        finally:
-            for parameter in self._parameters:
-                parameter.requires_grad_(True)
+        whole = self.num_images
+        with self._weights.frozen():  # the graph is for alpha alone
+            if len(labels) == whole and self.accumulate == 1:
+                return self._soft_loss(weights, inputs, labels, whole)
+            return first_order(weights, self._parts(inputs, labels), partial(self._soft_loss, whole=whole))
 
-    def _soft_loss(self, weights: Mapping[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+    def _soft_loss(self, weights: Mapping[str, Tensor], inputs: Tensor, labels: Tensor, whole: int) -> Tensor:
+        """A part's share of the mean over `whole` images."""
         self.supernet.train()
         with batch_statistics(self.supernet), self._autocast():
             logits = self.supernet.mix(weights)(inputs)
-        return F.cross_entropy(self._full(logits), labels)
+        loss = F.cross_entropy(self._full(logits), labels)
+        return loss if len(labels) == whole else loss * (len(labels) / whole)
 
     def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
         self._weights.set_rate(progress)
@@ -171,16 +187,13 @@ class SupernetEvaluator(OfSupernet):
         self._steps += 1
         return batch
 
-    @torch.no_grad()
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihoods of the batch of the alpha half that goes with the last step, summed over its images."""
         inputs, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
         rows, back = codes.unique(dim=0, return_inverse=True)
         own = self._own(rows)
-        self.supernet.train()
-        with batch_statistics(self.supernet):
-            losses = torch.zeros(len(rows), dtype=torch.float64)
-            losses[own] = self._losses(rows[own], inputs, labels)
+        losses = torch.zeros(len(rows), dtype=torch.float64)
+        losses[own] = self._sums(rows[own], self._parts(inputs, labels))
         return -parallel.all_reduce_sum(losses)[back]
 
     @property
@@ -188,26 +201,30 @@ class SupernetEvaluator(OfSupernet):
         """How many images `judge` looks at."""
         return len(self._judged)
 
-    @torch.no_grad()
     def judge(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihoods of the same images of the alpha half at every call, summed over them; weights as they are.
 
         In chunks of about `JUDGED_AT_ONCE` images, each normalized by its own statistics; each rank judges all.
         """
         rows, back = codes.unique(dim=0, return_inverse=True)
+        chunks = self._judged.tensor_split(max(1, round(len(self._judged) / JUDGED_AT_ONCE)))
+        batches = (self._batches.at(chunk) for chunk in chunks)
+        return -self._sums(rows, ((self.data.normalize(inputs), labels) for inputs, labels in batches))[back]
+
+    def _parts(self, inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Those of this rank's images that run one after the other."""
+        return list(zip(inputs.tensor_split(self.accumulate), labels.tensor_split(self.accumulate), strict=True))
+
+    @torch.no_grad()
+    def _sums(self, rows: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """Cross-entropies of distinct architectures, summed over the images of batches that run one by one."""
         losses = torch.zeros(len(rows), dtype=torch.float64)
         self.supernet.train()
         with batch_statistics(self.supernet):
-            for part in self._judged.tensor_split(max(1, round(len(self._judged) / JUDGED_AT_ONCE))):
-                inputs, labels = self._batches.at(part)
-                losses += self._losses(rows, self.data.normalize(inputs), labels)
-        return -losses[back]
-
-    def _losses(self, rows: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropies of distinct architectures, summed over the images."""
-        losses = torch.zeros(len(rows), dtype=torch.float64)
-        for numbers, logits in self._walk(rows, inputs):
-            losses[list(numbers)] = F.cross_entropy(self._full(logits), labels, reduction="sum").cpu().double()
+            for inputs, labels in batches:
+                for numbers, logits in self._walk(rows, inputs):
+                    loss = F.cross_entropy(self._full(logits), labels, reduction="sum")
+                    losses[list(numbers)] += loss.cpu().double()
         return losses
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
@@ -216,9 +233,6 @@ class SupernetEvaluator(OfSupernet):
         Args:
             mixed: whether the search runs mixtures.
             room: bytes that are free, or None where that isn't known.
-
-        Returns:
-            Bytes that a step is expected to need beside the weights.
 
         Raises:
             InputError: the largest network doesn't fit into the memory.
@@ -231,12 +245,13 @@ class SupernetEvaluator(OfSupernet):
             some, right = inputs[:num].clone(), labels[:num].clone()  # with storage of their own, whose size counts
             if mixed:
                 weights = {name: weight.to(self.device) for name, weight in even.items()}
-                return self._soft_loss(weights, some, right)
+                return self._soft_loss(weights, some, right, num)
             self.supernet.train()
-            with batch_statistics(self.supernet):
-                return F.cross_entropy(self._logits(largest, some), right)
+            with batch_statistics(self.supernet), self._autocast():
+                logits = self.supernet.select(self.space.decode(largest))(some)
+            return F.cross_entropy(self._full(logits), right)
 
-        return rehearse(loss_of, self._parameters, len(labels), room)
+        return rehearse(loss_of, self._parameters, -(-len(labels) // self.accumulate), room)
 
     def settings(self) -> dict[str, Any]:
         """What decides a trajectory, beside the machine."""
@@ -247,6 +262,7 @@ class SupernetEvaluator(OfSupernet):
             "weight_temperature": self.temperature,
             "negligible": self.negligible,
             **({} if parallel.world_size() == 1 else {"ranks": parallel.world_size(), "split": self.split}),
+            **({} if self.accumulate == 1 else {"accumulate": self.accumulate}),
             "judged_on": self.num_judged,
             "data_seed": self.seed,
             "device": self.device,
@@ -274,18 +290,9 @@ class SupernetEvaluator(OfSupernet):
     def _walk(self, rows: Tensor, inputs: Tensor, gathered: Gathered | None = None) -> Walk:
         return Walk(self._chain, [self.space.decode(row) for row in rows.tolist()], inputs, gathered, self._autocast)
 
-    def _of_batch(self, loss: Tensor) -> float:
-        """The whole batch's loss, from this rank's part of it."""
-        value = loss.detach().cpu().double()
-        return float(parallel.all_reduce_sum(value) if self.split == "data" else value)
-
-    def _logits(self, row: list[int], inputs: Tensor) -> Tensor:
-        with self._autocast():
-            return self._full(self.supernet.select(self.space.decode(row))(inputs))
-
-    def _full(self, logits: Tensor) -> Tensor:
-        """In the precision that losses are taken in."""
-        return logits.float() if self.precision == "bf16" else logits
+    def _of_all(self, losses: Tensor) -> Tensor:
+        """The whole batch's, from those of this rank's part of it."""
+        return parallel.all_reduce_sum(losses) if self.split == "data" else losses
 
     def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
         chosen = order.batch(self._steps if step is None else step)

@@ -83,9 +83,8 @@ class Soft(Strategy):
         if not isinstance(evaluator, SoftEvaluator):
             got = type(evaluator).__name__
             raise InputError("a supernet, whose networks can be mixed", got, "take a method that samples")
-        if parallel.world_size() > 1:
-            got = f"{parallel.world_size()} ranks"
-            raise InputError("one process for a method that mixes", got, "start it without torchrun")
+        if parallel.world_size() > 1 and getattr(evaluator, "split", "data") != "data":
+            raise InputError("ranks that split data, for a method that mixes", "architectures", "leave --parallel out")
         if self.cost_term is not None and budget is not None:
             self.cost_term.check_mixed(budget)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,7 @@ from fpnas.allocator import keep_memory
 from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
 from fpnas.elastic.weight_gradients import quicken
 from fpnas.errors import InputError
+from fpnas.evaluators.fit import check_parts
 from fpnas.evaluators.loss import Loss, loss_name, mean_loss
 from fpnas.job import Skips, Step
 from fpnas.streams import as_global, generator
@@ -30,15 +32,16 @@ from fpnas.train.distil import Teacher, distillation_loss, taught_logits, teache
 from fpnas.train.drop_path import with_drop_path
 from fpnas.train.evaluate import Accuracy, accuracy, evaluation_record
 from fpnas.train.mix import mixed
-from fpnas.train.network import check_outputs, facts_of
+from fpnas.train.network import check_outputs, facts_of, mend_statistics, optimizer_of, placed
 from fpnas.train.recipe import Recipe, for_loss
 
 
 class Training:
     """Trains a network by a recipe; a `Job`.
 
-    Under torchrun each rank takes its part of a batch; the gradient is that of the whole batch's mean loss, with each
-    part's own batch-norm statistics. Running statistics are those of rank 0, which also judges.
+    Under torchrun each rank takes its part of a batch, and `recipe.accumulate` cuts that further; the gradient is that
+    of the whole batch's mean loss, with each part's own batch-norm statistics, or with `recipe.sync_batch_norm` those
+    of all ranks. Running statistics are those of rank 0, which also judges.
 
     Args:
         network: a plain module, trained in place. One that `Supernet.extract` made knows its space and its choices,
@@ -80,14 +83,14 @@ class Training:
     ) -> None:
         keep_memory()
         self.recipe = for_loss(loss, (recipe or Recipe()).with_fields(fields), class_weights)
-        self.network = _placed(network, device)
+        self.network = placed(network, device)
         quicken(self.network)
         self.data = data = data.normalized_by(getattr(network, "meta", {}).get("normalization"))
         self.device, self.precision = device, precision
         check_outputs(self.network, data)
         self.facts = facts_of(self.network, data)
         self.inherit, self.seed = inherit, seed
-        self.teacher = _placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
+        self.teacher = placed(teacher, device).eval() if isinstance(teacher, nn.Module) else teacher
         self.class_weights = dict(class_weights) if isinstance(class_weights, Mapping) else class_weights
         self.loss = loss.to(device) if isinstance(loss, nn.Module) else loss
         self._weights = None if class_weights is None else self._checked_weights(class_weights)
@@ -95,9 +98,13 @@ class Training:
         self._batches = Batches(data.train, device)
         self._check_ranks()
         self._augment = augmentation(self.recipe, data)
-        self._optimizer = self._make_optimizer()
+        self._optimizer = optimizer_of(self.network, self.recipe)
         self._average = averaged(self.network, self.recipe.ema) if self.recipe.ema else None
         running = with_drop_path(self.network, self.recipe.drop_path) if self.recipe.drop_path else self.network
+        if self.recipe.sync_batch_norm and parallel.world_size() > 1:
+            from fpnas.train.sync_norm import synchronised
+
+            running = synchronised(running, device)
         self._running = DistributedDataParallel(running) if parallel.world_size() > 1 else running
         self.origin: dict[str, Any] = {}
         """What a new run.json says beside the settings, such as where the data came from."""
@@ -127,14 +134,8 @@ class Training:
         images, targets = self._batch(own)
         self.network.train()
         self._running.train()
-        # Dropout of one's own networks and dropped paths draw from torch's global state.
-        with as_global(self._stream("network"), self.device), self._autocast():
-            logits = self._running(images)
-        loss = self._loss(logits.float() if self.precision == "bf16" else logits, images, targets)
-        if parallel.world_size() > 1:  # ranks' gradients are averaged: this makes it the mean over the batch's images
-            loss = loss * (len(own) * parallel.world_size() / len(chosen))
         self._optimizer.zero_grad()
-        loss.backward()
+        loss = self._learn(images, targets, len(chosen))
         # Under ranks the gradient is the same on all, so all skip or none.
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         moves = bool(torch.nn.utils.get_total_norm(gradients).isfinite())
@@ -143,14 +144,14 @@ class Training:
             if self._average is not None:
                 self._average.update_parameters(self.network)
         else:
-            _mend_statistics(self.network)
+            mend_statistics(self.network)
         self.skips.note(not moves, number)
         self.steps_done += 1
         at_end = self.steps_done % self._order.steps_per_epoch == 0
         metrics = {
             "step": number,
             "epoch": number // self._order.steps_per_epoch,
-            "train_loss": float(parallel.mean(loss.detach())),
+            "train_loss": float(parallel.mean(loss)),
             "lr": rate,
             "accuracy": self.result().accuracy if at_end else None,
         }
@@ -234,13 +235,34 @@ class Training:
             return images, labels
         return mixed(images, labels, self.data.num_classes, mixup=mixup, cutmix=cutmix, stream=stream)
 
+    def _learn(self, images: Tensor, targets: Tensor, whole: int) -> Tensor:
+        """Adds up the gradients of this rank's part of a batch of `whole` images; its loss."""
+        count = self.recipe.accumulate
+        draws = self._stream("network")
+        losses: list[Tensor] = []
+        for inputs, wanted in zip(images.tensor_split(count), targets.tensor_split(count), strict=True):
+            # All gradients travel at once, while the last part's backward pass still runs.
+            last = len(losses) == count - 1
+            stay = self._running.no_sync if isinstance(self._running, DistributedDataParallel) and not last else None
+            with nullcontext() if stay is None else stay():
+                # Dropout of one's own networks and dropped paths draw from torch's global state.
+                with as_global(draws, self.device), self._autocast():
+                    logits = self._running(inputs)
+                loss = self._loss(logits.float() if self.precision == "bf16" else logits, inputs, wanted)
+                if len(inputs) < whole:  # ranks' gradients are averaged: this makes it the mean over the whole batch
+                    loss = loss * (len(inputs) * parallel.world_size() / whole)
+                loss.backward()
+            losses.append(loss.detach())
+        return sum(losses[1:], losses[0])
+
     def _loss(self, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         weights = None if self._weights is None else self._weights.to(logits.dtype)
         if self.loss is None:
             loss = F.cross_entropy(logits, targets, weights, label_smoothing=self.recipe.label_smoothing)
         else:
             loss = mean_loss(self.loss, logits, targets)
-        if weights is not None and parallel.world_size() > 1 and not targets.is_floating_point():
+        in_parts = parallel.world_size() * self.recipe.accumulate > 1
+        if weights is not None and in_parts and not targets.is_floating_point():
             loss = loss * self._weight_of_part(weights, targets)
         if self.teacher is None:
             return loss
@@ -250,9 +272,9 @@ class Training:
         return torch.lerp(loss, distilled, self.recipe.teacher_weight)
 
     def _weight_of_part(self, weights: Tensor, labels: Tensor) -> Tensor:
-        """The mean weight of this rank's images over that of the whole batch's.
+        """The mean weight of a part's images over that of the whole batch's.
 
-        Torch has divided the loss by the weights of this rank's images; `step` takes it for their mean and makes it a
+        Torch has divided the loss by the weights of the part's images; `step` takes it for their mean and makes it a
         part of the whole batch's.
         """
         whole = self.data.train.labels[self._order.batch(self.steps_done)].to(labels.device)
@@ -271,30 +293,7 @@ class Training:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        flat = [p for p in self.network.parameters() if p.dim() < 2]
-        kernels = [p for p in self.network.parameters() if p.dim() >= 2]
-        recipe = self.recipe
-        groups = [{"params": kernels, "weight_decay": recipe.decay}, {"params": flat, "weight_decay": 0.0}]
-        if recipe.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=recipe.max_lr, momentum=0.9, nesterov=True)
-        return torch.optim.AdamW(groups, lr=recipe.max_lr, fused=True)
-
     def _check_ranks(self) -> None:
-        least = self._order.n // self._order.steps_per_epoch
-        if least < 2 * parallel.world_size():
-            expected = f"batches of at least {2 * parallel.world_size()} images, two for each rank"
-            raise InputError(expected, str(least), "raise the batch size, or start fewer ranks")
-
-
-def _mend_statistics(network: nn.Module) -> None:
-    """Running statistics that took in something not finite begin anew: an average would never get rid of it."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None:  # pyright: ignore[reportPrivateUsage]
-            kept = (module.running_mean, module.running_var)
-            if not all(bool(values.isfinite().all()) for values in kept if values is not None):
-                module.reset_running_stats()
-
-
-def _placed(module: nn.Module, device: str) -> nn.Module:
-    return module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        check_parts(self._order, self.recipe.accumulate)
+        if self.recipe.sync_batch_norm and parallel.world_size() == 1:
+            warnings.warn("sync_batch_norm has no effect on one process", stacklevel=3)

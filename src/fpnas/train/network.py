@@ -17,6 +17,7 @@ from fpnas.elastic.checks import evaluating
 from fpnas.errors import InputError
 from fpnas.space import Option
 from fpnas.streams import generator
+from fpnas.train.recipe import Recipe
 
 
 def from_scratch(supernet: Supernet, arch: Mapping[str, Option], seed: int = 0) -> fx.GraphModule:
@@ -71,3 +72,27 @@ def recalibrate(network: nn.Module, data: Data, num_batches: int = 20, batch_siz
     batches = (data.train.subset(order.batch(step)) for step in range(min(num_batches, order.steps_per_epoch)))
     with torch.no_grad():
         update_bn((data.normalize(batch.inputs) for batch in batches), network)
+
+
+def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's, with weight decay on parameters of two dimensions or more."""
+    flat = [p for p in network.parameters() if p.dim() < 2]
+    kernels = [p for p in network.parameters() if p.dim() >= 2]
+    groups = [{"params": kernels, "weight_decay": recipe.decay}, {"params": flat, "weight_decay": 0.0}]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.max_lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=recipe.max_lr, fused=True)
+
+
+def mend_statistics(network: nn.Module) -> None:
+    """Running statistics that took in something not finite begin anew: an average would never get rid of it."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None:  # pyright: ignore[reportPrivateUsage]
+            kept = (module.running_mean, module.running_var)
+            if not all(bool(values.isfinite().all()) for values in kept if values is not None):
+                module.reset_running_stats()
+
+
+def placed(module: nn.Module, device: str) -> nn.Module:
+    """On the device, channels last."""
+    return module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -22,9 +22,13 @@ WEIGHT_DECAY: dict[str, float] = {"sgd": 1e-4, "adamw": 0.05}
 
 _WARMUP = 0.1
 
+_UNTOLD = ("accumulate", "sync_batch_norm")
+"""Fields that a run's settings have where they aren't the default."""
+
 _RANGES: dict[str, tuple[str, float, float]] = {
     "epochs": ("[)", 1, math.inf),
     "batch_size": ("[)", 2, math.inf),
+    "accumulate": ("[)", 1, math.inf),
     "lr": ("()", 0, math.inf),
     "weight_decay": ("[)", 0, math.inf),
     "warmup": ("[)", 0, 1),
@@ -49,6 +53,9 @@ class Recipe:
     Args:
         epochs: length.
         batch_size: images a step, on all ranks together.
+        accumulate: parts of a rank's images that run one after the other, each with its own batch statistics; their
+            gradients are added up. 4 need about a quarter of the memory for activations.
+        sync_batch_norm: batch norms see the statistics of all ranks' images, not of the rank's own.
         optimizer: "sgd", Nesterov momentum .9, or "adamw", betas (.9, .999).
         lr: the greatest learning rate; by default 0.2 for "sgd", 0.004 for "adamw".
         weight_decay: on parameters of two dimensions or more, so not on norms and biases; by default 1e-4 for "sgd",
@@ -75,6 +82,8 @@ class Recipe:
 
     epochs: int = 30
     batch_size: int = 128
+    accumulate: int = 1
+    sync_batch_norm: bool = False
     optimizer: OptimizerName = "sgd"
     lr: float | None = None
     weight_decay: float | None = None
@@ -135,10 +144,16 @@ class Recipe:
         return self if self.lr is not None or self.optimizer != "sgd" else replace(self, lr=LR_PRETRAINED)
 
     def settings(self) -> dict[str, Any]:
-        """All fields, with the defaults that depend on the optimizer filled in, and the warm-up as a fraction."""
-        fields = asdict(self)
-        del fields["warmup_epochs"]
-        return {**fields, "lr": self.max_lr, "weight_decay": self.decay, "warmup": self.warmup_share}
+        """All fields, with the defaults that depend on the optimizer filled in, and the warm-up as a fraction.
+
+        Those that divide the work have their place where they do.
+        """
+        values = asdict(self)
+        del values["warmup_epochs"]
+        for name in _UNTOLD:
+            if values[name] == type(self).__dataclass_fields__[name].default:
+                del values[name]
+        return {**values, "lr": self.max_lr, "weight_decay": self.decay, "warmup": self.warmup_share}
 
     @property
     def warmup_share(self) -> float:
