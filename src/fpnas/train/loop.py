@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fpnas import parallel
 from fpnas.allocator import keep_memory
-from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
+from fpnas.data import Batches, Crops, Data, EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError
 from fpnas.evaluators.loss import Loss, loss_name, mean_loss
 from fpnas.job import Skips, Step
@@ -89,8 +89,10 @@ class Training:
         self.class_weights = dict(class_weights) if isinstance(class_weights, Mapping) else class_weights
         self.loss = loss.to(device) if isinstance(loss, nn.Module) else loss
         self._weights = None if class_weights is None else self._checked_weights(class_weights)
-        self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
-        self._batches = Batches(data.train, device)
+        self._order = order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
+        crops = Crops(seed, self.recipe.crop_area) if self.recipe.crop == "resized" else None
+        batches = Batches(data.train, device)
+        self._batches = batches.steps(lambda step: parallel.share(order.batch(step)), crops, order.epoch)
         self._check_ranks()
         self._augment = augmentation(self.recipe, data)
         self._optimizer = self._make_optimizer()
@@ -121,8 +123,7 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         chosen = self._order.batch(number)
-        own = parallel.share(chosen)
-        images, targets = self._batch(own)
+        images, targets = self._batch()
         self.network.train()
         self._running.train()
         # Dropout of one's own networks and dropped paths draw from torch's global state.
@@ -130,7 +131,7 @@ class Training:
             logits = self._running(images)
         loss = self._loss(logits.float() if self.precision == "bf16" else logits, images, targets)
         if parallel.world_size() > 1:  # ranks' gradients are averaged: this makes it the mean over the batch's images
-            loss = loss * (len(own) * parallel.world_size() / len(chosen))
+            loss = loss * (len(images) * parallel.world_size() / len(chosen))
         self._optimizer.zero_grad()
         loss.backward()
         # Under ranks the gradient is the same on all, so all skip or none.
@@ -220,10 +221,10 @@ class Training:
         self.steps_done = state["steps_done"]
         self.skips.load_state_dict(state.get("skips", {}))
 
-    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented, normalized images, and targets: labels, or (n, classes) where images are mixed."""
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """Augmented, normalized images of this step, and targets: labels, or (n, classes) where images are mixed."""
         stream = self._stream("augment")
-        images, labels = self._batches.at(indices)
+        images, labels = self._batches(self.steps_done)
         if self._augment is None:
             return self.data.normalize(images), labels
         images = self._augment.erased(self.data.normalize(self._augment(images, stream)), stream)
