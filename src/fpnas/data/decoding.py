@@ -30,7 +30,7 @@ from fpnas.errors import InputError
 LARGEST_IN_MEMORY = 2 * 2**30
 """The most bytes of decoded images that are kept in memory, unless it is asked for; more are streamed."""
 
-SAMPLE = 1024
+SAMPLE = 512
 """Images that are looked at where all would take too long: for size, channels, mean and deviation."""
 
 _CHUNK = 32

@@ -231,6 +231,12 @@ def normalize(
     scale, shift = (
         torch.tensor(values).view(1, -1, 1, 1).to(images.device, non_blocking=True) for values in (scales, shifts)
     )
+    if len(mean) > 1 and images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+        # A row of pixels at a time, as streams decode them: a channel's scale by itself is too little for a loop.
+        number, channels, height, width = images.shape
+        rows = images.permute(0, 2, 3, 1).reshape(-1, width * channels).float()
+        rows.mul_(scale.flatten().repeat(width)).add_(shift.flatten().repeat(width))
+        return rows.view(number, height, width, channels).permute(0, 3, 1, 2)
     # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
     values = images.float().mul_(scale).add_(shift)
     # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.

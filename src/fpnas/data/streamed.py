@@ -77,15 +77,16 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, squares: Sequence[Square | Broken], target: Target) -> Batch:
-        """Of images one by one."""
-        batch = cls(room((len(squares), target.channels, target.size, target.size)), [])
+        """Of images one by one, in channels-last memory, as they are decoded."""
+        images = room((len(squares), target.size, target.size, target.channels)).permute(0, 3, 1, 2)
+        array = images.numpy()
         broken: list[tuple[int, Broken]] = []
         for place, square in enumerate(squares):
             if isinstance(square, Broken):
                 broken.append((place, square))
             else:
-                batch.images.numpy()[place] = square
-        return cls(batch.images, broken)
+                array[place] = square
+        return cls(images, broken)
 
 
 @final
@@ -118,7 +119,7 @@ class StreamedSet(ImageSet):
     @property
     def inputs(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """(N, C, H, W) uint8: all of its images, decoded anew at each call."""
-        return self.read(torch.arange(len(self)))[0]
+        return self.read(torch.arange(len(self)))[0].contiguous()
 
     @property
     def shape(self) -> tuple[int, int, int]:

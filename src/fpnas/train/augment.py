@@ -62,7 +62,7 @@ class Augmentation:
             images = flipped(images, stream)
         if self._resized is None and self._randaugment is None:
             return images
-        values = images.float() / 255
+        values = images.contiguous().float() / 255  # of streams too, so that kornia rounds alike
         with as_global(stream), torch.no_grad():
             if self._resized is not None:
                 values = self._resized(values)
