@@ -21,8 +21,8 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="fashion-mnist, digits, hf:NAME, an .npz, a CSV of (file, label), or a folder: of class folders, or of "
-        "parquet files.",
+        help="fashion-mnist, digits, hf:NAME, an .npz, a CSV of (file, label), or a folder: of class folders, of tar "
+        "or of parquet files.",
     ),
 ]
 DataOfRun = Annotated[
