@@ -10,12 +10,10 @@ import sys
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import fpnas
-from fpnas.data import decoding, groups
+from fpnas.data import groups
 from fpnas.data.readers import csv_file
 from fpnas.files import write_whole
 from fpnas.runner import rehearsal
@@ -135,25 +133,3 @@ def test_a_csv_names_a_file_once_in_any_case_where_that_is_one_file(
     monkeypatch.setattr("os.path.normcase", ntpath.normcase)
     with pytest.raises(fpnas.InputError, match=r"'A\.png' in lines 1 and 2"):
         csv_file.read(request)
-
-
-def test_decoded_images_are_renamed_when_no_map_holds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows renames no folder with a file in it that is mapped into memory."""
-    for number in range(10):
-        file = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(file)
-    monkeypatch.setenv("FPNAS_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(decoding, "LARGEST_IN_MEMORY", 0)
-    renamed: list[str] = []
-    rename = os.rename
-
-    def as_on_windows(source: str, target: Path) -> None:
-        assert source not in Path("/proc/self/maps").read_text()
-        renamed.append(source)
-        rename(source, target)
-
-    monkeypatch.setattr("os.rename", as_on_windows)
-    data = fpnas.data.load(tmp_path / "photos")
-    assert len(renamed) == 1
-    assert len(data.train) == 8

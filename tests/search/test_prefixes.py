@@ -58,9 +58,9 @@ def test_gradients_and_scores_are_those_of_each_alone(like: float, temperature: 
     task = chain_task(temperature=temperature, negligible=0.0, lr=1e-12, clip=1e9)
     codes = some_codes(task.supernet, 9, like)
     alone = copy.deepcopy(task.supernet)
-    images, labels = task._batch(task._train, task._train_order, step=0)
+    images, labels = task._batch(task._train_batches, 0)
     wanted, _ = two_pass(alone, codes, images, labels, temperature)
-    images, labels = task._batch(task._val, task._val_order, step=0)
+    images, labels = task._batch(task._val_batches, 0)
     with batch_statistics(alone), torch.no_grad():
         logits = [alone.select(alone.space.decode(row))(images) for row in codes.tolist()]
     scores = torch.stack([-F.cross_entropy(each, labels, reduction="sum") for each in logits])

@@ -69,7 +69,7 @@ class PartsInTurn(fpnas.SupernetEvaluator):
 
     @torch.no_grad()
     def score(self, codes: Tensor) -> Tensor:
-        images, labels = self._batch(self._val, self._val_order, step=self._steps - 1)
+        images, labels = self._batch(self._val_batches, self._steps - 1)
         with batch_statistics(self.supernet):
             return -self._of_codes(codes, images, labels)
 

@@ -73,8 +73,8 @@ class Watched:
         self.job.network.register_forward_hook(self.note)
         batch = self.job._batch
 
-        def noted(indices: Tensor) -> tuple[Tensor, Tensor]:
-            images, self.targets = batch(indices)
+        def noted() -> tuple[Tensor, Tensor]:
+            images, self.targets = batch()
             return images, self.targets
 
         self.job._batch = noted

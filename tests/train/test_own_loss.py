@@ -52,7 +52,7 @@ def test_a_step_is_that_of_the_loss() -> None:
     job = training(focal, lr=0.1)
     assert losses(job) == pytest.approx(losses(training(mean_focal, lr=0.1)), rel=1e-6)
     fresh = training(focal)
-    inputs, labels = fresh._batch(fresh._order.batch(0))
+    inputs, labels = fresh._batch()
     fresh.network.train()
     expected = float(focal(fresh.network(inputs), labels).mean().detach())
     assert training(focal).step().metrics["train_loss"] == pytest.approx(expected, rel=1e-6)

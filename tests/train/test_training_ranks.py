@@ -69,7 +69,7 @@ def both_parts_by_hand(patch: pytest.MonkeyPatch) -> tuple[list[float], dict[str
             as_rank(patch, part)
             for name, value in job.network.named_buffers():
                 value.copy_(before[name])
-            images, targets = job._batch(parallel.share(job._order.batch(number)))
+            images, targets = job._batch()
             job._running.train()
             with as_global(generator(job.seed, "train", "network", number, part)):
                 logits = job._running(images)
@@ -108,12 +108,11 @@ def test_class_weights_of_two_ranks_are_those_of_the_whole_batch(folder: Path, n
     """The first step's gradient, by torch's own loss of the whole batch's logits, each part with its own statistics."""
     job = two_ranks.weighted() if name == "weighted" else two_ranks.training(class_weights=two_ranks.WEIGHTS)
     weights = weight_tensor(two_ranks.WEIGHTS, job.data).float()
-    chosen = job._order.batch(0)
     parts = []
     with pytest.MonkeyPatch.context() as patch:
         for part in (0, 1):
             as_rank(patch, part)
-            images, targets = job._batch(parallel.share(chosen))
+            images, targets = job._batch()
             job._running.train()
             with as_global(generator(job.seed, "train", "network", 0, part)):
                 parts.append((job._running(images), images, targets))

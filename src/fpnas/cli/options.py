@@ -21,8 +21,8 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="fashion-mnist, digits, hf:NAME, an .npz, a CSV of (file, label), or a folder: of class folders, or of "
-        "parquet files.",
+        help="fashion-mnist, digits, hf:NAME, an .npz, a CSV of (file, label), or a folder: of class folders, of tar "
+        "or of parquet files.",
     ),
 ]
 DataOfRun = Annotated[
@@ -61,8 +61,13 @@ class Reading:
             help="A CSV of (image, group): images of one group are never on both sides of a split.",
         ),
     ] = None
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Decode images whenever they are used; by default beyond 2 GiB, decoded."),
+    ] = False
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, max=256, help="Threads that decode images; one a core by default.")
+        int | None,
+        typer.Option("--workers", min=0, max=256, help="Threads or processes that decode; one a core by default."),
     ] = None
 
     def record(self, data: str | None, image_size: int | None, fit: str | None) -> DataRecord:
@@ -70,12 +75,13 @@ class Reading:
         from fpnas.runner.data_record import DataRecord
 
         split_by = None if self.split_by is None else str(self.split_by)
-        return DataRecord(data or "", image_size, fit, self.classes, self.classes_seed, self.skip_corrupt, split_by)
+        of_all = self.classes, self.classes_seed, self.skip_corrupt, split_by, self.stream
+        return DataRecord(data or "", image_size, fit, *of_all)
 
     def warn(self, images: ImageData) -> None:
         """Names the images that were left out, and says of flags that they had nothing to do."""
         if images.skipped is None:
-            given = {"--workers": self.workers, "--skip-corrupt": self.skip_corrupt}
+            given = {"--workers": self.workers, "--skip-corrupt": self.skip_corrupt, "--stream": self.stream}
             flags = [flag for flag, value in given.items() if value]
             if flags:
                 verb = "has" if len(flags) == 1 else "have"

@@ -15,14 +15,17 @@ from fpnas.data.images import Fit, ImageData, ImageSet, known_fit
 from fpnas.data.labelled import Data, HeldoutFrom, LabelledSet, Normalization
 from fpnas.data.readers import READERS
 from fpnas.data.request import Request
-from fpnas.data.resident import Batches
+from fpnas.data.resident import Batches, in_turn
 from fpnas.data.spec import ImageSpec
 from fpnas.data.splits import EpochOrder, halves, stratified_split
+from fpnas.data.square import Crops
+from fpnas.data.streamed import StreamedSet
 from fpnas.data.tensors import TensorData, TensorSet
 from fpnas.errors import InputError
 
 __all__ = [
     "Batches",
+    "Crops",
     "Data",
     "EpochOrder",
     "Fit",
@@ -32,10 +35,12 @@ __all__ = [
     "ImageSpec",
     "LabelledSet",
     "Normalization",
+    "StreamedSet",
     "TensorData",
     "TensorSet",
     "from_dataset",
     "halves",
+    "in_turn",
     "load",
     "stratified_split",
 ]
@@ -53,8 +58,9 @@ def load(
     workers: int | None = None,
     skip_corrupt: bool = False,
     split_by: str | Path | None = None,
+    stream: bool | None = None,
 ) -> ImageData:
-    """Loads a data set: into memory, or into files that are mapped into it where it would take more than 2 GiB.
+    """Loads a data set: into memory, or as a stream that is decoded as it is used where it would take more than 2 GiB.
 
     Args:
         data: `fashion-mnist`, `digits` or `hf:NAME`, else a path: a folder of class folders or of parquet files, a
@@ -67,17 +73,21 @@ def load(
         fit: how images that aren't square become so: "crop" takes the central square, "stretch" all of it.
         classes: take so many of the classes, at random.
         classes_seed: decides which; as with `seed`, give the same one everywhere.
-        workers: threads that decode images; by default one for each core. 0: no other than the caller's.
-        skip_corrupt: leave images out that can't be read (`ImageData.skipped` names them), instead of refusing them.
+        workers: threads, or of a stream processes, that decode images; by default one for each core. 0: no other than
+            the caller's.
+        skip_corrupt: leave images out that can't be read (`ImageData.skipped` names them), instead of refusing them. In
+            a stream another image of the batch stands in for one, with a warning.
         split_by: a CSV of (image, group), paths relative to the data's folder or to its own: images of one group, such
             as one object or patient, are never on both sides of a split, be it that of held-out images or one that a
             search makes. As with `seed`, give the same one everywhere.
+        stream: whether encoded images are decoded each time that they are used, instead of once into memory; by default
+            where they would take more than 2 GiB there.
 
     Raises:
         InputError: data that isn't known, isn't there or isn't sound, or an argument out of range.
     """
     request = Request(
-        data, image_size, seed, download, known_fit(fit), classes, classes_seed, workers, skip_corrupt, split_by
+        data, image_size, seed, download, known_fit(fit), classes, classes_seed, workers, skip_corrupt, split_by, stream
     )
     # An empty string would be the working folder, which nobody asked for.
     reader = next((reader for reader in READERS if data != "" and reader.recognises(data)), None)

@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.decoding import decode_all
+from fpnas.data.decoding import SAMPLE, are_streamed, decode_all, measure
 from fpnas.data.duplicates import nearly_equal
 from fpnas.data.groups import groups_of
 from fpnas.data.images import ImageData, ImageSet
 from fpnas.data.request import Encoded, Parts, Request
 from fpnas.data.splits import stratified_split
+from fpnas.data.store import with_places
+from fpnas.data.streamed import Stream, StreamedSet
 from fpnas.errors import InputError
 from fpnas.streams import generator
 
@@ -53,7 +55,7 @@ def assemble(parts: Parts, request: Request) -> ImageData:
         if len(chosen) == 0:
             raise InputError("held-out images of the chosen classes", "none", "choose more classes, or another seed")
     sets, skipped, size = _pixels(sources, request)
-    train, heldout = (ImageSet(part.inputs, new[part.labels], part.groups) for part in sets)
+    train, heldout = (part.relabelled(new[part.labels]) for part in sets)
     _check_strangers(parts.name, names, train.labels, heldout.labels)
     return ImageData.of(
         parts.name,
@@ -88,6 +90,8 @@ def _pixels(sources: list[Source], request: Request) -> tuple[list[ImageSet], tu
         sets = [source if len(indices) == len(source) else source.subset(indices) for source, indices in whole]
         return sets, None, request.image_size
     assert len(encoded) == len(sources), "a reader gives pixels or encoded images, not both"
+    if are_streamed(encoded, request):
+        return _streams(sources, encoded, request)
     found = decode_all(encoded, request)
     places = [source.indices[part.kept] for part, source in zip(found, sources, strict=True)]
     sets = [
@@ -99,6 +103,20 @@ def _pixels(sources: list[Source], request: Request) -> tuple[list[ImageSet], tu
         pairs = [(places[0][of_train[:2]], encoded[0][0]), (places[1][of_heldout[:2]], encoded[1][0])]
         _warn_of_duplicates(len(of_heldout), len(sets[1]), pairs, request)
     return sets, tuple(name for part in found for name in part.skipped.values()), sets[0].inputs.shape[-1]
+
+
+def _streams(
+    sources: list[Source], encoded: list[tuple[Encoded, Tensor]], request: Request
+) -> tuple[list[ImageSet], tuple[str, ...], int]:
+    """The same, of images that stay encoded: they aren't compared, and none is known to be unreadable."""
+    placed = [(with_places(images), indices) for images, indices in encoded]
+    target = measure(placed[0], request, SAMPLE).target
+    sets: list[ImageSet] = []
+    for (images, indices), (_, _, groups) in zip(placed, sources, strict=True):
+        assert images.places is not None
+        stream = Stream(images.places, target, request.skip_corrupt, request.workers)
+        sets.append(StreamedSet(stream, indices, images.labels[indices], None if groups is None else groups[indices]))
+    return sets, (), target.size
 
 
 def _warn_of_duplicates(count: int, of: int, examples: list[tuple[Tensor, Encoded]], request: Request) -> None:

@@ -14,6 +14,8 @@ What becomes of the kinds of images that are neither plain grey nor plain RGB:
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -87,6 +89,39 @@ def decode(content: bytes | Path, channels: int, enough: int | None = None) -> P
                 image.draft(None, (enough, enough))
             image.load()
             return to_pixels(image, channels)
+    except Exception as error:
+        raise _reason(error, content) from error
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of an image, as shares of its width and height."""
+
+
+def decode_part(content: bytes | Path, channels: int, size: int, choose: Callable[[int, int], Box]) -> Pixels:
+    """Decodes a part of an image, brought to `size` x `size` pixels (bilinear, antialiased where it shrinks).
+
+    JPEGs are decoded at a half, a quarter or an eighth of their size where the part then still has `size` pixels.
+
+    Args:
+        content: the file's bytes, or where it is.
+        channels: 1 for grey, 3 for RGB.
+        size: pixels a side.
+        choose: from the image's width and height to the part.
+
+    Raises:
+        UnreadableImage: it can't be decoded, or claims too many pixels.
+    """
+    try:
+        with _opened(content) as image:
+            left, top, right, bottom = choose(image.width, image.height)
+            image.draft(None, (math.ceil(size / (right - left)), math.ceil(size / (bottom - top))))
+            image.load()
+            if image.mode not in ("L", "RGB") or image.has_transparency_data:
+                array = to_pixels(image, channels)
+                image = Image.fromarray(array[0] if channels == 1 else array.transpose(1, 2, 0))
+            width, height = image.size
+            box = (left * width, top * height, min(width, right * width), min(height, bottom * height))
+            return to_pixels(image.resize((size, size), Image.Resampling.BILINEAR, box), channels)
     except Exception as error:
         raise _reason(error, content) from error
 

@@ -50,6 +50,20 @@ class ImageSet(LabelledSet):
         check_labels(self.labels, len(images), "image")
         check_groups(self.groups, len(images))
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of each image."""
+        channels, height, width = self.inputs.shape[1:]
+        return channels, height, width
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel, see `channel_statistics`."""
+        return channel_statistics(self.inputs)
+
+    def relabelled(self, labels: Tensor) -> ImageSet:
+        """The same images with other labels."""
+        return ImageSet(self.inputs, labels, self.groups)
+
     def resized(self, size: int, fit: Fit = "crop") -> ImageSet:
         """The images as `size` x `size` pixels, see `resize_images`; itself where they are so.
 
@@ -123,9 +137,9 @@ class ImageData(Data):
     skipped: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(self.train.inputs.shape[1:])
-        if shape[1] != shape[2] or tuple(self.heldout.inputs.shape[1:]) != shape:
-            got = f"{shape} in training and {tuple(self.heldout.inputs.shape[1:])} held out"
+        shape = self.train.shape
+        if shape[1] != shape[2] or self.heldout.shape != shape:
+            got = f"{shape} in training and {self.heldout.shape} held out"
             raise InputError("square images of one shape", got, "resize them to one size")
         if len(self.mean) != shape[0] or len(self.std) != shape[0]:
             got = f"{len(self.mean)} and {len(self.std)} numbers"
@@ -147,9 +161,9 @@ class ImageData(Data):
         skipped: tuple[str, ...] | None = None,
     ) -> ImageData:
         """Brings both sets to `image_size`, by default the shorter side but at most `LARGEST_DEFAULT`, and measures."""
-        size = image_size or min(*train.inputs.shape[2:], LARGEST_DEFAULT)
+        size = image_size or min(*train.shape[1:], LARGEST_DEFAULT)
         train, heldout = train.resized(size, fit), heldout.resized(size, fit)
-        mean, std = channel_statistics(train.inputs)
+        mean, std = train.statistics()
         return cls(name, train, heldout, classes, heldout_from, mean, std, fit, class_subset, skipped)
 
     def settings(self) -> dict[str, Any]:
@@ -176,12 +190,12 @@ class ImageData(Data):
     @property
     def in_channels(self) -> int:
         """Channels of an image: 1 for grey, 3 for colour."""
-        return self.train.inputs.shape[1]
+        return self.train.shape[0]
 
     @property
     def image_size(self) -> int:
         """Pixels a side."""
-        return self.train.inputs.shape[2]
+        return self.train.shape[1]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -217,6 +231,12 @@ def normalize(
     scale, shift = (
         torch.tensor(values).view(1, -1, 1, 1).to(images.device, non_blocking=True) for values in (scales, shifts)
     )
+    if len(mean) > 1 and images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+        # A row of pixels at a time, as streams decode them: a channel's scale by itself is too little for a loop.
+        number, channels, height, width = images.shape
+        rows = images.permute(0, 2, 3, 1).reshape(-1, width * channels).float()
+        rows.mul_(scale.flatten().repeat(width)).add_(shift.flatten().repeat(width))
+        return rows.view(number, height, width, channels).permute(0, 3, 1, 2)
     # In place, and in the order that batches come in: faster than torch.addcmul, or than reordering first.
     values = images.float().mul_(scale).add_(shift)
     # Not .contiguous(): with one channel it keeps strides that convolutions don't take for channels-last.

@@ -43,6 +43,13 @@ class LabelledSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def add_to(self, hasher: hashlib.blake2b) -> None:
+        """Hashes the examples and their labels."""
+        typed = self.inputs.dtype != torch.uint8
+        for tensor in (self.inputs, self.labels):
+            hasher.update(f"{tensor.dtype if typed else ''}{tuple(tensor.shape)}".encode())
+            hasher.update(tensor.cpu().contiguous().numpy().data)
+
     def subset(self: S, indices: Int64[Tensor, " k"]) -> S:
         """The examples at `indices`, in their order; a copy."""
         # index_select copies whole examples; inputs[indices] does the same 20 times slower.
@@ -76,13 +83,10 @@ class Data(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all examples and labels: equal for equal data, wherever it came from."""
+        """A hash of all examples and labels, equal for equal data; of streamed images, of their names and labels."""
         hasher = hashlib.blake2b(digest_size=16)
-        typed = self.train.inputs.dtype != torch.uint8
-        for part in (self.train, self.heldout):
-            for tensor in (part.inputs, part.labels):
-                hasher.update(f"{tensor.dtype if typed else ''}{tuple(tensor.shape)}".encode())
-                hasher.update(tensor.cpu().contiguous().numpy().data)
+        self.train.add_to(hasher)
+        self.heldout.add_to(hasher)
         return hasher.hexdigest()
 
     @property

@@ -5,17 +5,18 @@ A reader says which images there are and which label each has; all else is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from fpnas.data.images import Fit, ImageSet
 from fpnas.data.labelled import HeldoutFrom
+from fpnas.data.places import Item, Places, Texts
 from fpnas.errors import InputError
 
 PARTS: Mapping[str, str] = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
@@ -43,6 +44,7 @@ class Request:
     workers: int | None = None
     skip_corrupt: bool = False
     split_by: str | Path | None = None
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and not 1 <= self.image_size <= LARGEST_IMAGE:
@@ -58,13 +60,6 @@ def part_called(name: str) -> str | None:
     return PARTS.get(name.lower())
 
 
-class Item(NamedTuple):
-    """One encoded image: what messages call it, and its bytes or its file."""
-
-    name: str
-    content: bytes | Path
-
-
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """Labelled images that are still encoded, of any sizes.
@@ -72,26 +67,29 @@ class Encoded:
     Attributes:
         labels: (N,) int64.
         items: streams the images at sorted indices.
-        files: what they are read from: a change of these is a change of the images. Paths as text: a hundred thousand
-            `Path` take 40 MB.
-        one_each: whether `files` has one for each image, in their order.
+        files: what they are read from: a change of these is a change of the images.
+        places: where each image is; None where only `items` can tell.
     """
 
     labels: Tensor
     items: Callable[[Int64[Tensor, " k"]], Iterator[Item]]
-    files: tuple[str, ...]
-    one_each: bool = False
+    files: Texts
+    places: Places | None = None
+
+    @property
+    def one_each(self) -> bool:
+        """Whether `files` has one for each image, in their order."""
+        return self.places is not None and self.places.spans is None
 
     @classmethod
-    def of_files(cls, files: Sequence[str], labels: Sequence[int]) -> Encoded:
-        """Of images that have a file each."""
+    def at(cls, places: Places, labels: Iterable[int]) -> Encoded:
+        """Of images whose places are known."""
 
         def items(indices: Int64[Tensor, " k"]) -> Iterator[Item]:
             numbers: list[int] = indices.tolist()
-            for number in numbers:
-                yield Item(files[number], Path(files[number]))
+            return map(places.item, numbers)
 
-        return cls(torch.tensor(labels, dtype=torch.int64), items, tuple(files), one_each=True)
+        return cls(torch.from_numpy(np.fromiter(labels, np.int64)), items, places.files, places)
 
 
 @dataclass(frozen=True, eq=False)

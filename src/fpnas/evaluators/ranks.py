@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from fpnas import parallel
+from fpnas.data import EpochOrder
 from fpnas.evaluators.gradients import OnlineWeights
 
 Split: TypeAlias = Literal["data", "architectures"]
@@ -47,6 +48,16 @@ def combine(weights: OnlineWeights, split: Split) -> None:
         parameter.grad = part.copy_(flat[start : start + part.numel()].view(part.shape)) if count else None
         start += part.numel()
     weights.total, weights.weighted_loss = flat[start : start + 2].tolist()
+
+
+def own_images(half: Int64[Tensor, " n"], order: EpochOrder, split: Split) -> Callable[[int], Int64[Tensor, " b"]]:
+    """From a step to the images that it takes on this rank, of a half of them."""
+
+    def chosen(step: int) -> Tensor:
+        of_half = order.batch(step)
+        return half[parallel.share(of_half) if split == "data" else of_half]
+
+    return chosen
 
 
 def own_rows(costs: Float64[Tensor, " K"]) -> list[int]:

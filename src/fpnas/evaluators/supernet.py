@@ -8,7 +8,7 @@ ranks share each step, see `ranks`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from fpnas.evaluators.gradients import OnlineWeights
 from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.optimizer import WeightsOptimizer
 from fpnas.evaluators.prefixes import Chain, Walk
-from fpnas.evaluators.ranks import Split, combine, first_order, own_rows, sum_over_ranks
+from fpnas.evaluators.ranks import Split, combine, first_order, own_images, own_rows, sum_over_ranks
 from fpnas.evaluators.rehearsal import rehearse
 from fpnas.streams import generator
 
@@ -106,7 +106,9 @@ class SupernetEvaluator(OfSupernet):
         self.accumulate = accumulate
         check_ranks(split, (self._train_order, self._val_order), accumulate)
         divisor(temperature, batch_size)
-        check_classes(supernet, data, self._batch(self._val, self._val_order, step=0)[0])
+        self._train_batches = self._batches.steps(own_images(first, self._train_order, split))
+        self._val_batches = self._batches.steps(own_images(second, self._val_order, split))
+        check_classes(supernet, data, self._batch(self._val_batches, 0)[0])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -166,7 +168,7 @@ class SupernetEvaluator(OfSupernet):
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the alpha half's batch that goes with the last step; differentiable in `weights`."""
-        inputs, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        inputs, labels = self._batch(self._val_batches, max(0, self._steps - 1))
         whole = self.num_images
         with self._weights.frozen():  # the graph is for alpha alone
             if len(labels) == whole and self.accumulate == 1:
@@ -183,13 +185,13 @@ class SupernetEvaluator(OfSupernet):
 
     def _next_batch(self, progress: float) -> tuple[Tensor, Tensor]:
         self._weights.set_rate(progress)
-        batch = self._batch(self._train, self._train_order)
+        batch = self._batch(self._train_batches, self._steps)
         self._steps += 1
         return batch
 
     def score(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
         """Log-likelihoods of the batch of the alpha half that goes with the last step, summed over its images."""
-        inputs, labels = self._batch(self._val, self._val_order, step=max(0, self._steps - 1))
+        inputs, labels = self._batch(self._val_batches, max(0, self._steps - 1))
         rows, back = codes.unique(dim=0, return_inverse=True)
         own = self._own(rows)
         losses = torch.zeros(len(rows), dtype=torch.float64)
@@ -237,7 +239,7 @@ class SupernetEvaluator(OfSupernet):
         Raises:
             InputError: the largest network doesn't fit into the memory.
         """
-        inputs, labels = self._batch(self._train, self._train_order, step=0)
+        inputs, labels = self._batch(self._train_batches, 0)
         largest = list(self._costs[0].table.extreme(-1)[1])
         even = {c.name: torch.full((len(c.options),), 1 / len(c.options)) for c in self.space.choices}
 
@@ -294,7 +296,6 @@ class SupernetEvaluator(OfSupernet):
         """The whole batch's, from those of this rank's part of it."""
         return parallel.all_reduce_sum(losses) if self.split == "data" else losses
 
-    def _batch(self, half: Tensor, order: EpochOrder, step: int | None = None) -> tuple[Tensor, Tensor]:
-        chosen = order.batch(self._steps if step is None else step)
-        inputs, labels = self._batches.at(half[parallel.share(chosen) if self.split == "data" else chosen])
+    def _batch(self, batches: Callable[[int], tuple[Tensor, Tensor]], step: int) -> tuple[Tensor, Tensor]:
+        inputs, labels = batches(step)
         return self.data.normalize(inputs), labels

@@ -28,6 +28,7 @@ class DataRecord:
     classes_seed: int | None = None
     skip_corrupt: bool = False
     split_by: str | None = None
+    stream: bool = False
 
     def of_run(self) -> dict[str, Any]:
         """For run.json: a path is absolute there, so that the images are found from anywhere."""
@@ -48,6 +49,7 @@ class DataRecord:
             workers=workers,
             skip_corrupt=self.skip_corrupt,
             split_by=self.split_by,
+            stream=self.stream or None,
         )
 
 

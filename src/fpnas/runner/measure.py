@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fpnas import parallel
-from fpnas.data import ImageData, ImageSpec
+from fpnas.data import ImageData, ImageSpec, in_turn
 from fpnas.shipping import Shipped
 
 _BATCH = 64
@@ -29,11 +29,13 @@ def measured(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec, run
         spec: what the networks take.
         runtime: the package that runs them.
     """
-    labels, images = data.heldout.labels, data.heldout.inputs
-    predicted = {
-        name: torch.cat([file.run(spec.normalize(part)).argmax(dim=1) for part in images.split(_BATCH)])
-        for name, file in files.items()
-    }
+    known: list[torch.Tensor] = []
+    taken: dict[str, list[torch.Tensor]] = {name: [] for name in files}
+    for images, of_part in in_turn(data.heldout, _BATCH):
+        known.append(of_part)
+        for name, file in files.items():
+            taken[name].append(file.run(spec.normalize(images)).argmax(dim=1))
+    labels, predicted = torch.cat(known), {name: torch.cat(parts) for name, parts in taken.items()}
     milliseconds = ms_per_image(files, data, spec)
     first = next(iter(predicted.values()))
     return {
@@ -57,7 +59,7 @@ def measured(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec, run
 
 def ms_per_image(files: Mapping[str, Shipped], data: ImageData, spec: ImageSpec) -> dict[str, float]:
     """Median milliseconds of one image by itself on one thread; the files take turns, as the machine has its moods."""
-    image = spec.normalize(data.heldout.inputs[:1])
+    image = spec.normalize(data.heldout.subset(torch.tensor([0])).inputs)
     taken: dict[str, list[float]] = {name: [] for name in files}
     with parallel.threads(1), torch.no_grad():
         for repeat in range(_WARM_UP + _REPEATS):

@@ -7,12 +7,13 @@ for it. Every draw comes from the generator that is handed in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor
 
-from fpnas.data import Data, ImageData
+from fpnas.data import Data, ImageData, StreamedSet
 from fpnas.data.augment import flipped, padded_crop
 from fpnas.errors import InputError, missing_extra
 from fpnas.streams import as_global
@@ -61,7 +62,7 @@ class Augmentation:
             images = flipped(images, stream)
         if self._resized is None and self._randaugment is None:
             return images
-        values = images.float() / 255
+        values = images.contiguous().float() / 255  # of streams too, so that kornia rounds alike
         with as_global(stream), torch.no_grad():
             if self._resized is not None:
                 values = self._resized(values)
@@ -84,6 +85,8 @@ def augmentation(recipe: Recipe, data: Data) -> Augmentation | None:
         InputError: the recipe changes or mixes images there, or asks for what can't be done to these.
     """
     if isinstance(data, ImageData):
+        if isinstance(data.train, StreamedSet) and recipe.crop == "resized":
+            recipe = replace(recipe, crop="none")  # they come as random parts of the photographs already
         return Augmentation(recipe, data.input_shape)
     plain = Recipe()
     changed = [name for name in OF_IMAGES if getattr(recipe, name) != getattr(plain, name)]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpnas.data import Data, ImageData
+from fpnas.data import Data, ImageData, in_turn
 from fpnas.data.thumbnail import thumbnail
 from fpnas.train.intervals import of_mean, wilson
 
@@ -181,15 +181,15 @@ def accuracy(model: nn.Module, data: Data, batch_size: int = 512, device: str = 
     model.eval()
     correct, loss, total = 0, 0.0, len(data.heldout)
     outputs = data.num_classes
+    known: list[Tensor] = []
     predicted: list[Tensor] = []
     probability: list[Tensor] = []
-    for start in range(0, total, batch_size):
-        part = slice(start, start + batch_size)
-        labels = data.heldout.labels[part].to(device)
-        logits = model(data.normalize(data.heldout.inputs[part].to(device)))
+    for inputs, labels in in_turn(data.heldout, batch_size, device):
+        logits = model(data.normalize(inputs))
         taken, outputs = logits.argmax(dim=1), logits.shape[1]
         correct += int((taken == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        known.append(labels.cpu())
         predicted.append(taken.cpu())
         probability.append(logits.float().softmax(dim=1).amax(dim=1).nan_to_num().cpu())
     model.train(training)
@@ -199,7 +199,7 @@ def accuracy(model: nn.Module, data: Data, batch_size: int = 512, device: str = 
         loss / total,
         total,
         data.classes + beyond,
-        data.heldout.labels.cpu(),
+        torch.cat(known),
         torch.cat(predicted),
         torch.cat(probability),
     )
@@ -210,7 +210,7 @@ def evaluation_record(found: Accuracy, data: Data) -> dict[str, Any]:
     record: dict[str, Any] = {**found.to_json(), "data": data.name, "heldout_from": data.heldout_from}
     if isinstance(data, ImageData):
         for mistake in record["mistakes"]:
-            mistake["image"] = thumbnail(data.heldout.inputs[mistake["index"]])
+            mistake["image"] = thumbnail(data.heldout.subset(torch.tensor([mistake["index"]])).inputs[0])
     return record
 
 

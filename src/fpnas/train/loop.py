@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fpnas import parallel
 from fpnas.allocator import keep_memory
-from fpnas.data import Batches, Data, EpochOrder, ImageData, ImageSpec
+from fpnas.data import Batches, Crops, Data, EpochOrder, ImageData, ImageSpec
 from fpnas.elastic.weight_gradients import quicken
 from fpnas.errors import InputError
 from fpnas.evaluators.fit import check_parts
@@ -94,8 +94,10 @@ class Training:
         self.class_weights = dict(class_weights) if isinstance(class_weights, Mapping) else class_weights
         self.loss = loss.to(device) if isinstance(loss, nn.Module) else loss
         self._weights = None if class_weights is None else self._checked_weights(class_weights)
-        self._order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
-        self._batches = Batches(data.train, device)
+        self._order = order = EpochOrder(len(data.train), self.recipe.batch_size, seed, "train")
+        crops = Crops(seed, self.recipe.crop_area) if self.recipe.crop == "resized" else None
+        batches = Batches(data.train, device)
+        self._batches = batches.steps(lambda step: parallel.share(order.batch(step)), crops, order.epoch)
         self._check_ranks()
         self._augment = augmentation(self.recipe, data)
         self._optimizer = optimizer_of(self.network, self.recipe)
@@ -130,8 +132,7 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         chosen = self._order.batch(number)
-        own = parallel.share(chosen)
-        images, targets = self._batch(own)
+        images, targets = self._batch()
         self.network.train()
         self._running.train()
         self._optimizer.zero_grad()
@@ -223,10 +224,10 @@ class Training:
         self.steps_done = state["steps_done"]
         self.skips.load_state_dict(state.get("skips", {}))
 
-    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented, normalized images, and targets: labels, or (n, classes) where images are mixed."""
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """Augmented, normalized images of this step, and targets: labels, or (n, classes) where images are mixed."""
         stream = self._stream("augment")
-        images, labels = self._batches.at(indices)
+        images, labels = self._batches(self.steps_done)
         if self._augment is None:
             return self.data.normalize(images), labels
         images = self._augment.erased(self.data.normalize(self._augment(images, stream)), stream)

@@ -98,7 +98,8 @@ def not_photographs(data: Data) -> str | None:
         return "arrays of pixels"
     if data.image_size < SMALLEST:
         return f"images of {data.image_size} px"
-    sample = data.train.inputs[torch.linspace(0, len(data.train) - 1, min(_SAMPLE, len(data.train))).long()]
+    some = torch.linspace(0, len(data.train) - 1, min(_SAMPLE, len(data.train))).long()
+    sample = data.train.subset(some).inputs
     spread = (sample.amax(1).int() - sample.amin(1).int()).double().mean((1, 2))
     if float(spread.median()) < COLOUR:
         return "images with hardly any colour"

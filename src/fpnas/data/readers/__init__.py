@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from fpnas.data.readers import class_folder, csv_file, digits, fashion_mnist, hub, npz, parquet
+from fpnas.data.readers import class_folder, csv_file, digits, fashion_mnist, hub, npz, parquet, tar_shards
 from fpnas.data.request import Parts, Request
 
 
@@ -33,4 +33,4 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (fashion_mnist, digits, hub, npz, csv_file, parquet, class_folder)
+READERS: tuple[Reader, ...] = (fashion_mnist, digits, hub, npz, csv_file, parquet, tar_shards, class_folder)

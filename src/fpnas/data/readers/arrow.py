@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fpnas.data.request import Encoded, Item, Parts
+from fpnas.data.places import Item, Texts
+from fpnas.data.request import Encoded, Parts
 from fpnas.errors import InputError
 
 MOST_ROWS = 2**31
@@ -79,7 +80,7 @@ class Table:
                 got = f"'{label}' in {self.where}"
                 raise InputError("classes that training has", got, "add training images, or remove the class")
             numbers.append(order[label] if isinstance(label, str) else label)
-        return Encoded(torch.tensor(numbers), self._items, tuple(map(str, self.files)))
+        return Encoded(torch.tensor(numbers), self._items, Texts(map(str, self.files)))
 
     def _items(self, indices: Int64[Tensor, " k"]) -> Iterator[Item]:
         for block in self.blocks(indices):

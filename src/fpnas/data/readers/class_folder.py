@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from fpnas.data.places import Places, Texts
 from fpnas.data.request import Encoded, Parts, Request, part_called
 from fpnas.errors import InputError
 
@@ -85,8 +86,9 @@ def _classes(place: Path) -> _Classes:
 
 def _encoded(by_class: _Classes, classes: tuple[str, ...]) -> Encoded:
     """The images in their order, labelled by the place of their class in `classes`."""
-    files = [file for name in classes for file in by_class.get(name, ())]
-    return Encoded.of_files(files, [label for label, name in enumerate(classes) for _ in by_class.get(name, ())])
+    files = Texts(file for name in classes for file in by_class.get(name, ()))
+    labels = (label for label, name in enumerate(classes) for _ in by_class.get(name, ()))
+    return Encoded.at(Places(files), labels)
 
 
 def _folders(folder: Path) -> list[Path]:

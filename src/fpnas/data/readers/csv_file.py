@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from fpnas.data.csv_rows import FILE, Row, read_rows
+from fpnas.data.places import Places, Texts
 from fpnas.data.request import Encoded, Parts, Request, part_called
 from fpnas.errors import InputError
 
@@ -58,8 +59,8 @@ def read(request: Request) -> Parts:
         path.stem,
         classes,
         {
-            part: Encoded.of_files(
-                [str(path.parent / row.values[0]) for row in of], [order[row.values[1]] for row in of]
+            part: Encoded.at(
+                Places(Texts(str(path.parent / row.values[0]) for row in of)), (order[row.values[1]] for row in of)
             )
             for part, of in found.items()
         },
