@@ -224,7 +224,7 @@ class SupernetEvaluator(OfSupernet):
             InputError: the largest network doesn't fit into the memory.
         """
         inputs, labels = self._batch(self._train, self._train_order, step=0)
-        largest = list(self._costs[0].table.extreme(-1)[1])
+        largest = list(self._flops.table.extreme(-1)[1])
         even = {c.name: torch.full((len(c.options),), 1 / len(c.options)) for c in self.space.choices}
 
         def loss_of(num: int) -> Tensor:
@@ -269,7 +269,7 @@ class SupernetEvaluator(OfSupernet):
         """Which of the step's distinct architectures this rank runs."""
         if parallel.world_size() == 1 or self.split == "data":
             return list(range(len(rows)))
-        return own_rows(self._costs[0](rows).double())
+        return own_rows(self._flops(rows).double())
 
     def _walk(self, rows: Tensor, inputs: Tensor, gathered: Gathered | None = None) -> Walk:
         return Walk(self._chain, [self.space.decode(row) for row in rows.tolist()], inputs, gathered, self._autocast)
