@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -118,6 +119,23 @@ def one_seed(seed: int, out: Path) -> Row:
         standing(found.accuracy.accuracy, pool_tests()),
         describe(found.arch),
     )
+
+
+def int8_files(seed_folder: Path, data: ImageData) -> list[str]:
+    """The network as int8 ONNX and, where its packages are installed, LiteRT file, beside the float one, each with its
+    card; a line of each to print. Those that are there stay."""
+    lines: list[str] = []
+    for to, suffix in [("onnx", ".onnx"), *([("litert", ".tflite")] if find_spec("litert_torch") else [])]:
+        file = seed_folder / "network" / f"network-int8{suffix}"
+        if not file.exists():
+            fpnas.export(seed_folder, to, file, data=data, int8=True)
+        facts = read_json(file.with_name(f"{file.name}.json"))
+        row = facts["measured"]["files"]["int8"]
+        lines.append(
+            f"exported: {file}, {row['bytes']:,} bytes, {row['accuracy']:.2f} % by {facts['runtime']},"
+            f" {row['ms_per_image']:.2f} ms an image"
+        )
+    return lines
 
 
 def describe(arch: fpnas.Arch) -> str:
@@ -237,7 +255,8 @@ def main() -> int:
         rows = [one_seed(seed, arguments.out / f"seed{seed}") for seed in arguments.seeds]
         print_table(rows)
         data = ground.images(POOL.data, POOL.image_size).test
-        print("\n".join(ship(data, arguments.out / f"seed{arguments.seeds[0]}" / "network")))
+        first = arguments.out / f"seed{arguments.seeds[0]}"
+        print("\n".join([*ship(data, first / "network"), *int8_files(first, data)]))
     except fpnas.FpnasError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ import torch
 from calling import Shipped, call, document, refused
 
 import fpnas
+from fpnas.cost import used_memory
 from fpnas.runner import read_arch
 from fpnas.train import accuracy
 
@@ -169,8 +170,14 @@ def test_the_card_says_what_it_is(shipped: Shipped) -> None:
     card = (shipped.out / "int8.onnx.md").read_text()
     facts = h.read(shipped.out / "int8.onnx.json")
     row = facts["measured"]["files"]["int8"]
+    used = used_memory(read_arch(shipped.run).as_recorded, read_arch(shipped.run).arch, digits().input_shape)["int8"]
+    assert {"ram": facts["ram"], "flash": facts["flash"]} == used
     for words in (
         "# int8.onnx",
+        "int8, onnxruntime",
+        f"RAM in TensorFlow Lite Micro, bytes, as int8 | {facts['ram']:,} |",
+        f"flash that the weights take, bytes, as int8 | {facts['flash']:,} |",
+        f"| milliseconds of one image, on one thread | {row['ms_per_image']:.3f} |",
         f"{facts['flops']:,}",
         f"{facts['params']:,}",
         f"| int8 | {row['accuracy']:.2f} % | {row['bytes']:,} | {row['ms_per_image']:.3f} | {row['agrees']:.2f} % |",

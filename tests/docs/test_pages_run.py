@@ -74,7 +74,8 @@ def shorter(words: list[str]) -> list[str]:
     found = words[0] == "find" or any((Path(word) / "find.json").exists() for word in words[1:2])
     digits = words[0] in ("search", "train", "evaluate") and not found
     tuned = "--tune-epochs 1" if "--from" in words and words[0] in ("search", "find") else ""
-    return [*words, *shlex.split(f"{SHORTER.get(words[0], '')} {tuned} {DIGITS if digits else ''}")]
+    alone = DIGITS.partition(" --image-size")[0] if "--image-sizes" in words else DIGITS
+    return [*words, *shlex.split(f"{SHORTER.get(words[0], '')} {tuned} {alone if digits else ''}")]
 
 
 def presume(words: list[str], earlier: Path) -> None:

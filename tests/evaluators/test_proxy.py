@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fpnas
-from fpnas.data import EpochOrder, TensorData, stratified_split
+from fpnas.data import EpochOrder, ImageData, TensorData, stratified_split
 from fpnas.data.augment import flipped, padded_crop
 from fpnas.elastic import Conv2d, Linear
 from fpnas.errors import InputError
@@ -26,6 +26,11 @@ def judge(**options: Any) -> ProxyEvaluator:
     return ProxyEvaluator(h.small_supernet(), h.made_up(), **{"batch_size": 12, "steps": 6, "lr": 0.1, **options})
 
 
+def judge_of(images: ImageData, **options: Any) -> ProxyEvaluator:
+    """The same, on other images."""
+    return ProxyEvaluator(h.small_supernet(), images, **{"batch_size": 12, "steps": 6, "lr": 0.1, **options})
+
+
 def codes_of(evaluator: ProxyEvaluator, *rows: tuple[int, ...]) -> Tensor:
     sizes = torch.tensor(evaluator.space.cardinalities)
     return torch.stack([torch.tensor(row) % sizes for row in rows])
@@ -36,9 +41,16 @@ def some(evaluator: ProxyEvaluator) -> Tensor:
     return codes_of(evaluator, (0,) * count, (1,) * count, (1, 0) * (count // 2) + (1,) * (count % 2))
 
 
-def by_hand(evaluator: ProxyEvaluator, code: Tensor, augment: bool = False, steps: int = 6, lr: float = 0.1) -> float:
+def by_hand(
+    evaluator: ProxyEvaluator,
+    code: Tensor,
+    augment: bool = False,
+    steps: int = 6,
+    lr: float = 0.1,
+    data: ImageData | None = None,
+) -> float:
     """The same training with torch alone."""
-    data, space = h.made_up(), evaluator.space
+    data, space = data or h.made_up(), evaluator.supernet.space
     train, val = stratified_split(data.train.labels, 0.2, 0)
     network = fpnas.from_scratch(h.small_supernet(), space.decode(code.tolist()), 0)
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -103,6 +115,62 @@ def test_images_are_shrunk_but_not_below_what_the_space_takes() -> None:
     evaluator = ProxyEvaluator(tiny, h.made_up(size=32), image_size=24, steps=1)
     assert evaluator.describe(tiny.space.decode([0] * len(tiny.space)))["image_size"] == 32
     assert evaluator.settings()["proxy_size"] == 24
+
+
+def test_a_network_is_trained_at_half_of_the_size_that_is_chosen_with_it() -> None:
+    images = h.made_up(size=48)
+    evaluator = judge_of(images, image_sizes=(48, 32, 40))
+    own = some(judge())
+    codes = torch.cat([torch.tensor([[0], [1], [2]]), own], dim=1)
+    seen = [
+        replace(images, train=images.train.resized(size), heldout=images.heldout.resized(size)) for size in (16, 20, 24)
+    ]
+    expected = [by_hand(evaluator, code, data=data) for code, data in zip(own, seen, strict=True)]
+    assert evaluator.score(codes).tolist() == pytest.approx(expected, rel=1e-5)
+    assert evaluator.space.choices[0] == fpnas.Choice("input.size", (32, 40, 48))
+    assert evaluator.space.choices[1:] == h.small_supernet().space.choices
+    arch = evaluator.space.decode(codes[0].tolist())
+    facts, alone = evaluator.describe(arch), h.small_supernet().space.decode(own[0].tolist())
+    assert (facts["image_size"], facts["choices"]) == (32, dict(alone))
+    assert facts["flops"] == fpnas.Flops(h.small_supernet(), (1, 32, 32)).of(alone)
+    assert evaluator.network_of(arch) == (alone, 32)
+    assert evaluator.layers(arch)["image_size"] == 32
+    assert (evaluator.settings()["image_sizes"], evaluator.settings()["image_size"]) == ([32, 40, 48], 48)
+
+
+def test_one_network_goes_by_one_code_at_each_size_and_each_size_is_as_probable() -> None:
+    alone, evaluator = judge(), judge_of(h.made_up(size=24), image_sizes=(16, 24))
+    draws = torch.Generator().manual_seed(0)
+    codes = torch.stack([torch.randint(n, (50,), generator=draws) for n in alone.space.cardinalities], dim=1)
+    sizes = torch.arange(50)[:, None] % 2
+    found = evaluator.canonical(torch.cat([sizes, codes], dim=1))
+    assert torch.equal(found, torch.cat([sizes, alone.canonical(codes)], dim=1))
+    prior = evaluator.distinct_logits()
+    assert torch.equal(prior[1:], alone.distinct_logits())
+    assert prior[0, 0] == prior[0, 1]
+
+
+def test_a_look_at_several_sizes_goes_on_where_it_was_left() -> None:
+    def fresh() -> ProxyEvaluator:
+        return judge_of(h.made_up(size=24), image_sizes=(16, 24), crop="pad", flip=True)
+
+    codes = torch.cat([torch.tensor([[0], [1], [1]]), some(judge())], dim=1)
+    whole, begun, on = fresh(), fresh(), fresh()
+    for _ in range(3):
+        begun.train_step(codes, 0.0)
+    on.load_state_dict(begun.state_dict())
+    assert torch.equal(on.score(codes), whole.score(codes))
+    assert whole.rehearse() > 0
+
+
+def test_image_sizes_that_do_not_suit_data_or_space_are_refused() -> None:
+    with pytest.raises(InputError, match="images of 48 px, the largest size"):
+        judge_of(h.made_up(size=24), image_sizes=(16, 48))
+    with pytest.raises(InputError, match="image_size or image_sizes"):
+        judge_of(h.made_up(size=24), image_sizes=(16, 24), image_size=16)
+    tiny = fpnas.spaces.tiny(in_channels=1, num_classes=h.CLASSES)
+    with pytest.raises(InputError, match="an image size of 16 to 128 for the space 'tiny', got 8"):
+        ProxyEvaluator(tiny, h.made_up(size=24), image_sizes=(8, 24))
 
 
 def test_networks_that_do_not_run_on_half_of_the_size_get_whole_images() -> None:

@@ -127,6 +127,19 @@ def assert_onnx_agrees(plain: nn.Module, content: bytes) -> None:
 
 
 @torch.no_grad()
+def assert_int8_follows(plain: nn.Module, content: bytes) -> None:
+    """An int8 file, calibrated on random images, on others: within a tenth of the spread of torch's logits."""
+    images = torch.randn(16, *SPEC.shape, generator=torch.Generator().manual_seed(7))
+    session = onnxruntime.InferenceSession(
+        shipping.to_int8(content, SPEC, images).shipped.content, providers=["CPUExecutionProvider"]
+    )
+    expected = plain(batch(8)).numpy()
+    logits, *_ = session.run(None, {"images": batch(8).numpy()})
+    assert logits.shape == expected.shape
+    assert float(np.abs(logits - expected).mean()) < 0.1 * float(expected.std())
+
+
+@torch.no_grad()
 def assert_pt2_agrees(plain: nn.Module, content: bytes) -> None:
     again = torch.export.load(io.BytesIO(content)).module()
     for count in BATCHES:
@@ -173,6 +186,25 @@ def test_a_hundred_networks_of_each_space(name: str) -> None:
         assert_onnx_agrees(plain, shipping.to_onnx(plain, SPEC).content)
         assert_pt2_agrees(plain, shipping.to_pt2(plain, SPEC).content)
         assert shipping.to_safetensors(plain, SPEC).difference == 0
+
+
+INT8 = ("tiny", "tiny-int8", "fbnetv2-f-int8")
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-int8"])
+def test_int8_files_of_a_sample(name: str) -> None:
+    net = supernet(name)
+    plain = network(net, thin(net, seed=1))
+    assert_int8_follows(plain, shipping.to_onnx(plain, SPEC).content)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", INT8)
+def test_int8_files_of_a_hundred_networks(name: str) -> None:
+    net = supernet(name)
+    for number, arch in enumerate(architectures(net, 100)):
+        plain = network(net, arch, number)
+        assert_int8_follows(plain, shipping.to_onnx(plain, SPEC).content)
 
 
 # ------------------------------------------------------------------------------------------------- what is in the file

@@ -11,7 +11,7 @@ from fpnas.cli.flags import Given
 from fpnas.cli.latency import LatencyRuntime, read_table, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
-from fpnas.cli.options import BY_DATA, Data, Images, Json, Running, ranks, set_up
+from fpnas.cli.options import BY_DATA, Data, Images, ImageSizes, Json, Running, ranks, set_up
 from fpnas.cli.output import print_json, print_table, resumable
 from fpnas.cli.search import METHODS, SHORT
 from fpnas.cli.targets import Targets
@@ -39,6 +39,7 @@ _OF_TRAINING: dict[str, Any] = {
 def find(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The job's folder; where it holds this job already, it goes on.")],
+    image_sizes: ImageSizes = None,
     latency_file: Annotated[
         Path | None, typer.Option("--latency-table", help="Of --target-ms, a table of another device.")
     ] = None,
@@ -95,8 +96,10 @@ def find(
     Recipe().with_fields(recipe)
     if targets.target_ms is None:
         warn_without_use(None, latency_file, "--target-ms", runtime)
+    sizes = reading.sizes(image_sizes, method, SHORT)
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
+    size = size if sizes is None else sizes[-1]
     wanted = reading.record(data, size, reading.fit)
     images = wanted.load(reading.workers)
     reading.warn(images)
@@ -104,6 +107,7 @@ def find(
         found = find_network(
             images,
             out=out,
+            image_sizes=sizes,
             **{f"target_{kind}": value for kind, (value,) in given.items()},
             memory_precision=targets.memory,
             latency=table,

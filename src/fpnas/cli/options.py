@@ -32,6 +32,14 @@ DataOfRun = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option("--image-size", help="Pixels a side; the data's own by default, at most 224.")
 ]
+ImageSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--image-sizes",
+        metavar="PX,PX,...",
+        help="Instead of --image-size: the search chooses among these, such as 48,64,96, together with the network.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 BY_DATA = "chosen by the data"
@@ -101,6 +109,26 @@ class Images(Reading):
         str | None,
         typer.Option("--fit", help="crop (the default) or stretch: how images become square."),
     ] = None
+
+    def sizes(self, given: str | None, method: str, short: str) -> tuple[int, ...] | None:
+        """Those of --image-sizes, rising; None where it isn't `given`.
+
+        Raises:
+            InputError: they aren't whole numbers, or have no use beside other flags.
+        """
+        from fpnas.cost import known_sizes
+
+        if given is None:
+            return None
+        if self.image_size is not None:
+            raise InputError("--image-size or --image-sizes", "both", "leave one of them out")
+        if method != short:
+            raise InputError(f"--method {short}, for --image-sizes", method, "give one --image-size")
+        try:
+            sizes = [int(part) for part in given.split(",")]
+        except ValueError:
+            raise InputError("sizes in pixels such as 48,64,96", repr(given), "correct --image-sizes") from None
+        return known_sizes(sizes)
 
     def of_run(self, run: Path, data: str | None, image_size: int | None) -> DataRecord:
         """The data given, or those of the run's run.json with what else is given; `image_size` where none is."""

@@ -61,6 +61,7 @@ class Chosen(Callback):
 
 def say_found(folder: Path) -> None:
     """A search's outcome in a few lines."""
+    from fpnas.runner.files import run_settings
     from fpnas.spaces import is_own
 
     arch, result = read_json(folder / "arch.json"), read_json(folder / "result.json")
@@ -77,6 +78,9 @@ def say_found(folder: Path) -> None:
     if "ram" in result:
         kibi = f"{result['ram'] / 1024:.1f} KiB of RAM and {result['flash'] / 1024:.1f} KiB of flash"
         print(f"as {result['memory_precision']} it takes {kibi}")
+    sizes = run_settings(folder).get("image_sizes")
+    if sizes is not None:
+        print(f"  {'input':8} {arch['image_size']} px, of {', '.join(map(str, sizes))}")
     for group, options in by_group(arch["choices"]).items():
         print(f"  {group:8} {', '.join(f'{name} {option}' for name, option in options.items())}")
     sampled = counted(result["num_samples_total"], "architecture")

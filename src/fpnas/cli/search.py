@@ -13,7 +13,7 @@ import typer
 from fpnas.cli.latency import LatencyBatch, LatencyFile, LatencyRuntime, table_for, warn_without_use
 from fpnas.cli.method_flags import MethodFlags, arguments
 from fpnas.cli.model_flags import SpaceFlags
-from fpnas.cli.options import BY_DATA, Data, Images, Json, Stage, ranks, set_up
+from fpnas.cli.options import BY_DATA, Data, Images, ImageSizes, Json, Stage, ranks, set_up
 from fpnas.cli.output import Chosen, print_json, resumable, say_found
 from fpnas.cli.targets import Targets
 from fpnas.errors import InputError
@@ -58,6 +58,7 @@ def search(
             f"on smaller images; the others share a supernet's weights. {SEVERAL} is the default for several targets.",
         ),
     ] = None,
+    image_sizes: ImageSizes = None,
     latency_batch: LatencyBatch = None,
     latency_file: LatencyFile = None,
     runtime: LatencyRuntime = None,
@@ -116,7 +117,7 @@ def search(
 ) -> None:
     """Search a space for the architecture that suits your images and your budget."""
     from fpnas import parallel
-    from fpnas.cost import Budget, Flops, Latency, budget_for, cost_model
+    from fpnas.cost import Budget, Flops, budget_for, cost_model, measured_in
     from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
     from fpnas.runner import run
     from fpnas.runner.latency_cache import RUN_TABLE
@@ -133,7 +134,7 @@ def search(
     method = method or (SEVERAL if several else SHORT)
     options = arguments(method, method_flags)
     of_short = {"crop": crop, "flip": flip, "metric": metric}
-    asked = {name: value for name, value in of_short.items() if value is not None}
+    asked: dict[str, Any] = {name: value for name, value in of_short.items() if value is not None}
     if accumulate is not None and method == SHORT:
         raise InputError("a method with shared weights, for --accumulate", method, "leave --accumulate out")
     if asked and method != SHORT:
@@ -147,15 +148,17 @@ def search(
         raise InputError(f"one target, or --method {SEVERAL}", f"several with {method}", "give it one target")
     if targets.target_ms is None:
         warn_without_use(latency_batch, latency_file, "--target-ms", runtime)
+    sizes = reading.sizes(image_sizes, method, SHORT)
     source = space_flags.model()
     size = source.image_size if source is not None and reading.image_size is None else reading.image_size
+    size = size if sizes is None else sizes[-1]
     wanted = reading.record(data, size, reading.fit)
     images = wanted.load(reading.workers)
     shape = (images.in_channels, images.image_size, images.image_size)
     where: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
 
     def budget_over(supernet: Supernet) -> Budget | list[Budget] | None:
-        def table() -> LatencyTable:
+        def table(shape: tuple[int, ...]) -> LatencyTable:
             own: LatencyTable | None = None
             if parallel.rank() == 0:  # one rank's clock for all
                 given_by: dict[str, Any] = {"file": latency_file, "folder": out, "batch_size": latency_batch}
@@ -167,7 +170,7 @@ def search(
             cost = cost_model(kind, supernet, shape, targets.memory, table)
             return [Budget(cost, target) for target in values]
         most = {kind: value for kind, (value,) in given.items()}
-        return budget_for(most, supernet, shape, targets.memory, table)
+        return budget_for(most, supernet, shape, targets.memory, table, sizes)
 
     with ranks(device, running.rank_timeout), resumable():
         if source is not None and not dry_run and space_flags.tunes(source):
@@ -182,7 +185,8 @@ def search(
         if method == SHORT:
             moved = {name: asked[name] for name in asked if name != "metric"}
             as_seen, why = seen_as(images, batch_size, inherit=supernet.pretrained, **moved)
-            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **{**asked, **as_seen}, **where)
+            asked |= {**as_seen, "image_sizes": sizes}
+            task = ProxyEvaluator(supernet, images, batch_size=batch_size, **asked, **where)
             chosen = f"{why}; "
         else:
             way = cast("Split", split or "data")
@@ -191,8 +195,8 @@ def search(
             chosen = ""
         budget = budget_over(supernet)
         budgets = budget if isinstance(budget, list) else [] if budget is None else [*budget.parts]
-        measured = [own.cost.used.to_json() for own in budgets if isinstance(own.cost, Latency)]
-        keep = {RUN_TABLE: measured[0]} if measured else None
+        measured = measured_in(budget[0] if isinstance(budget, list) else budget)
+        keep = None if measured is None else {RUN_TABLE: measured.to_json()}
         per_epoch = task.steps_per_epoch
         length = epochs or length_of_search(method, per_epoch, inherit=supernet.pretrained)
         chosen += length_in_words(method, length, per_epoch)

@@ -208,6 +208,14 @@ class ImageData(Data):
     def describe(self) -> dict[str, Any]:
         return {"image_size": self.image_size, "in_channels": self.in_channels}
 
+    def resized(self, size: int) -> ImageData:
+        """The images at another size, their mean and standard deviation measured anew; itself where they are of it."""
+        if size == self.image_size:
+            return self
+        train, heldout = self.train.resized(size), self.heldout.resized(size)
+        mean, std = channel_statistics(train.inputs)
+        return replace(self, train=train, heldout=heldout, mean=mean, std=std)
+
     def normalized_by(self, normalization: Normalization | None) -> ImageData:
         """The same images, brought to a network's own mean and standard deviation instead of those of the images."""
         if normalization is None:

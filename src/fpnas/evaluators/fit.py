@@ -23,13 +23,17 @@ from fpnas.spaces import SPACES
 
 def check_fit(supernet: Supernet, data: Data) -> None:
     """`InputError` where the space can't take the data's image size."""
+    size = data.describe().get("image_size")
+    check_size(supernet, size, f"examples of shape {data.input_shape}" if size is None else str(size))
+
+
+def check_size(supernet: Supernet, size: int | None, got: str) -> None:
+    """`InputError`, which names what was `got`, where the space can't take images of that size."""
     if supernet.image_sizes is None:
         return
     least, most = supernet.image_sizes
-    size = data.describe().get("image_size")
     if size is None or not least <= size <= most:
         expected = f"an image size of {least} to {most} for the space {supernet.name!r}"
-        got = f"examples of shape {data.input_shape}" if size is None else str(size)
         raise InputError(expected, got, "give --image-size, or take another space")
 
 
@@ -45,12 +49,15 @@ def own_space(supernet: Supernet, input_shape: tuple[int, ...], input_dtype: tor
     return {"space_digest": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]}
 
 
-def facts_of(supernet: Supernet, data: Data, costs: tuple[Flops, Params], arch: Arch) -> dict[str, Any]:
-    """Of an architecture: space, input, choices, FLOPs and parameters."""
+def facts_of(
+    supernet: Supernet, data: Data, costs: tuple[Flops, Params], arch: Arch, size: int | None = None
+) -> dict[str, Any]:
+    """Of an architecture: space, input, choices, FLOPs and parameters; `size` of its images where not the data's."""
     return {
         "space": supernet.name,
         **supernet.facts,
         **data.describe(),
+        **({} if size is None else {"image_size": size}),
         "num_classes": data.num_classes,
         "choices": dict(arch),
         "flops": costs[0].of(arch),

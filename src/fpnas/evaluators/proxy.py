@@ -13,13 +13,13 @@ The K networks' weights are in memory, the activations of one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float64, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from fpnas import parallel
 from fpnas.data import Data, EpochOrder, stratified_split
@@ -31,8 +31,8 @@ from fpnas.evaluators.fit import check_classes
 from fpnas.evaluators.loss import Loss, Metric, balanced_weights, loss_name, mean_loss, summed_loss
 from fpnas.evaluators.of_supernet import OfSupernet
 from fpnas.evaluators.proxy_images import Crop, ProxyImages
-from fpnas.evaluators.ranks import sum_over_ranks
 from fpnas.evaluators.rehearsal import rehearse
+from fpnas.evaluators.short_run import ShortRun, rate_of
 from fpnas.streams import as_global, generator
 
 BATCH_SIZE = 64
@@ -57,15 +57,6 @@ HELD_BACK = 0.2
 _AT_ONCE = 500
 
 
-@dataclass
-class _Run:
-    """A network in training."""
-
-    code: tuple[int, ...]
-    network: nn.Module
-    optimizer: torch.optim.SGD
-
-
 class ProxyEvaluator(OfSupernet):
     """Judges architectures by short trainings, from scratch or from weights that were trained before.
 
@@ -77,6 +68,8 @@ class ProxyEvaluator(OfSupernet):
         image_size: that networks are trained at; by default half of the data's, the next multiple of 4, but at least 16
             and what the space takes, or the data's own where networks don't run on half. Other data than images stay as
             they are.
+        image_sizes: two or more, such as (48, 64, 96), where the input's size is to be searched as well: it is the
+            choice "input.size" of `space`. The data have the largest; a network is trained at half of its own size.
         crop: "pad": of each image a window, shifted by up to an eighth, as a training's recipe has it; or "none".
         flip: mirror half of the images.
         loss: of your own, to learn and to judge by instead of the cross entropy: a function of logits (n, classes) and
@@ -111,6 +104,7 @@ class ProxyEvaluator(OfSupernet):
         data: Data,
         *,
         image_size: int | None = None,
+        image_sizes: Sequence[int] | None = None,
         crop: Crop = "none",
         flip: bool = False,
         loss: Loss | None = None,
@@ -127,7 +121,9 @@ class ProxyEvaluator(OfSupernet):
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
-        super().__init__(supernet, data, device, precision)
+        if image_size is not None and image_sizes is not None:
+            raise InputError("image_size or image_sizes", "both", "leave one out")
+        super().__init__(supernet, data, device, precision, image_sizes)
         if batch_size < 2:
             raise InputError("a batch size of 2 or more", str(batch_size), "batch norm needs two images")
         if steps is not None and steps < 1:
@@ -136,8 +132,9 @@ class ProxyEvaluator(OfSupernet):
         lr = (LR_INHERITED if self.inherit else LR) * batch_size / BATCH_SIZE if lr is None else lr
         if not (math.isfinite(lr) and lr > 0):
             raise InputError("a learning rate above 0", f"{lr:g}", "use the default")
-        self._images = ProxyImages(supernet, self.data, image_size, crop, flip, device)
-        self.image_size = self._images.size
+        asked: tuple[int | None, ...] = self.image_sizes or (None,)
+        self._images = {own: ProxyImages(supernet, self.data, image_size, crop, flip, device, own) for own in asked}
+        self.image_size = self._images[asked[-1]].size
         if metric not in get_args(Metric):
             raise unknown_name("metric of short trainings", str(metric), get_args(Metric))
         self.loss, self.metric = loss, metric
@@ -152,10 +149,11 @@ class ProxyEvaluator(OfSupernet):
             expected = f"batches of at least {least} images, two for each rank"
             raise InputError(expected, str(len(train)), "raise the batch size, or give more images")
         self.steps_per_look = steps or (STEPS_INHERITED if self.inherit else max(STEPS, self._order.steps_per_epoch))
-        self._runs: list[_Run] = []
+        self._runs: list[ShortRun] = []
         self._step = 0
         self._scores: dict[tuple[int, ...], float] = {}
-        check_classes(supernet, data, self._images.at(train[self._order.batch(0)[:2]])[0].cpu())
+        for images in self._images.values():
+            check_classes(supernet, data, images.at(train[self._order.batch(0)[:2]])[0].cpu())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -183,7 +181,7 @@ class ProxyEvaluator(OfSupernet):
         self._take_up(codes)
         while self._runs and self._step < self.steps_per_look:
             self._advance()
-        self._scores |= {run.code: parallel.broadcast(self._loglik(run.network)) for run in self._runs}
+        self._scores |= {run.code: parallel.broadcast(self._loglik(run)) for run in self._runs}
         self._runs = []
         return torch.tensor([self._scores[tuple(row)] for row in codes.tolist()], dtype=torch.float64)
 
@@ -193,14 +191,14 @@ class ProxyEvaluator(OfSupernet):
         if wanted != [run.code for run in self._runs]:
             self._runs, self._step = [self._fresh(code) for code in wanted], 0
 
-    def _fresh(self, code: tuple[int, ...]) -> _Run:
-        network = self.supernet.extract(self.space.decode(code))
+    def _fresh(self, code: tuple[int, ...]) -> ShortRun:
+        arch, size = self.network_of(self.space.decode(code))
+        network = self.supernet.extract(arch)
         if not self.inherit:
             initialise(network, generator(self.seed, "network"))
         network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         quicken(network)
-        rule = torch.optim.SGD(network.parameters(), self.lr, 0.9, weight_decay=self.weight_decay, nesterov=True)
-        return _Run(code, network, rule)
+        return ShortRun.of(code, network, self._images[size], self.lr, self.weight_decay)
 
     def _advance(self) -> Learned:
         """A step of each network."""
@@ -208,50 +206,46 @@ class ProxyEvaluator(OfSupernet):
             return Learned(None)
         chosen = self._order.batch(self._step)
         own = parallel.share(chosen)
-        changes = generator(self.seed, "proxy", "augment", self._step, parallel.rank())
-        images, labels = self._images.at(self._train[own], changes)
-        done = (self._step + 1) / self.steps_per_look
-        rate = self.lr * min(1.0, 10 * done) * (1 + math.cos(math.pi * (done - 1 / self.steps_per_look))) / 2
+        batches: dict[ProxyImages, tuple[Tensor, Tensor]] = {}
+        for images in dict.fromkeys(run.images for run in self._runs):
+            changes = generator(self.seed, "proxy", "augment", self._step, parallel.rank())
+            batches[images] = images.at(self._train[own], changes)
+        rate = rate_of(self._step, self.steps_per_look, self.lr)
         losses: list[Tensor] = []
         for run in self._runs:
+            inputs, labels = batches[run.images]
             run.network.train()
-            run.optimizer.param_groups[0]["lr"] = rate
             # Dropout of one's own networks draws from torch's global state.
             with as_global(generator(self.seed, "proxy", self._step), self.device), self._autocast():
-                logits = run.network(images)
+                logits = run.network(inputs)
             loss = mean_loss(self.loss, logits.float(), labels, self.label_smoothing) * (len(own) / len(chosen))
-            run.optimizer.zero_grad()
-            loss.backward()
-            parameters = [p for p in run.network.parameters() if p.grad is not None]
-            sum_over_ranks(parameters)
-            # One that diverges stays so, with a likelihood of 0: nothing need wait for the device.
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-            run.optimizer.step()
+            run.descend(loss, rate, self.clip)
             losses.append(loss.detach())
         self._step += 1
         return Learned(float(parallel.all_reduce_sum(torch.stack(losses).mean())))
 
     @torch.no_grad()
-    def _loglik(self, network: nn.Module) -> float:
-        network.eval()
+    def _loglik(self, run: ShortRun) -> float:
+        run.network.eval()
         loss = 0.0
         for part in self._val.split(_AT_ONCE):
-            images, labels = self._images.at(part)
+            images, labels = run.images.at(part)
             with self._autocast():
-                logits = network(images)
+                logits = run.network(images)
             loss += summed_loss(self.loss, logits.float(), labels, self._weights)
         return -loss if math.isfinite(loss) else -math.inf
 
     def rehearse(self, mixed: bool = False, room: int | None = None) -> int:
         """Trains the largest network on the first batch; see `rehearsal.rehearse`."""
         del mixed
-        network = self._fresh(tuple(self._costs[0].table.extreme(-1)[1])).network
-        images, labels = self._images.at(self._train[self._order.batch(0)])
+        size = () if self.image_sizes is None else (len(self.image_sizes) - 1,)
+        run = self._fresh((*size, *self._flops.table.extreme(-1)[1]))
+        images, labels = run.images.at(self._train[self._order.batch(0)])
 
         def loss_of(num: int) -> Tensor:
-            return F.cross_entropy(network(images[:num].clone()), labels[:num].clone())
+            return F.cross_entropy(run.network(images[:num].clone()), labels[:num].clone())
 
-        return rehearse(loss_of, list(network.parameters()), len(labels), room)
+        return rehearse(loss_of, list(run.network.parameters()), len(labels), room)
 
     def settings(self) -> dict[str, Any]:
         """What decides its scores, beside the machine."""
@@ -260,7 +254,7 @@ class ProxyEvaluator(OfSupernet):
             "judge": "proxy",
             "proxy_size": self.image_size,
             "proxy_steps": self.steps_per_look,
-            **self._images.settings(),
+            **next(iter(self._images.values())).settings(),
             **({} if self.loss is None else {"loss": loss_name(self.loss)}),
             **({} if self.metric == "accuracy" else {"metric": self.metric}),
             **({"inherit": True} if self.inherit else {}),
@@ -283,7 +277,7 @@ class ProxyEvaluator(OfSupernet):
             "codes": codes,
             "scores": torch.tensor(list(self._scores.values()), dtype=torch.float64),
             "step": self._step,
-            "runs": [(list(r.code), r.network.state_dict(), r.optimizer.state_dict()) for r in self._runs],
+            "runs": [run.state() for run in self._runs],
             **({"supernet": self.supernet.state_dict()} if self.inherit else {}),
         }
 

@@ -33,19 +33,27 @@ class ProxyImages:
         crop: likewise.
         flip: likewise.
         device: where batches are wanted.
+        own_size: of the networks' input, where it isn't the data's.
 
     Raises:
         InputError: a size that the space doesn't take, an unknown crop, or any of these for what is no image.
     """
 
     def __init__(
-        self, supernet: Supernet, data: Data, image_size: int | None, crop: Crop, flip: bool, device: str
+        self,
+        supernet: Supernet,
+        data: Data,
+        image_size: int | None,
+        crop: Crop,
+        flip: bool,
+        device: str,
+        own_size: int | None = None,
     ) -> None:
         if crop not in ("none", "pad"):
             raise unknown_name("crop of short trainings", str(crop), ("none", "pad"))
         if not isinstance(data, ImageData) and (crop != "none" or flip):
             raise InputError("images, for crop and flip", f"examples of shape {data.input_shape}", "leave them out")
-        self.size, self.crop, self.flip = _size(supernet, data, image_size), crop, flip
+        self.size, self.crop, self.flip = _size(supernet, data, image_size, own_size), crop, flip
         small: LabelledSet = data.train
         if isinstance(data, ImageData) and self.size is not None:
             small = data.train.resized(self.size)
@@ -65,9 +73,9 @@ class ProxyImages:
         return {"crop": self.crop, "flip": self.flip} if self.crop != "none" or self.flip else {}
 
 
-def _size(supernet: Supernet, data: Data, asked: int | None) -> int | None:
-    """Pixels a side that networks are trained at; None where the data are no images."""
-    own = data.describe().get("image_size")
+def _size(supernet: Supernet, data: Data, asked: int | None, own: int | None) -> int | None:
+    """Pixels a side that networks of `own` size, by default the data's, train at; None where the data are no images."""
+    own = own or data.describe().get("image_size")
     if own is None:
         if asked is not None:
             raise InputError("images, for an image size", f"examples of shape {data.input_shape}", "leave it out")

@@ -145,8 +145,7 @@ class SupernetEvaluator(OfSupernet):
                         loss = loss * (len(right) * self.accumulate / whole)
                     mean = known[numbers[0]] if known else float(self._of_all(loss.detach().cpu().double()))
                     weights.add(loss, -scale * mean, int(repeats[list(numbers)].sum()))
-                    # Of a sample left out they hold all activations, which the next one's would stand beside.
-                    del loss, logits
+                    del loss, logits  # a sample left out would hold all its activations beside the next one's
         combine(weights, self.split)
         loss_mean = weights.finish()
         moved = self._weights.step() and math.isfinite(loss_mean)
@@ -240,7 +239,7 @@ class SupernetEvaluator(OfSupernet):
             InputError: the largest network doesn't fit into the memory.
         """
         inputs, labels = self._batch(self._train_batches, 0)
-        largest = list(self._costs[0].table.extreme(-1)[1])
+        largest = list(self._flops.table.extreme(-1)[1])
         even = {c.name: torch.full((len(c.options),), 1 / len(c.options)) for c in self.space.choices}
 
         def loss_of(num: int) -> Tensor:
@@ -287,7 +286,7 @@ class SupernetEvaluator(OfSupernet):
         """Which of the step's distinct architectures this rank runs."""
         if parallel.world_size() == 1 or self.split == "data":
             return list(range(len(rows)))
-        return own_rows(self._costs[0](rows).double())
+        return own_rows(self._flops(rows).double())
 
     def _walk(self, rows: Tensor, inputs: Tensor, gathered: Gathered | None = None) -> Walk:
         return Walk(self._chain, [self.space.decode(row) for row in rows.tolist()], inputs, gathered, self._autocast)

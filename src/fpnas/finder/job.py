@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fpnas.cost import LatencyTable, Precision
+from fpnas.cost import LatencyTable, Precision, known_sizes
 from fpnas.data import ImageData
 from fpnas.elastic import Importance
 from fpnas.errors import InputError, RunFolderError
@@ -35,6 +35,7 @@ def find(
     *,
     out: str | Path,
     image_size: int | None = None,
+    image_sizes: Sequence[int] | None = None,
     target_flops: float | None = None,
     target_params: float | None = None,
     target_ms: float | None = None,
@@ -73,6 +74,8 @@ def find(
         data: what `fpnas.data.load` takes, or images that were loaded.
         out: the folder of it all.
         image_size: pixels a side, of images that are read here; by default their own, at most 224.
+        image_sizes: instead, two or more among which the search chooses together with the network, such as
+            (48, 64, 96), with the default method. Images that were loaded have the largest.
         target_flops: the most multiply-adds; of several targets all are met.
         target_params: the most parameters.
         target_ms: the most milliseconds of a forward pass of one image on `device`.
@@ -123,6 +126,10 @@ def find(
         raise InputError("minutes, or lengths of search and training", "both", "leave one of them out")
     if metric != "accuracy" and method != methods.SHORT:
         raise InputError(f"method {methods.SHORT!r}, for a metric", method, "leave the metric out")
+    if image_sizes is not None and (image_size is not None or method != methods.SHORT):
+        got = f"method {method!r}" if image_size is None else "both"
+        raise InputError(f"image_size, or image_sizes with method {methods.SHORT!r}", got, "leave image_sizes out")
+    sizes = None if image_sizes is None else known_sizes(image_sizes)
     if image_size is not None and isinstance(data, ImageData):
         raise InputError("images to be read, for an image size", "images that were loaded", "load them at that size")
     targets = {
@@ -134,7 +141,8 @@ def find(
     }
     place, to = Path(out), format_here(to)
     known = _known(place, minutes)
-    images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data, image_size)
+    size = image_size if sizes is None else sizes[-1]
+    images, origin = (data, dict(origin or {})) if isinstance(data, ImageData) else _read(data, size)
     if not isinstance(space, Model) and (smaller, sort, tune_epochs) != (None, None, None):
         raise InputError("a network as space, for smaller, sort and tune_epochs", str(space)[:80], "leave them out")
     name, make, why = _space(known.get("space", space) if space == "auto" else space, images, target_flops)
@@ -142,6 +150,7 @@ def find(
     job = Stages(
         place=place,
         images=images,
+        image_sizes=sizes,
         origin=origin,
         make=make,
         targets={kind: most for kind, most in targets.items() if most is not None},
@@ -163,9 +172,10 @@ def find(
         job.search_inside(space, smaller, sort, tune_epochs if tunes else 0, minutes)
     search = job.planned(known, search_epochs, minutes, time.perf_counter() - begun)
     job.say(why, search)
-    job.expect(minutes)
+    job.expect(search, minutes)
     job.search(search, minutes)
     record = read_arch(place)
+    job.take_size(record)
     if minutes is not None:
         job.fit_training(record, minutes, time.perf_counter() - begun)
     accuracy = job.train(FOUND, record)

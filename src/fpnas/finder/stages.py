@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fpnas import parallel
-from fpnas.cost import Budget, Latency, LatencyTable, Precision, budget_for
+from fpnas.cost import SIZE, Budget, LatencyTable, Precision, budget_for, measured_in
 from fpnas.data import ImageData
 from fpnas.distribution import ArchDistribution
 from fpnas.elastic import Importance, Supernet
@@ -34,6 +34,7 @@ from fpnas.finder.progress import Display
 from fpnas.finder.rivals import random_one, ready_made
 from fpnas.finder.rows import Found, Row, written
 from fpnas.runner import ArchRecord, forecast, latency_table, read_arch, read_latency_table, run, tuning
+from fpnas.runner.data_record import at_size
 from fpnas.runner.folder import finite, read_json, write_whole
 from fpnas.runner.latency_cache import RUN_TABLE
 from fpnas.runner.latency_runtimes import default_runtime
@@ -62,6 +63,7 @@ class Stages:
 
     place: Path
     images: ImageData
+    image_sizes: tuple[int, ...] | None
     origin: dict[str, Any]
     make: Make
     targets: Mapping[str, float]
@@ -94,13 +96,14 @@ class Stages:
     @cached_property
     def budget(self) -> Budget | None:
         """What a network may cost."""
-        return budget_for(self.targets, self.supernet, self.images.input_shape, self.memory, self._table)
+        shape = self.images.input_shape
+        return budget_for(self.targets, self.supernet, shape, self.memory, self._table, self.image_sizes)
 
-    def _table(self) -> LatencyTable:
-        own = self._own_table() if parallel.rank() == 0 else None  # one rank's clock for all
+    def _table(self, shape: tuple[int, ...]) -> LatencyTable:
+        own = self._own_table(shape) if parallel.rank() == 0 else None  # one rank's clock for all
         return cast("LatencyTable", parallel.broadcast(own))
 
-    def _own_table(self) -> LatencyTable:
+    def _own_table(self, shape: tuple[int, ...]) -> LatencyTable:
         kept, device = self.place / RUN_TABLE, self.where["device"]
         if self.latency is None and kept.is_file():
             table = read_latency_table(kept)
@@ -109,7 +112,7 @@ class Stages:
                 raise InputError(f"latencies in {self.runtime}", got, "leave the runtime out")
             return table
         runtime = self.runtime or default_runtime(device)
-        return self.latency or latency_table(self.supernet, self.images.input_shape, device=device, runtime=runtime)
+        return self.latency or latency_table(self.supernet, shape, device=device, runtime=runtime)
 
     def search_inside(
         self,
@@ -161,7 +164,8 @@ class Stages:
         given: dict[str, Any] = {"batch_size": self.batch_size, **self.where}
         if not self.short:
             return SupernetEvaluator(supernet, self.images, **given)
-        return ProxyEvaluator(supernet, self.images, steps=steps, metric=self.metric, **self._seen[0], **given)
+        given |= {"steps": steps, "metric": self.metric, "image_sizes": self.image_sizes}
+        return ProxyEvaluator(supernet, self.images, **self._seen[0], **given)
 
     @cached_property
     def _seen(self) -> tuple[dict[str, Any], str]:
@@ -193,36 +197,43 @@ class Stages:
         seen = f"{self._seen[1]}; " if self.short else ""
         return seen + length_in_words(self.method, search.epochs, search.evaluator.steps_per_epoch)
 
-    def expect(self, minutes: float | None) -> None:
+    def expect(self, search: Search, minutes: float | None) -> None:
         """What the trainings will take, for the display of what comes before them; nothing where that has ended."""
         before = [self.place / FOLDERS.get(name, "") for name in self.display.names[:-1]]
         if all((folder / "result.json").exists() for folder in before):
             return
-        space, draws = self.supernet.space, generator(self.where["seed"], "likely")
+        space, draws = search.evaluator.space, generator(self.where["seed"], "likely")
         code = Within().near(ArchDistribution(space), self.budget, 1, draws)[0]
-        pace = self._pace(from_scratch(self.supernet, space.decode(code.tolist()), self.where["seed"]))
+        arch, images = dict(space.decode(code.tolist())), self.images
+        if self.image_sizes is not None:
+            images = images.resized(int(arch.pop(SIZE)))
+        pace = self._pace(from_scratch(self.supernet, arch, self.where["seed"]), images)
         epochs = self.recipe.epochs
         if minutes is not None:
             epochs = training_within(60 * minutes * (1 - SEARCH_SHARE), pace)
         self.display.expect(epochs * pace.epoch)
 
-    def _pace(self, network: Any) -> Pace:
-        return pace_of(Training(network, self.images, recipe=self.recipe, **self.where), self.images)
+    def _pace(self, network: Any, images: ImageData) -> Pace:
+        return pace_of(Training(network, images, recipe=self.recipe, **self.where), images)
 
     def search(self, search: Search, minutes: float | None) -> None:
         """Runs the search, which leaves arch.json."""
         steps = search.evaluator.steps_per_epoch if self.short else None
         decided = {"minutes": minutes, "space": self.supernet.name, "search_epochs": search.epochs, "steps": steps}
-        costs = [part.cost for part in self.budget.parts] if self.budget else []
-        measured = [cost.used.to_json() for cost in costs if isinstance(cost, Latency)]
+        measured = measured_in(self.budget)
         run(
             search,
             self.place,
             facts={**self.origin, "chosen": self._chosen(search), "find": decided},
-            keep={RUN_TABLE: measured[0]} if measured else None,
+            keep=None if measured is None else {RUN_TABLE: measured.to_json()},
             progress=self.display.begin("search"),
             **self.running,
         )
+
+    def take_size(self, record: ArchRecord) -> None:
+        """From here on the images are of the size that the search chose, where it had a choice."""
+        if self.image_sizes is not None and record.image_size is not None:
+            self.images, self.origin = at_size(self.images, self.origin, record.image_size)
 
     def fit_training(self, record: ArchRecord, minutes: float, spent: float) -> None:
         """Its epochs are those that so many seconds leave of the minutes; of one that goes on, those it began with."""
@@ -232,7 +243,7 @@ class Stages:
         else:
             # An earlier call may have searched.
             spent = max(spent, read_json(self.place / "result.json")["seconds"])
-            left, pace = seconds_left(minutes, spent), self._pace(self._network(record))
+            left, pace = seconds_left(minutes, spent), self._pace(self._network(record), self.images)
             epochs = training_within(left, pace)
             self.display.expect(epochs * pace.epoch)
             self.display.say(f"training: {counted(epochs, 'epoch')}{unused(left - epochs * pace.epoch, epochs)}")

@@ -80,7 +80,8 @@ def _lead(run: RunRecord) -> str:
     epochs = number(settings.get("epochs"))
     length = counted(round(epochs), "epoch") if math.isfinite(epochs) else ""
     parts = [f"{'Search' if run.is_search else 'Training'} in the space {space} on {data}", length]
-    size = number(settings.get("image_size"))
+    chosen = run.arch.get("image_size") if "image_sizes" in settings else None
+    size = number(settings.get("image_size") if chosen is None else chosen)
     parts.append(f"{size:.0f} px" if math.isfinite(size) else "")
     parts.append(f"seed {plain(settings['seed'])}" if "seed" in settings else "")
     return ", ".join(part for part in parts if part) + "." if settings else ""

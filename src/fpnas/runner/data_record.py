@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,12 @@ def data_of_run(run: Path, given: DataRecord) -> DataRecord:
         raise InputError("data", f"none, and {run} doesn't name any", "give --data") from None
     own = {name: value for name, value in asdict(given).items() if value is not None and value is not False}
     return replace(known, **{**own, "data": known.data})
+
+
+def at_size(images: ImageData, origin: Mapping[str, Any], size: int) -> tuple[ImageData, dict[str, Any]]:
+    """The images at another size, as later commands have them, and what run.json says of these: read anew where
+    `origin` says from where, else resized."""
+    if size == images.image_size or origin.get("data") is None:
+        return images.resized(size), dict(origin)
+    record = replace(TypeAdapter(DataRecord).validate_python(origin["data"]), image_size=size)
+    return record.load(), {**origin, **record.of_run()}

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fpnas.cost import layer_costs
+from fpnas.cost import layer_costs, used_memory
 from fpnas.data import EpochOrder, ImageData, ImageSpec
 from fpnas.errors import InputError, RunFolderError, unknown_name
 from fpnas.runner.evaluation import EVALUATION
@@ -108,6 +108,7 @@ def export(
     if int8 and to not in INT8:
         raise InputError("--to onnx, litert or c with --int8", f"--to {to}", "leave --int8 out")
     int8 = int8 or to == "c"
+    precision = "int8" if int8 else "float32"
     if int8 and data is None:
         raise InputError("data to calibrate int8 with", "none", "give --data")
     names = file.name + ".json" if to != "safetensors" else "arch.json", file.name + ".md"
@@ -133,8 +134,9 @@ def export(
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "int8": int8,
-        "precision": "int8" if int8 else "float32",
+        "precision": precision,
         "runtime": RUNTIMES.get(to, "torch"),
+        **used_memory(record.supernet(spec.num_classes), record.arch, spec.shape).get(precision, {}),
         **of_format,
         **quantisation,
         "difference": files["float"].difference,
