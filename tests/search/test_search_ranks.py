@@ -82,7 +82,7 @@ class PartsInTurn(fpnas.SupernetEvaluator):
         return Learned(float(loss.detach()))
 
     def soft_loss(self, weights: Mapping[str, Tensor]) -> Tensor:
-        return self._mixed(weights, *self._batch(self._val, self._val_order, step=max(0, self._steps - 1)))
+        return self._mixed(weights, *self._batch(self._val_batches, max(0, self._steps - 1)))
 
     def _mixed(self, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """The mean cross-entropy of both parts' images under the mixture."""

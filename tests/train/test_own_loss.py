@@ -87,9 +87,9 @@ def test_a_loss_of_another_shape_is_refused() -> None:
 def by_hand(scores_of: ProxyEvaluator, code: Tensor, metric: str) -> float:
     """From the trained network's logits of the held-back images, one class after another."""
     kept: list[nn.Module] = []
-    scores_of._loglik = lambda network: kept.append(network) or 0.0  # pyright: ignore
+    scores_of._loglik = lambda run: kept.append(run.network) or 0.0  # pyright: ignore
     scores_of.score(code)
-    images, labels = scores_of._images.at(scores_of._val)
+    images, labels = next(iter(scores_of._images.values())).at(scores_of._val)
     with torch.no_grad():
         log_p = -F.cross_entropy(kept[0].eval()(images), labels, reduction="none").double()
     if metric == "accuracy":

@@ -159,7 +159,7 @@ def test_parts_that_are_accumulated_are_those_of_ranks(folder: Path) -> None:
 def test_accumulated_gradients_are_those_of_the_parts_losses(accumulate: int) -> None:
     """By torch's own loss of the whole batch's logits, each part with its own statistics."""
     job, slow = two_ranks.plain(accumulate=accumulate), two_ranks.plain()
-    images, targets = slow._batch(slow._order.batch(0))
+    images, targets = slow._batch()
     slow.network.train()
     logits = torch.cat([slow.network(part) for part in images.tensor_split(accumulate)])
     F.cross_entropy(logits, targets, label_smoothing=slow.recipe.label_smoothing).backward()
