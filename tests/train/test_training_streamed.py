@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import fpnas
 from fpnas.cli import main
 from fpnas.data import ImageData, StreamedSet
 from fpnas.data.places import Places
-from fpnas.evaluators import SupernetEvaluator
+from fpnas.evaluators import ProxyEvaluator, SupernetEvaluator
 from fpnas.runner import Progress
 from fpnas.train import accuracy
 
@@ -73,6 +74,23 @@ def test_a_search_is_that_on_resident_images(photos: Path) -> None:
         seen = [torch.tensor(task.train_step(codes, 0.1).loss) for _ in range(5)]
         found.append([*seen, task.score(codes), task.judge(codes)])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_short_trainings_are_those_on_resident_images_and_go_on_within_a_look(photos: Path) -> None:
+    def judge(stream: bool, workers: int = 0) -> ProxyEvaluator:
+        data = loaded(photos, stream, workers)
+        return ProxyEvaluator(
+            fpnas.spaces.tiny(in_channels=3, num_classes=2), data, flip=True, crop="pad", steps=7, batch_size=8
+        )
+
+    resident, streamed, gone_on = judge(False), judge(True, 1), judge(True, 1)
+    codes = torch.tensor([[0] * len(resident.space), [1] * len(resident.space)])
+    seen = [[task.train_step(codes, 0.0).loss for _ in range(3)] for task in (resident, streamed)]
+    assert seen[0] == seen[1]
+    gone_on.load_state_dict(copy.deepcopy(streamed.state_dict()))
+    expected = resident.score(codes)
+    assert torch.equal(streamed.score(codes), expected)
+    assert torch.equal(gone_on.score(codes), expected)
 
 
 def test_crops_of_the_photographs_learn_and_go_on_within_an_epoch(photos: Path) -> None:

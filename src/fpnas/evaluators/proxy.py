@@ -149,6 +149,11 @@ class ProxyEvaluator(OfSupernet):
             expected = f"batches of at least {least} images, two for each rank"
             raise InputError(expected, str(len(train)), "raise the batch size, or give more images")
         self.steps_per_look = steps or (STEPS_INHERITED if self.inherit else max(STEPS, self._order.steps_per_epoch))
+        order = self._order
+        self._batches = {
+            images: images.steps(lambda step: train[parallel.share(order.batch(step))])
+            for images in self._images.values()
+        }
         self._runs: list[ShortRun] = []
         self._step = 0
         self._scores: dict[tuple[int, ...], float] = {}
@@ -209,7 +214,7 @@ class ProxyEvaluator(OfSupernet):
         batches: dict[ProxyImages, tuple[Tensor, Tensor]] = {}
         for images in dict.fromkeys(run.images for run in self._runs):
             changes = generator(self.seed, "proxy", "augment", self._step, parallel.rank())
-            batches[images] = images.at(self._train[own], changes)
+            batches[images] = self._batches[images](self._step, changes)
         rate = rate_of(self._step, self.steps_per_look, self.lr)
         losses: list[Tensor] = []
         for run in self._runs:

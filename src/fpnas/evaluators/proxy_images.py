@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -62,11 +63,28 @@ class ProxyImages:
     def at(self, indices: Tensor, stream: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Normalized inputs and labels of the examples at `indices`; with a stream, cropped and mirrored as asked."""
         inputs, labels = self._batches.at(indices)
+        return self._changed(inputs, stream), labels
+
+    def steps(self, chosen: Callable[[int], Tensor]) -> Callable[[int, Generator], tuple[Tensor, Tensor]]:
+        """From a step, and a stream to draw from, to its batch as `at` gives it; streamed images are decoded ahead.
+
+        Args:
+            chosen: from a step to the indices of its examples, on this rank.
+        """
+        batches = self._batches.steps(chosen)
+
+        def of_step(step: int, stream: Generator) -> tuple[Tensor, Tensor]:
+            inputs, labels = batches(step)
+            return self._changed(inputs, stream), labels
+
+        return of_step
+
+    def _changed(self, inputs: Tensor, stream: Generator | None) -> Tensor:
         if stream is not None and self.crop == "pad":
             inputs = padded_crop(inputs, stream)
         if stream is not None and self.flip:
             inputs = flipped(inputs, stream)
-        return self._data.normalize(inputs), labels
+        return self._data.normalize(inputs)
 
     def settings(self) -> dict[str, Any]:
         """What is done to the images; {} where nothing is."""
