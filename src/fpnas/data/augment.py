@@ -25,6 +25,7 @@ def padded_crop(images: Tensor, stream: Generator) -> Tensor:
 
 def flipped(images: Tensor, stream: Generator) -> Tensor:
     """(n, C, H, W): each mirrored, left to right, with probability 1/2."""
-    chosen = torch.rand(len(images), generator=stream) < 0.5
-    chosen = chosen.to(images.device, non_blocking=True)
-    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+    chosen = (torch.rand(len(images), generator=stream) < 0.5).nonzero().flatten().to(images.device, non_blocking=True)
+    mirrored = images.clone()
+    mirrored[chosen] = images[chosen].flip(3)
+    return mirrored
