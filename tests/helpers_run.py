@@ -116,6 +116,12 @@ class SmallNet(nn.Module):
         return self.classifier(self.head(self.b(self.a(self.stem(x)))).mean((2, 3)))
 
 
+def small_tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> fpnas.Supernet:
+    """What stands in for `tiny`: 576 architectures, a few thousand weights."""
+    net = SmallNet(in_channels, num_classes, double=False)
+    return fpnas.Supernet(net, seed=seed, name="tiny", image_sizes=(16, 128))
+
+
 def small_supernet(double: bool = False, seed: int = 0, in_channels: int = 1, classes: int = CLASSES) -> fpnas.Supernet:
     """Two groups, eight choices, 576 architectures; a few thousand weights. Branches are told apart from the start."""
     supernet = fpnas.Supernet(SmallNet(in_channels, classes, double), seed=seed, aligned=False)

@@ -118,10 +118,10 @@ def test_noise_is_seldom_ahead_of_random_networks() -> None:
 
 @pytest.mark.parametrize("arm", list(arms.SEARCHES))
 def test_every_search_answers_within_its_budget(pool: Any, arm: str) -> None:
-    looks = 2 * arms.default_steps(pool)
-    steps = 6 if arm in MIXES else looks + 3 if arm == arms.DEFAULT else 20
+    looks = 2 * arms.default_steps(pool) if arm == arms.DEFAULT else 0
+    steps = looks + 3 if looks else 4 if arm in MIXES else 10
     found = arms.searched(pool, arm, 0, steps)
-    assert found.steps == (looks if arm == arms.DEFAULT else steps)  # short trainings make whole looks
+    assert found.steps == (looks or steps)  # short trainings make whole looks
     codes = torch.tensor([ground.supernet(pool).space.encode(found.arch)])
     assert float(ground.costs(pool)[0](codes)) <= pool.target
     assert found.seconds > 0

@@ -16,6 +16,7 @@ import helpers_run as h
 import jsonschema
 import numpy as np
 import torch
+from helpers_run import small_tiny as small_tiny
 
 import fpnas
 from fpnas.cli import main
@@ -63,12 +64,6 @@ class Found:
     folder: Path
     search: Called
     train: Called
-
-
-def small_tiny(num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> fpnas.Supernet:
-    """What stands in for `tiny`: 576 architectures, a few thousand weights."""
-    net = h.SmallNet(in_channels, num_classes, double=False)
-    return fpnas.Supernet(net, seed=seed, name="tiny", image_sizes=(16, 128))
 
 
 def begin(folder: Path, target: str) -> Found:

@@ -1,8 +1,8 @@
 """What a page shows runs: its Python as it stands, its `fpnas` commands made short, from top to bottom in one folder.
 
 Commands run in this process. What a page presumes is made up first: a photo, a table, a run that an earlier page made;
-digits stand in for all data but the photographs of `find`. Commands that need several processes, a GPU or a table that
-isn't here are left to test_commands.py, which parses them.
+digits stand in for all data but the photographs of `find`, and a far smaller space for `tiny` in commands. Commands
+that need several processes, a GPU or a table that isn't here are left to test_commands.py, which parses them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import helpers_run as h
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from fpnas.cli import main
+from fpnas.spaces import SPACES
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
@@ -29,25 +33,33 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 TABLES = ROOT.parent / "shared" / "data"
 LITE0 = ROOT / "benchmarks" / "pretrained" / "lite0.py"
 """A network with ImageNet weights that come as a package: it stands in for all that pages search inside."""
+WITH_TINY = ("shipping", "training")
+"""Their commands go on from networks of `tiny` that their Python has made."""
+Earlier = Callable[[], Path]
 DIGITS = "--data digits --image-size 16"
 STEP = "--batch-size 32 --max-steps 2 --threads 1"
 # What comes last on a command line counts.
 SHORTER = {
     "search": STEP,
     "train": STEP,
-    "bench": "--seeds 1 --queries 10 --workers 1",
+    "bench": "--seeds 1 --queries 5 --workers 1",
     "find": "--image-size 32 --method random --search-epochs 1 --search-batch-size 16 --train-epochs 1 --threads 1",
 }
 MINE = ["a,b,run1,run2,ms", *(f"{n % 4},{n // 4},{80 + n},{81 + n},{1 + n % 4 + n // 4}" for n in range(16))]
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search and, in its folder, the training of what it found."""
-    run = tmp_path_factory.mktemp("earlier") / "run"
-    for line in (f"search {DIGITS} {STEP} --out {run}", f"train {run} {STEP}"):
-        assert main(shlex.split(line)) == 0
-    return run
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Earlier:
+    """Makes a search and, in its folder, the training of what it found; once in the real `tiny`, once in the other."""
+
+    @cache
+    def made(of: object) -> Path:
+        run = tmp_path_factory.mktemp("earlier") / "run"
+        for line in (f"search {DIGITS} {STEP} --out {run}", f"train {run} {STEP}"):
+            assert main(shlex.split(line)) == 0
+        return run
+
+    return lambda: made(SPACES["tiny"])
 
 
 def shown(block: str) -> list[list[str]]:
@@ -78,7 +90,7 @@ def shorter(words: list[str]) -> list[str]:
     return [*words, *shlex.split(f"{SHORTER.get(words[0], '')} {tuned} {alone if digits else ''}")]
 
 
-def presume(words: list[str], earlier: Path) -> None:
+def presume(words: list[str], earlier: Earlier) -> None:
     """Makes what the command reads and no earlier line of the page has made."""
     named = [word for word in words[1:] if not word.startswith("-")]
     out = words[words.index("--out") + 1] if "--out" in words else ""
@@ -87,12 +99,12 @@ def presume(words: list[str], earlier: Path) -> None:
             Image.fromarray(np.full((16, 16), 99, np.uint8)).save(path)
         elif path.name == "arch.json" and not path.exists():
             path.parent.mkdir()
-            shutil.copy2(earlier / "arch.json", path)
+            shutil.copy2(earlier() / "arch.json", path)
         elif words[0] == "find" and path.name == "photos" and not path.exists():
             photographs(path)
         elif path.parts[0] == "runs" and not path.exists():
             begun = words[0] == "train" and str(path) == words[1]  # to be trained: a training there would be another
-            shutil.copytree(earlier, path, ignore=shutil.ignore_patterns("train" if begun else ""))
+            shutil.copytree(earlier(), path, ignore=shutil.ignore_patterns("train" if begun else ""))
         elif path.parts[0] == "docs" and not Path("docs").exists():
             Path("docs").symlink_to(ROOT / "docs")
         elif path.suffix == ".csv" and not path.exists():
@@ -110,7 +122,7 @@ def runs_here(words: list[str]) -> bool:
     return not (missing or table or elsewhere or litert or ("cuda" in words and not torch.cuda.is_available()))
 
 
-def command(words: list[str], earlier: Path, python: str = "") -> None:
+def command(words: list[str], earlier: Earlier, python: str = "") -> None:
     """Runs one; what it imports is the page's Python so far."""
     first: list[str] = []
     if words[0] == "--import":
@@ -126,7 +138,9 @@ def command(words: list[str], earlier: Path, python: str = "") -> None:
 
 @pytest.mark.filterwarnings("ignore:the ready-made network is left out")  # where torchvision can't be imported
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_run(page: Path, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_run(page: Path, earlier: Earlier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.stem not in WITH_TINY:
+        monkeypatch.setitem(SPACES, "tiny", h.small_tiny)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
@@ -143,7 +157,7 @@ def test_the_blocks_run(page: Path, earlier: Path, tmp_path: Path, monkeypatch: 
                 command(words, earlier, python)
 
 
-def test_the_pages_show_commands_and_one_that_fails_is_seen(earlier: Path) -> None:
+def test_the_pages_show_commands_and_one_that_fails_is_seen(earlier: Earlier) -> None:
     blocks = [block for page in PAGES for language, block in BLOCK.findall(page.read_text()) if not language]
     commands = [words for block in blocks for words in shown(block)]
     assert len(commands) > 40
@@ -151,4 +165,4 @@ def test_the_pages_show_commands_and_one_that_fails_is_seen(earlier: Path) -> No
         "find", "search", "train", "evaluate", "report", "export", "predict", "bench"
     }  # fmt: skip
     with pytest.raises(AssertionError, match="no-such-flag"):
-        command(["cost", str(earlier), "--no-such-flag"], earlier)
+        command(["cost", str(earlier()), "--no-such-flag"], earlier)

@@ -243,6 +243,7 @@ def test_of_torchruns_ranks_the_first_alone_warns(
     with warnings.catch_warnings(), monkeypatch.context() as patch:
         warnings.simplefilter("always")
         patch.setattr(warnings, "showwarning", warnings.showwarning)
+        patch.setattr("fpnas.spaces.SPACES", {"tiny": h.small_tiny})
         main(["spaces", "--json"])
         warnings.warn("2 of 5 held-out images are nearly equal", stacklevel=1)
     assert ("warning: 2 of 5 held-out images" in capsys.readouterr().err) == said

@@ -62,7 +62,7 @@ def passes(
             return
         for shown in showing(space, with_sums, seen):
             yield recorder.run(shown, example)
-            seen |= {part.path for part in with_sums if part.runs(supernet.arch)}
+            seen |= {part.path for part in with_sums if part.path not in seen and part.runs(supernet.arch)}
         for codes in random:
             yield recorder.run(space.decode(codes), example)
 
