@@ -1,10 +1,10 @@
 """Depthwise convolutions with a backward pass that is quick on a CPU (ours).
 
-In float32 and channels last, oneDNN takes up to five times as long as it needs for the weight gradient of a depthwise
-kernel of more than three columns, or of more rows than the image has. Here the kernel's columns are taken three at a
-time, each part the gradient of a narrower kernel over a shifted image, for a few images at a time that stay in the
-processor's cache; and the input's gradient at stride 1 is a forward pass with the weight turned around. The sums are
-the same, in another order. Only first derivatives go this way.
+In float32 and channels last, oneDNN has no routine of its own for the weight gradient of a depthwise kernel of more
+than three columns, or of more rows than the image has, and takes several times as long as for others. Here the kernel's
+columns are taken three at a time, each part the gradient of a narrower kernel over a shifted image, for a few images at
+a time that stay in the processor's cache; and the input's gradient at stride 1 is a forward pass with the weight turned
+around. The sums are the same, in another order. Only first derivatives go this way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 AT_ONCE = 2 << 20
-"""Bytes of the input that a weight's gradient takes at a time: about what a core's cache holds."""
+"""Bytes of the input that a weight's gradient takes at a time, for each thread: about what a core's cache holds."""
 
 COLUMNS = 3
 """Of a depthwise kernel, for which oneDNN has a routine of its own."""
@@ -117,7 +117,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, kernel: Sequence[int], stride: 
         kernel: (kH, kW).
         stride, padding: in both directions.
     """
-    many = max(1, AT_ONCE // (x[0].numel() * x.element_size()))
+    many = max(1, AT_ONCE * torch.get_num_threads() // (x[0].numel() * x.element_size()))
     parts = [
         _of_columns(a, b, kernel, stride, padding) for a, b in zip(x.split(many), gradient.split(many), strict=True)
     ]
