@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,20 @@ def test_a_worker_that_is_killed_ends_the_step_with_one_line(photos: Path) -> No
     with pytest.raises(InputError, match=r"expected workers that decode images, got DataLoader worker.*--workers"):
         go_on()
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_pipe_to_a_worker_that_has_ended_is_one_line(photos: Path, error: Exception) -> None:
+    take = taken(photos)
+    take(0)
+
+    def broken() -> Iterator[Any]:
+        raise error
+        yield
+
+    take._batches = broken()  # pyright: ignore
+    with pytest.raises(InputError, match="got DataLoader worker that has ended .*--workers"):
+        take(1)
 
 
 def test_a_worker_that_hangs_is_not_waited_for(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,8 +83,10 @@ class Ahead:
                     self._keys.start = step
                     self._batches = cast("Iterator[tuple[Tensor, Batch]]", iter(self._loader))
                     _name_lost_workers()
+                    _Told.loss = False
                 indices, batch = next(self._batches)
-            except RuntimeError as error:
+            except (RuntimeError, OSError, EOFError) as error:  # the latter two of a pipe to a worker that has ended
+                _Told.loss = True
                 raise _lost(error) from error
             images, labels = self._examples.settled(batch, indices)
             self._last = images.to(self._device, non_blocking=True), labels.to(self._device)
@@ -139,8 +141,14 @@ def _begin(worker: int) -> None:
         signal.signal(signal.SIGTERM, ended)
 
 
+class _Told:
+    """Whether it was said that a worker is lost: torch says it again later, wherever the program is then."""
+
+    loss = False
+
+
 def _name_lost_workers() -> None:
-    """torch's handler of SIGCHLD raises wherever the program is; what it raises becomes one clear line."""
+    """torch's handler of SIGCHLD raises wherever the program is; what it raises becomes one clear line, said once."""
     handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     if not callable(handler) or getattr(handler, "names_lost_workers", False):
         return
@@ -149,16 +157,20 @@ def _name_lost_workers() -> None:
         try:
             handler(number, frame)
         except RuntimeError as error:
-            raise _lost(error) from None
+            if not _Told.loss:
+                _Told.loss = True
+                raise _lost(error) from None
 
     named.names_lost_workers = True  # pyright: ignore[reportFunctionMemberAccess]
     signal.signal(signal.SIGCHLD, named)
 
 
-def _lost(error: RuntimeError) -> Exception:
+def _lost(error: Exception) -> Exception:
     """What torch says of a worker that has ended, or took too long, as an `InputError`; another error as it is."""
     said = " ".join(str(error).split())
-    if "DataLoader" not in said or "Traceback" in said:
+    if "Traceback" in said or ("DataLoader" not in said and isinstance(error, RuntimeError)):
         return error
+    if "DataLoader" not in said:
+        said = f"DataLoader worker that has ended ({said or type(error).__name__})"
     fix = "check memory and disk, or decode with fewer processes (--workers, workers=)"
     return InputError("workers that decode images", said.rstrip(". "), fix)
