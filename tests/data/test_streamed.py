@@ -206,12 +206,12 @@ def test_a_pipe_to_a_worker_that_has_ended_is_one_line(photos: Path, error: Exce
     take = taken(photos)
     take(0)
 
-    def broken() -> Iterator[Any]:
+    def broken() -> Iterator[None]:
         raise error
         yield
 
     take._batches = broken()  # pyright: ignore
-    with pytest.raises(InputError, match="got DataLoader worker that has ended .*--workers"):
+    with pytest.raises(InputError, match=r"got DataLoader worker that has ended .*--workers"):
         take(1)
 
 
