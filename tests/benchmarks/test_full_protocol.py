@@ -11,12 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from helpers_benchmarks import benchmark
-from PIL import Image
+from helpers_benchmarks import PAPER, benchmark, paper_on_the_path, toy_imagenet
 
-PAPER = Path(__file__).parents[2] / "benchmarks" / "paper"
 FULL = PAPER / "full"
 LINE = r"`IMAGENET=/data/imagenet (benchmarks/paper/full/submit\.sh) (\w+)`"
 TABLES = [name for _, name in re.findall(LINE, (FULL / "README.md").read_text())]
@@ -26,22 +23,13 @@ pytest.importorskip("kornia")
 
 @pytest.fixture(scope="module", autouse=True)
 def on_the_path() -> Any:
-    before = list(sys.path)
-    sys.path[:0] = [str(PAPER), str(PAPER.parent), str(PAPER.parent / "ground")]
-    yield
-    sys.path[:] = before
+    with paper_on_the_path():
+        yield
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 12 images of 32 px."""
-    place, draws = tmp_path_factory.mktemp("imagenet"), np.random.default_rng(0)
-    for label in range(3):
-        (place / f"n{label}").mkdir()
-        for number in range(12):
-            pixels = draws.integers(0, 128, (32, 32, 3), dtype=np.uint8) + np.uint8(60 * label)
-            Image.fromarray(pixels).save(place / f"n{label}" / f"{number}.png")
-    return place
+    return toy_imagenet(tmp_path_factory.mktemp("imagenet"))
 
 
 def test_each_published_table_has_a_line() -> None:

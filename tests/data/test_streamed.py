@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,9 @@ from torch import Tensor
 
 from fpnas import parallel
 from fpnas.data import Batches, Crops, EpochOrder, ImageData, StreamedSet, ahead, decoding, in_turn, load
+from fpnas.data import streamed as streamed_sets
 from fpnas.data.places import Places, Texts
+from fpnas.data.streamed import Stream
 from fpnas.errors import InputError
 
 
@@ -53,6 +57,19 @@ def test_an_epoch_is_that_of_resident_images_bit_for_bit(photos: Path, workers: 
     chosen = torch.tensor([5, 2, 5])
     assert torch.equal(stream.train.subset(chosen).inputs, resident.train.inputs[chosen])
     assert torch.equal(stream.train.resized(12).inputs, load(photos, 12).train.inputs)
+
+
+def test_data_at_another_size_stretch_as_before_and_are_measured_by_a_sample(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed_sets, "sampled", lambda count: torch.arange(3))
+    data = streamed(photos, fit="stretch")
+    read: list[int] = []
+    square = Stream.square
+    monkeypatch.setattr(Stream, "square", lambda *given: read.append(given[1]) or square(*given))
+    smaller = data.resized(12)
+    assert len(read) == 3 < len(data.train)
+    assert torch.equal(smaller.train.inputs, load(photos, 12, fit="stretch").train.inputs)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -213,6 +230,19 @@ def test_a_pipe_to_a_worker_that_has_ended_is_one_line(photos: Path, error: Exce
     take._batches = broken()  # pyright: ignore
     with pytest.raises(InputError, match=r"got DataLoader worker that has ended .*--workers"):
         take(1)
+
+
+def test_a_script_that_holds_batches_ends_at_once_and_says_nothing(photos: Path) -> None:
+    script = f"""
+import fpnas
+
+data = fpnas.data.load({str(photos)!r}, 24, stream=True, workers=2)
+take = fpnas.data.Batches(data.train, "cpu").steps(fpnas.data.EpochOrder(len(data.train), 8, 0, "train").batch)
+take(0)
+"""
+    # Workers outlive SIGTERM by `GRACE` seconds, which is when this would end otherwise, with a traceback.
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == ended.stderr == ""
 
 
 def test_a_worker_that_hangs_is_not_waited_for(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

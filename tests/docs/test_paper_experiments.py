@@ -11,28 +11,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers_benchmarks import PAPER, paper_on_the_path, toy_imagenet
 
 import fpnas
 
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "paper"
 OTHERS = ("command", "judging", "protocol", "targets")
 """What the scripts share; and one that is no experiment of the paper's and has no arms."""
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in OTHERS)
+SCRIPTS = sorted(path.stem for path in PAPER.glob("*.py") if path.stem not in OTHERS)
 RECORD = {"samples": 100, "steps": 9, "first_k": 4, "entropy": 1.0, "search_seconds": 8.0, "train_seconds": 1.0}
 RECORD |= {"flops": 5, "params": 6}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def on_the_path() -> Any:
-    """As when a script is run: its own folder comes first."""
-    before = list(sys.path)
-    sys.path[:0] = [str(FOLDER), str(FOLDER.parent), str(FOLDER.parent / "ground")]
-    yield
-    sys.path[:] = before
+    with paper_on_the_path():
+        yield
 
 
 class Judge:
@@ -224,14 +219,7 @@ def test_runs_of_other_code_or_settings_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 12 images of 32 px."""
-    place, draws = tmp_path_factory.mktemp("imagenet"), np.random.default_rng(0)
-    for label in range(3):
-        (place / f"n{label}").mkdir()
-        for number in range(12):
-            pixels = draws.integers(0, 128, (32, 32, 3), dtype=np.uint8) + np.uint8(60 * label)
-            Image.fromarray(pixels).save(place / f"n{label}" / f"{number}.png")
-    return place
+    return toy_imagenet(tmp_path_factory.mktemp("imagenet"))
 
 
 # A search of one step: what is tried is who writes what. Started by torchrun as a script would be.
@@ -265,7 +253,7 @@ def test_two_ranks_run_an_experiment_together(toy: Path, tmp_path: Path) -> None
     command += [str(tmp_path / "toy.py"), "--scale", "full", "--imagenet", str(toy), "--classes", "2", "--seeds", "1"]
     command += ["--image-size", "32", "--epochs", "1", "--train-epochs", "1", "--device", "cpu"]
     command += ["--out", str(tmp_path), "--results", str(tmp_path / "results.md")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(FOLDER), *sys.path])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(PAPER), *sys.path])}
     environment["TOLD"] = str(tmp_path)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -93,6 +93,16 @@ def test_short_trainings_are_those_on_resident_images_and_go_on_within_a_look(ph
     assert torch.equal(gone_on.score(codes), expected)
 
 
+def test_short_trainings_see_streamed_images_stretched_where_the_data_are(photos: Path) -> None:
+    data = fpnas.data.load(photos, 32, fit="stretch", stream=True, workers=0)
+    judge = ProxyEvaluator(fpnas.spaces.tiny(in_channels=3, num_classes=2), data, steps=2, batch_size=8)
+    (images,) = judge._images.values()
+    assert images.size == 16
+    seen, _ = images.at(torch.arange(4))
+    wanted = fpnas.data.load(photos, 16, fit="stretch").train.inputs[:4]
+    assert torch.equal(seen, data.normalize(wanted))
+
+
 def test_crops_of_the_photographs_learn_and_go_on_within_an_epoch(photos: Path) -> None:
     def training(workers: int) -> fpnas.Training:
         data = loaded(photos, stream=True, workers=workers)

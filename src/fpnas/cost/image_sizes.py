@@ -10,16 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from jaxtyping import Float64, Int64
-from torch import Tensor
 
 from fpnas.cost.elimination import Factor
 from fpnas.cost.latency import Latency, LatencyTable
-from fpnas.cost.models import CostModel, Tabled
+from fpnas.cost.models import CostModel, FromTables, Tabled
 from fpnas.cost.tables import AdditiveCost, MaxCost
 from fpnas.errors import InputError
-from fpnas.space import Choice, Option, SearchSpace
+from fpnas.space import Choice, SearchSpace
 
 SIZE = "input.size"
 """The choice of the input's size, pixels a side."""
@@ -43,7 +40,7 @@ def with_sizes(space: SearchSpace, sizes: Iterable[int]) -> SearchSpace:
     return SearchSpace([Choice(SIZE, known_sizes(sizes)), *space.choices])
 
 
-class AtSizes:
+class AtSizes(FromTables[AdditiveCost | MaxCost]):
     """The cost of an architecture and its input's size, of which each has tables of its own.
 
     Args:
@@ -63,20 +60,8 @@ class AtSizes:
     def __init__(self, models: Mapping[int, CostModel]) -> None:
         self.models = {size: models[size] for size in known_sizes(models)}
         first = next(iter(self.models.values()))
-        self.space, self.name = with_sizes(first.space, models), first.name
-        self.table = _beside_each_other(self.space, [_table(model) for model in self.models.values()])
-
-    def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
-        """The cost of each architecture at its size, which is the first of its codes."""
-        return self.table(codes)
-
-    def of(self, arch: Mapping[str, Option]) -> float:
-        """The cost of one architecture, whose "input.size" is its size."""
-        return float(self(torch.tensor([self.space.encode(arch)])))
-
-    def bounds(self) -> tuple[float, float]:
-        """The least and the greatest cost of the whole space, exactly."""
-        return self.table.extreme(1)[0], self.table.extreme(-1)[0]
+        space, self.name = with_sizes(first.space, models), first.name
+        super().__init__(space, _beside_each_other(space, [_table(model) for model in self.models.values()]))
 
 
 class LatencyAtSizes(AtSizes):

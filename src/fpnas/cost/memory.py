@@ -10,11 +10,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from fpnas.cost.liveness import Operation
-from fpnas.cost.models import LayerSum, once, site_params
+from fpnas.cost.models import FromTables, LayerSum, once, site_params
 from fpnas.cost.runtime import kept_bytes, kept_shares
 from fpnas.cost.schedule import Pass, passes
 from fpnas.cost.tables import MaxCost, Share, greatest_of_shares, grid, sum_of_shares
@@ -35,7 +34,7 @@ UNSEEN = 4
 """Of the passes of random architectures those that the tables are checked with, but not made of."""
 
 
-class Ram:
+class Ram(FromTables[MaxCost]):
     """The most bytes that TensorFlow Lite Micro needs for one image, in the order of the exported LiteRT file.
 
     At an operation its inputs, its output and what later operations read are alive, such as the input of a residual
@@ -71,28 +70,20 @@ class Ram:
         precision: Precision = "int8",
         input_dtype: torch.dtype | None = None,
     ) -> None:
-        self.space, self.input_shape, self.precision = supernet.space, input_shape, precision
+        space, self.input_shape, self.precision = supernet.space, input_shape, precision
         self.name = _named("bytes of RAM", precision)
         width = width_of(precision)
         seen = list(passes(supernet, input_shape, input_dtype))
-        records = sum_of_shares(self.space, kept_shares((run.schedule.records for run in seen[:-UNSEEN]), width))
-        self.table: MaxCost = greatest_of_shares(self.space, _shares(seen[:-UNSEEN], width), records)
+        records = sum_of_shares(space, kept_shares((run.schedule.records for run in seen[:-UNSEEN]), width))
+        super().__init__(space, greatest_of_shares(space, _shares(seen[:-UNSEEN], width), records))
         codes = torch.tensor([self.space.encode(run.arch) for run in seen])
         wanted = [_needed(run, width) for run in seen]
         if self(codes).tolist() != wanted:
             raise _untabled("the whole network")
 
-    def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
-        """The bytes of each architecture."""
-        return self.table(codes)
-
     def of(self, arch: Mapping[str, Option]) -> int:
         """The bytes of one architecture."""
-        return round(float(self(torch.tensor([self.space.encode(arch)]))))
-
-    def bounds(self) -> tuple[float, float]:
-        """The least and the greatest of the whole space, exactly."""
-        return self.table.extreme(1)[0], self.table.extreme(-1)[0]
+        return round(super().of(arch))
 
 
 def width_of(precision: Precision) -> int:

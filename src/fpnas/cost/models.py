@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from fpnas.cost.tables import AdditiveCost, Terms, grid, sum_of_shares
+from fpnas.cost.tables import AdditiveCost, MaxCost, Terms, grid, sum_of_shares
 from fpnas.cost.trace import LayerSite, counts_itself, own_parameters, trace_sites
 from fpnas.elastic import Derived, ElasticLayer, ElasticModule, Supernet
 from fpnas.elastic.dims import Joined
 from fpnas.elastic.submodules import Condition
 from fpnas.space import Choice, Option, SearchSpace
+
+T = TypeVar("T", bound=AdditiveCost | MaxCost)
 
 
 @runtime_checkable
@@ -68,12 +70,12 @@ def additive_table(cost: CostModel) -> AdditiveCost | None:
     return table if isinstance(table, AdditiveCost) else None
 
 
-class SummedCost:
-    """A cost that is a sum of tables over the choices of a space."""
+class FromTables(Generic[T]):
+    """A cost that is read from tables over the choices of a space."""
 
     name = ""
 
-    def __init__(self, space: SearchSpace, table: AdditiveCost) -> None:
+    def __init__(self, space: SearchSpace, table: T) -> None:
         self.space, self.table = space, table
 
     def __call__(self, codes: Int64[Tensor, "K V"]) -> Float64[Tensor, " K"]:
@@ -89,7 +91,7 @@ class SummedCost:
         return self.table.extreme(1)[0], self.table.extreme(-1)[0]
 
 
-class LayerSum(SummedCost):
+class LayerSum(FromTables[AdditiveCost]):
     """A cost of whole numbers, summed over the layers that run."""
 
     def __init__(

@@ -6,10 +6,12 @@ the number of workers nor where a run was broken off changes anything.
 
 from __future__ import annotations
 
+import atexit
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, cast, final
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -70,6 +72,11 @@ class Ahead:
         self._batches: Iterator[tuple[Tensor, Batch]] | None = None
         self._step = -1
         self._last: tuple[Tensor, Tensor] | None = None
+        _ALIVE.add(self)
+
+    def close(self) -> None:
+        """Ends the workers; no batch comes after that."""
+        del self._batches, self._loader  # the last references to what ends them
 
     def __call__(self, step: int) -> tuple[UInt8[Tensor, "b c s s"], Int64[Tensor, " b"]]:
         """Images, not yet normalized, and labels of a step's batch, on the device.
@@ -86,12 +93,23 @@ class Ahead:
                     _Told.loss = False
                 indices, batch = next(self._batches)
             except (RuntimeError, OSError, EOFError) as error:  # the latter two of a pipe to a worker that has ended
-                _Told.loss = True
-                raise _lost(error) from error
+                told = _lost(error)
+                _Told.loss = told is not error
+                raise told from error
             images, labels = self._examples.settled(batch, indices)
             self._last = images.to(self._device, non_blocking=True), labels.to(self._device)
             self._step = step
         return self._last
+
+
+_ALIVE: WeakSet[Ahead] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before multiprocessing's own end, which sends SIGTERM to workers that outlive it for `GRACE` seconds."""
+    for each in list(_ALIVE):
+        each.close()
 
 
 @final

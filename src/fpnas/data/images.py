@@ -212,8 +212,8 @@ class ImageData(Data):
         """The images at another size, their mean and standard deviation measured anew; itself where they are of it."""
         if size == self.image_size:
             return self
-        train, heldout = self.train.resized(size), self.heldout.resized(size)
-        mean, std = channel_statistics(train.inputs)
+        train, heldout = self.train.resized(size, self.fit), self.heldout.resized(size, self.fit)
+        mean, std = train.statistics()
         return replace(self, train=train, heldout=heldout, mean=mean, std=std)
 
     def normalized_by(self, normalization: Normalization | None) -> ImageData:

@@ -57,7 +57,7 @@ class ProxyImages:
         self.size, self.crop, self.flip = _size(supernet, data, image_size, own_size), crop, flip
         small: LabelledSet = data.train
         if isinstance(data, ImageData) and self.size is not None:
-            small = data.train.resized(self.size)
+            small = data.train.resized(self.size, data.fit)
         self._data, self._batches = data, Batches(small, device)
 
     def at(self, indices: Tensor, stream: Generator | None = None) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fpnas.cost import AdditiveCost
 from fpnas.cost.elimination import Factor
-from fpnas.cost.models import SummedCost
+from fpnas.cost.models import FromTables
 from fpnas.distribution import Partition, groups, singletons
 from fpnas.errors import InputError
 from fpnas.space import SearchSpace
@@ -23,7 +23,7 @@ MAX_UNKNOWNS = 20_000
 """Unknowns of a fit at most: its matrix has a column for each."""
 
 
-class TableCost(SummedCost):
+class TableCost(FromTables[AdditiveCost]):
     """A cost that is known from a table.
 
     Args:

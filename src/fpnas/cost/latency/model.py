@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from fpnas.cost.latency.latency_table import Fit, LatencyTable
 from fpnas.cost.latency.operations import OperationSite, distinct_operations, operation_sites
-from fpnas.cost.models import SummedCost
+from fpnas.cost.models import FromTables
 from fpnas.cost.tables import AdditiveCost, sum_of_shares
 from fpnas.elastic import Supernet
 from fpnas.space import Choice, Option, SearchSpace
 
 
-class AdditiveLatency(SummedCost):
+class AdditiveLatency(FromTables[AdditiveCost]):
     """A latency in ms that is a sum of tables over the choices of a space."""
 
     name = "ms"

@@ -2,8 +2,8 @@
 
 A file `1.jpg` in them has its class, a number or a name, beside it: `1.cls`.
 
-An image's place is that of its bytes in the tar file, which `tarfile` finds; the places are kept in the cache, as going
-through a hundred gigabytes takes minutes. A tar file has to be uncompressed.
+An image's place is that of its bytes in the tar file, which `tarfile` finds by going through all of it; the places are
+kept in the cache. A tar file has to be uncompressed.
 """
 
 from __future__ import annotations
